@@ -1,0 +1,17 @@
+from litmus.callbacks.checkpoint import Checkpoint
+from litmus.callbacks.early_stopping import EarlyStopping
+from litmus.callbacks.epoch_seed import EpochSeed
+from litmus.callbacks.generalisation_gap import GeneralisationGap
+from litmus.callbacks.learning_rate import LearningRate
+from litmus.callbacks.metrics_csv import MetricsCSV
+from litmus.callbacks.progress import Progress
+
+__all__ = [
+    "Checkpoint",
+    "EarlyStopping",
+    "EpochSeed",
+    "GeneralisationGap",
+    "LearningRate",
+    "MetricsCSV",
+    "Progress",
+]

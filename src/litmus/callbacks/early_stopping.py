@@ -1,0 +1,24 @@
+"""Early stopping."""
+
+from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
+
+from litmus.errors import number, whole_number
+from litmus.metrics import mode
+
+
+class EarlyStopping(LightningEarlyStopping):
+    """Ends the run when `monitor` has not improved by more than `min_delta` for `patience` validations.
+
+    The direction follows from the metric's name. `reason` says why it stopped, or is None.
+    """
+
+    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0):
+        patience = whole_number("callbacks.early_stopping.patience", patience, least=1)
+        min_delta = number("callbacks.early_stopping.min_delta", min_delta, least=0)
+        super().__init__(monitor, min_delta=min_delta, patience=patience, mode=mode(monitor))
+
+    @property
+    def reason(self) -> str | None:
+        if not self.stopped_epoch:
+            return None
+        return f"early stopping: {self.monitor} did not improve for {self.wait_count} epochs"

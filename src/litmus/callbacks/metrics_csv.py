@@ -1,0 +1,47 @@
+"""metrics.csv."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from litmus.files import write_text
+
+Row = dict[str, float]
+
+
+class MetricsCSV(Checkpoint):
+    """Keeps metrics.csv: one row for each epoch that ended, numbered from 1, with every metric of that epoch.
+
+    A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.rows = [row for row in read_metrics(self.path) if row["epoch"] <= trainer.current_epoch]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows.append({"epoch": trainer.current_epoch + 1, **dict(sorted(metrics.items()))})
+        if trainer.is_global_zero:
+            names = list(dict.fromkeys(name for row in self.rows for name in row))
+            text = io.StringIO()
+            writer = csv.DictWriter(text, names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(self.path, text.getvalue())
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """The rows of a metrics.csv; none if it is not there. A metric that an epoch did not measure is not in its row."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {name: int(value) if name == "epoch" else float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,55 @@
+"""What a run says while it trains."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+log = logging.getLogger("litmus")
+
+SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
+
+
+class Progress(Checkpoint):
+    """A line for each epoch, and on a terminal the batches within it.
+
+    A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.
+    """
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = self.shown = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.terminal and (now := time.monotonic()) - self.shown > 0.1:
+            self.shown = now
+            total = trainer.num_training_batches
+            done = (batch_idx + 1) / total
+            left = (now - self.started) * (1 - done) / done
+            self._draw(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {'━' * round(30 * done):<30}  "
+                f"{batch_idx + 1}/{total} batches, {left:.0f} s left"
+            )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._draw("")
+        metrics = trainer.callback_metrics
+        shown = "  ".join(f"{name} {float(metrics[name]):.4f}" for name in SHOWN if name in metrics)
+        total = str(trainer.max_epochs)
+        seconds = time.monotonic() - self.started
+        log.info(f"epoch {trainer.current_epoch + 1:>{len(total)}}/{total}  {shown}  {seconds:.1f} s")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._draw("")
+
+    def _draw(self, text: str) -> None:
+        if self.terminal:
+            sys.stderr.write(f"\r\033[K{text}")
+            sys.stderr.flush()

@@ -1,0 +1,199 @@
+"""The command line's mistakes, each answered with one sentence. Imports no torch, so the answer comes in a second."""
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from litmus.errors import ConfigError, StoppedRun, closest, require
+
+NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info", "config_path", "config_name", "config_dir")
+WANTED: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    list: "a list, such as [1,2]",
+    dict: "a group of options",
+}
+
+
+def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+    """`hydra.main` over the conf/ beside the script, where a user's mistake ends in one sentence and exit status 2.
+
+    With HYDRA_FULL_ERROR=1 in the environment, the traceback is shown as well.
+    """
+    conf = Path(sys.modules[main.__module__].__file__ or "").resolve().parent / "conf"
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Inside too, because Hydra prints "Error executing job" for what passes through it.
+    hydra_main = hydra.main(version_base="1.3", config_path=str(conf), config_name="train")(
+        functools.wraps(main)(lambda cfg: _answer(lambda: main(cfg), traceback_wanted))
+    )
+
+    @functools.wraps(main)
+    def wrapped() -> Any:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+        start_logging()
+        _answer(lambda: check(sys.argv[1:], conf), traceback_wanted)
+        return _answer(hydra_main, traceback_wanted)
+
+    return wrapped
+
+
+def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
+    try:
+        return function()
+    except (ConfigError, StoppedRun, HydraException, OmegaConfBaseException) as error:
+        if traceback_wanted:
+            raise
+        sentence = " ".join(line.strip() for line in str(error).splitlines())
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def start_logging() -> None:
+    """What Litmus logs goes to the screen as it is; train.log adds the time."""
+    logger = logging.getLogger("litmus")
+    if not logger.handlers:
+        screen = logging.StreamHandler(sys.stdout)
+        screen.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(screen)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+def check(argv: list[str], conf: Path) -> None:
+    """Raises ConfigError for an unknown key or option, `+key`, or a value whose type differs from its default's."""
+    args = get_args_parser().parse_args(argv)
+    if any(getattr(args, name) for name in NOT_COMPOSED):
+        return
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        overrides = _parse(args.overrides, loader)
+        groups = {name for name in loader.list_groups("") if name != "hydra"}
+        chosen = [o for o in overrides if o.key_or_group in groups]
+        for override in chosen:
+            _check_option(override, loader)
+        first = {o.key_or_group: _choices(o)[0] for o in chosen}
+        bases = [_compose(first)]
+        for override in chosen:
+            bases += [_compose(first | {override.key_or_group: choice}) for choice in _choices(override)[1:]]
+    given = {o.key_or_group for o in overrides}
+    for name in sorted(OmegaConf.missing_keys(bases[0]) - given):
+        if not name.startswith("hydra."):
+            raise ConfigError(f"{name} has no default: say {name}=VALUE")
+    multirun = args.multirun or str(bases[0].hydra.mode).endswith("MULTIRUN")
+    for override in overrides:
+        if override.is_sweep_override() and not multirun:
+            raise ConfigError(
+                f"{override.input_line} names several values: add -m to run each of them, or write a list as [1,2]"
+            )
+        if override not in chosen and not override.key_or_group.startswith("hydra"):
+            _check_key(override, bases, groups)
+
+
+def _parse(lines: list[str], loader: ConfigLoader) -> list[Override]:
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = []
+    for line in lines:
+        try:
+            overrides += parser.parse_overrides([line])
+        except OverrideParseException:
+            raise ConfigError(
+                f"{line!r} cannot be read: write key=value, and put quotes around a value with spaces, commas or ="
+            ) from None
+    return overrides
+
+
+def _choices(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [str(override.get_value_element_as_str())]
+
+
+def _check_option(override: Override, loader: ConfigLoader) -> None:
+    group = override.key_or_group
+    if override.is_add() or override.is_delete():
+        raise ConfigError(f"{override.input_line}: say {group}=OPTION, without the {(override.input_line or '+')[0]}")
+    options = loader.get_group_options(group, ObjectType.CONFIG)
+    for choice in _choices(override):
+        if choice not in options and choice != "null":
+            near = closest(choice, options)
+            hint = f"did you mean {group}={near}?" if near else f"choose one of {', '.join(options)}"
+            raise ConfigError(f"{group}={choice} does not exist: {hint}")
+
+
+def _compose(choices: dict[str, str]) -> DictConfig:
+    return compose("train", [f"{group}={choice}" for group, choice in choices.items()], return_hydra_config=True)
+
+
+def _check_key(override: Override, bases: list[DictConfig], groups: set[str]) -> None:
+    key = override.key_or_group
+    known = sorted({name for base in bases for name in _keys(base)} | groups)
+    if override.is_add():
+        raise ConfigError(
+            f"{override.input_line}: there is no option {key}; "
+            + _meant(key, known, "leave it out, or add it to a file in conf/")
+        )
+    if key not in known:
+        raise ConfigError(f"{key} does not exist: " + _meant(key, known, "see --help"))
+    lacking = [base for base in bases if key not in _keys(base)]
+    require(
+        not lacking,
+        f"{key} does not exist with every option of this sweep: split it into one command for each",
+    )
+    if override.is_delete():
+        return
+    values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    for value in values:
+        for base in bases:
+            _check_type(key, value, OmegaConf.select(base, key))
+
+
+def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in map(str, node):
+        if not prefix and name == "hydra":
+            continue
+        yield f"{prefix}{name}"
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+            yield from _keys(child, f"{prefix}{name}.")
+
+
+def _meant(key: str, known: list[str], otherwise: str) -> str:
+    leaf = key.rsplit(".", 1)[-1]
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
+    near = same_leaf[0] if len(same_leaf) == 1 else closest(key, known)
+    if near:
+        return f"did you mean {near}?"
+    siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    return f"choose one of {', '.join(siblings)}" if "." in key and siblings else otherwise
+
+
+def _check_type(key: str, value: Any, default: Any) -> None:
+    if default is None or (isinstance(value, str) and "${" in value):
+        return
+    kind = dict if OmegaConf.is_dict(default) else list if OmegaConf.is_list(default) else type(default)
+    accepted: dict[type, tuple[type, ...]] = {float: (float, int), str: (str,)}
+    fits = isinstance(value, accepted.get(kind, (kind,))) and (kind is bool or not isinstance(value, bool))
+    switched_off = value is None and kind is dict
+    require(
+        fits or switched_off,
+        f"{key}={'null' if value is None else str(value)} does not fit: {key} takes {WANTED.get(kind, kind.__name__)}, "
+        f"such as {OmegaConf.to_container(default) if kind in (dict, list) else default}",
+    )

@@ -1,0 +1,138 @@
+"""Small image sets, whole in memory as uint8, sliced and converted a batch at a time on the device."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from litmus.data.batches import Batches
+from litmus.data.preprocess import SCALINGS, Preprocess
+from litmus.data.sources import Source, read
+from litmus.data.split import stratified_split, validation_count
+from litmus.errors import number, one_of, require, whole_number
+
+Part = tuple[Tensor, Tensor]
+
+
+class InMemory(pl.LightningDataModule):
+    """The training, validation and test part of an image set.
+
+    `train_size` and `test_size` take the first N images (null for all); `val_size` of the training images, a count
+    or a fraction below 1, become the validation part, stratified by class. `num_classes` and `image_shape` may be
+    null where the source alone knows them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        num_classes: int | None,
+        image_shape: list[int] | None,
+        batch_size: int,
+        eval_batch_size: int,
+        train_size: int | None,
+        val_size: float,
+        test_size: int | None,
+        scaling: str,
+        data_dir: str,
+        seed: int,
+    ):
+        super().__init__()
+        self.name: str = name
+        self.source = source
+        self.batch_size = whole_number("data.batch_size", batch_size, least=1)
+        self.eval_batch_size = whole_number("data.eval_batch_size", eval_batch_size, least=1)
+        self.train_size = train_size if train_size is None else whole_number("data.train_size", train_size, least=1)
+        self.test_size = test_size if test_size is None else whole_number("data.test_size", test_size, least=1)
+        self.val_size = number("data.val_size", val_size, least=0)
+        require(
+            val_size < 1 or val_size == int(val_size),
+            f"data.val_size is {val_size}, and must be a whole number of images or a fraction below 1",
+        )
+        self.scaling = one_of("data.scaling", scaling, SCALINGS)
+        self.data_dir = data_dir
+        self.seed = seed
+        self.class_names: list[str] = []
+        self.parts: dict[str, Part] = {}
+        if num_classes is None or image_shape is None:
+            self._read_training_images()
+        else:
+            self.num_classes, self.image_shape = num_classes, tuple(image_shape)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads and splits everything, once. Raises ConfigError if the images don't fit what was asked for."""
+        if "test" in self.parts:
+            return
+        if "train" not in self.parts:
+            self._read_training_images()
+        images, labels = self.parts["train"]
+        count = validation_count(self.val_size, len(labels))
+        rest, chosen = stratified_split(labels, count, self.seed)
+        self.parts = {"train": (images[rest], labels[rest]), "val": (images[chosen], labels[chosen])}
+        self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0])
+        self.parts["test"] = self._read(train=False, first=self.test_size)
+
+    def _read_training_images(self) -> None:
+        self.parts["train"] = self._read(train=True, first=self.train_size)
+
+    def _read(self, train: bool, first: int | None) -> Part:
+        part, option = ("training", "train_size") if train else ("test", "test_size")
+        images, labels, names = read(self.source, self.data_dir, train, self.name)
+        require(
+            len(images) == len(labels) > 0,
+            f"data={self.name} has {len(images):,} {part} images and {len(labels):,} labels, and needs as many of each",
+        )
+        require(
+            first is None or first <= len(labels),
+            f"data.{option}={first} is more than the {len(labels):,} {part} images there are",
+        )
+        if not hasattr(self, "num_classes"):
+            self.num_classes = len(names) if names else int(labels.max()) + 1
+            self.image_shape = tuple(images.shape[1:])
+        require(
+            tuple(images.shape[1:]) == self.image_shape,
+            f"the {part} images of data={self.name} have shape {list(images.shape[1:])}, "
+            f"and {list(self.image_shape)} was expected",
+        )
+        require(
+            int(labels.min()) >= 0 and int(labels.max()) < self.num_classes,
+            f"the {part} labels of data={self.name} run from {int(labels.min())} to {int(labels.max())}, "
+            f"and must lie from 0 to {self.num_classes - 1}",
+        )
+        self.class_names = list(names) if names else [str(label) for label in range(self.num_classes)]
+        return images[:first], labels[:first]
+
+    def size(self, part: str) -> int:
+        return len(self.parts[part][1])
+
+    def batches(self, part: str, first: int | None = None) -> Batches:
+        """The first images of a part in their own order and without augmentation, for measuring."""
+        images, labels = self._on_device(part)
+        return Batches(images[:first], labels[:first], self.eval_batch_size, self.preprocess)
+
+    def train_dataloader(self) -> Batches:
+        return Batches(*self._on_device("train"), self.batch_size, self.preprocess, seed=self.seed)
+
+    def val_dataloader(self) -> Batches | list[Any]:
+        return self.batches("val") if self.size("val") else []
+
+    def test_dataloader(self) -> Batches:
+        return self.batches("test")
+
+    def _on_device(self, part: str) -> Part:
+        """Moves a part to the trainer's device, once: from there on a batch costs no transfer."""
+        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+        images, labels = self.parts[part]
+        self.parts[part] = images.to(device), labels.to(device)
+        self.preprocess.to(device)
+        return self.parts[part]
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint must hold so that a model can be used without the data: plain containers and tensors."""
+        return {
+            "class_names": self.class_names,
+            "image_shape": list(self.image_shape),
+            "mean": self.preprocess.mean.flatten().cpu(),
+            "std": self.preprocess.std.flatten().cpu(),
+        }

@@ -1,0 +1,141 @@
+"""Where images come from. A source is called as torchvision's data sets are: source(root=, train=, download=)."""
+
+import gzip
+import hashlib
+import inspect
+import struct
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from litmus.errors import ConfigError, require, whole_number
+
+Source = Callable[..., Any]
+
+
+class MNIST:
+    """The four files of MNIST that come with Litmus: `data` (N, 28, 28) uint8, `targets` (N,) int64."""
+
+    classes: ClassVar = [str(digit) for digit in range(10)]
+    files: ClassVar = {  # name: SHA-256 of the unpacked file
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    }
+
+    def __init__(self, root: str | None = None, train: bool = True, download: bool = False):
+        part = "train" if train else "t10k"
+        self.data = self._read(f"{part}-images-idx3-ubyte")
+        self.targets = self._read(f"{part}-labels-idx1-ubyte").long()
+
+    def _read(self, name: str) -> Tensor:
+        raw = gzip.decompress(resources.files("litmus.data").joinpath("mnist", f"{name}.gz").read_bytes())
+        if hashlib.sha256(raw).hexdigest() != self.files[name]:
+            raise ConfigError(f"MNIST's file {name}.gz inside the package is damaged: install Litmus again")
+        return read_idx(raw)
+
+
+def read_idx(raw: bytes) -> Tensor:
+    """A uint8 tensor from the IDX format: 00 00, 08 for uint8, the number of dimensions, each as 4 bytes, the data."""
+    dimensions = raw[3]
+    shape = struct.unpack(f">{dimensions}I", raw[4 : 4 + 4 * dimensions])
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint8, offset=4 + 4 * dimensions).view(shape)
+
+
+class Arrays:
+    """A user's own `.npz`: x_train, y_train and, for the test, x_test, y_test; `class_names` may name the classes.
+
+    Images are uint8, (N, H, W), (N, C, H, W) or (N, H, W, C); labels are whole numbers from 0.
+    """
+
+    def __init__(self, path: str, root: str | None = None, train: bool = True, download: bool = False):
+        part = "train" if train else "test"
+        try:
+            with np.load(Path(path).expanduser(), allow_pickle=False) as file:
+                missing = [key for key in (f"x_{part}", f"y_{part}") if key not in file]
+                require(not missing, f"data.path={path} lacks the array {' and '.join(missing)}: it has {file.files}")
+                self.data, self.targets = file[f"x_{part}"], file[f"y_{part}"]
+                self.classes = file["class_names"].tolist() if "class_names" in file else None
+        except FileNotFoundError:
+            raise ConfigError(f"data.path={path} does not exist: give the path of an .npz file") from None
+        except (ValueError, OSError, EOFError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"data.path={path} is not a readable .npz file of plain arrays ({error})") from None
+        images, labels = self.data, self.targets
+        require(
+            images.dtype == np.uint8,
+            f"x_{part} in {path} holds {images.dtype}, and must hold uint8 pixels from 0 to 255",
+        )
+        require(
+            np.issubdtype(labels.dtype, np.integer) and labels.ndim == 1,
+            f"y_{part} in {path} must be a whole number for each image, and is {labels.dtype} of shape {labels.shape}",
+        )
+
+
+class Synthetic:
+    """Learnable noise for tests and timing: each class is a random pattern, each image its pattern with noise."""
+
+    def __init__(
+        self,
+        num_images: int,
+        num_classes: int,
+        image_shape: list[int],
+        root: str | None = None,
+        train: bool = True,
+        download: bool = False,
+    ):
+        count = whole_number("data.num_images", num_images, least=num_classes) // (1 if train else 4) or num_classes
+        patterns = torch.rand(num_classes, *image_shape, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator().manual_seed(1 if train else 2)
+        self.targets = torch.arange(count) % num_classes
+        noise = torch.rand(count, *image_shape, generator=generator)
+        self.data = ((patterns[self.targets] + noise) * 127.5).to(torch.uint8)
+        self.classes = [f"class {label}" for label in range(num_classes)]
+
+
+def read(source: Source, data_dir: str, train: bool, name: str) -> tuple[Tensor, Tensor, list[str] | None]:
+    """Images (N, C, H, W) uint8, labels (N,) int64 and the class names of one part of a source.
+
+    Raises ConfigError, with what to put where, if the files are neither there nor to be had.
+    """
+    part: dict[str, Any] = {"train": train}
+    if "split" in inspect.signature(source).parameters and "train" not in inspect.signature(source).parameters:
+        part = {"split": "train" if train else "test"}
+    try:
+        dataset = source(root=data_dir, download=True, **part)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(_absent(source, data_dir, name, error)) from error
+    labels = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels).long()
+    return channels_first(torch.as_tensor(dataset.data)), labels, getattr(dataset, "classes", None)
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """(N, H, W), (N, H, W, C) or (N, C, H, W) to (N, C, H, W), for one, three or four channels."""
+    if images.ndim == 3:
+        return images.unsqueeze(1).contiguous()
+    if images.ndim == 4 and images.shape[1] not in (1, 3, 4) and images.shape[3] in (1, 3, 4):
+        return images.permute(0, 3, 1, 2).contiguous()
+    require(images.ndim == 4, f"images have {images.ndim} dimensions, and need 3 or 4: (N, H, W) or (N, C, H, W)")
+    return images.contiguous()
+
+
+def _absent(source: Source, data_dir: str, name: str, error: Exception) -> str:
+    dataset = getattr(source, "func", source)
+    folder = Path(data_dir).expanduser()
+    if hasattr(dataset, "resources"):
+        files = ", ".join(Path(url).name for url, _ in dataset.resources)
+        folder = folder / dataset.__name__ / "raw"
+    else:
+        files = getattr(dataset, "filename", "its files")
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"data={name} is not in {data_dir} and could not be downloaded ({reason}): "
+        f"put {files} into {folder}, or say data.data_dir=FOLDER"
+    )

@@ -1,0 +1,34 @@
+"""Which training images become the validation part."""
+
+import torch
+from torch import Tensor
+
+from litmus.errors import require
+
+
+def validation_count(val_size: float, total: int) -> int:
+    """The size of the validation part: `val_size` is a count, or a fraction of `total` if it is below 1."""
+    count = round(val_size * total) if val_size < 1 else int(val_size)
+    require(
+        count < total,
+        f"data.val_size={val_size:g} leaves no image to train on: there are {total:,}, so choose less",
+    )
+    return count
+
+
+def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices (training, validation), each ascending; validation has `size`, each class its share to within one.
+
+    Shares that are not whole are rounded by the largest remainder.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    counts = torch.bincount(labels)
+    shares = counts.double() * size / len(labels)
+    quota = shares.floor().long()
+    short = size - int(quota.sum())
+    quota[(shares - quota).argsort(descending=True, stable=True)[:short]] += 1
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label, take in enumerate(quota.tolist()):
+        chosen[order[labels[order] == label][:take]] = True
+    return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()

@@ -1,0 +1,48 @@
+"""A user's mistake, said in one sentence that names the mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """Shown to the user as it stands, without a traceback, before anything is lost or written."""
+
+
+class StoppedRun(RuntimeError):
+    """A run that had to end, said in one sentence; what it has saved stays good."""
+
+
+def require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ConfigError(sentence)
+
+
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The valid name that was most likely meant, or None if nothing is near."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """`value` as an int. Raises ConfigError unless it is a whole number of at least `least`."""
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1 and value >= least
+    require(ok, f"{name} is {value!r}, and must be a whole number of {least} or more")
+    return int(value)  # type: ignore[call-overload]
+
+
+def number(name: str, value: object, least: float, below: float = float("inf")) -> float:
+    """`value` as a float. Raises ConfigError unless least <= value < below."""
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and least <= value < below
+    span = f"of {least:g} or more" if below == float("inf") else f"from {least:g} to below {below:g}"
+    require(ok, f"{name} is {value!r}, and must be a number {span}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def one_of(name: str, value: object, choices: Iterable[str]) -> str:
+    """`value`. Raises ConfigError, with the closest choice, unless it is one of `choices`."""
+    choices = list(choices)
+    if not isinstance(value, str) or value not in choices:
+        near = closest(str(value), choices)
+        hint = f"did you mean {near}?" if near else f"choose one of {', '.join(choices)}"
+        raise ConfigError(f"{name} is {value!r}, which does not exist: {hint}")
+    return value

@@ -1,0 +1,174 @@
+"""The LightningModule that the models share."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from litmus.errors import ConfigError, StoppedRun
+from litmus.models.warm_start import warm_start
+from litmus.penalties import Penalty
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Classifier(pl.LightningModule):
+    """A network trained on loss + penalty. Subclasses build the network and hand it over.
+
+    `optim` takes parameter groups and gives the optimizer. `scheduler` is Lightning's `lr_scheduler` dict with, as its
+    `scheduler`, what takes the optimizer; its arguments that are None are worked out (see `_fill`).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        num_classes: int,
+        *,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        penalty: Penalty,
+        optim: Callable[..., torch.optim.Optimizer],
+        scheduler: dict[str, Any],
+        channels_last: bool = False,
+        init_from: str | None = None,
+        init_strict: bool = True,
+    ):
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.memory_format)
+        self.num_classes = num_classes
+        self.loss = loss
+        self.penalty = penalty
+        self.optim = optim
+        self.scheduler = scheduler
+        for part in ("val", "test"):
+            setattr(self, f"{part}_loss", MeanMetric())
+            setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro"))
+        self._pending: list[Tensor] = []
+        self._counts: list[int] = []
+        self._sums = [0.0] * 4
+        self._try_out()
+        if init_from is not None:
+            warm_start(network, init_from, init_strict)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes) of preprocessed images (N, C, H, W)."""
+        return self.network(images.contiguous(memory_format=self.memory_format))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, target = batch
+        logits = self(images)
+        loss = self.loss(logits, target)
+        penalty = self.penalty(self.network)
+        # Kept on the device and added up later: logging at every step would cost as much as a small network's step.
+        with torch.no_grad():
+            correct = (logits.argmax(dim=1) == target).sum()
+            self._pending.append(
+                torch.stack([loss.detach(), torch.as_tensor(penalty, device=loss.device).detach(), correct])
+            )
+        self._counts.append(len(target))
+        return loss + penalty
+
+    def on_train_epoch_start(self) -> None:
+        self._pending, self._counts = [], []
+        self._sums = [0.0] * 4
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:  # type: ignore[attr-defined]
+            self._add_up(last=batch_idx)
+
+    def _add_up(self, last: int) -> None:
+        """Takes the steps since the last call into the epoch's sums, and stops the run if one went wrong."""
+        if not self._pending:
+            return
+        rows = torch.stack(self._pending).double().cpu().tolist()
+        first = last + 1 - len(rows)
+        for step, (loss, penalty, _) in enumerate(rows, start=first):
+            if not math.isfinite(loss + penalty):
+                term = "penalty" if math.isfinite(loss) else "loss"
+                raise StoppedRun(
+                    f"the {term} became {loss + penalty} at step {step + 1} "
+                    f"of epoch {self.current_epoch + 1}: lower optim.lr, or say trainer.gradient_clip_val=1"
+                )
+        for (loss, penalty, correct), count in zip(rows, self._counts, strict=True):
+            for i, value in enumerate((loss * count, penalty * count, correct, count)):
+                self._sums[i] += value
+        mean = sum(row[0] for row in rows) / len(rows)
+        for logger in self.loggers:
+            logger.log_metrics({"train/loss_step": mean}, step=self.trainer.global_step)
+        self._pending, self._counts = [], []
+
+    def on_train_epoch_end(self) -> None:
+        self._add_up(last=self.trainer.fit_loop.batch_idx)  # what max_steps or max_time cut off
+        sums = torch.tensor(self._sums, dtype=torch.float64, device=self._sum_device())
+        loss, penalty, correct, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+        if count:
+            values = {"loss": loss, "penalty": penalty, "acc": correct, "cost": loss + penalty}
+            names = {"loss": "train/loss", "acc": "train/acc", "penalty": "penalty", "cost": "train/cost"}
+            self.log_dict({names[key]: value / count for key, value in values.items()})
+
+    def _sum_device(self) -> torch.device:
+        return torch.device("cpu") if self.device.type == "mps" else self.device  # no float64 on MPS
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._measure("test", batch)
+
+    def _measure(self, part: str, batch: Batch) -> None:
+        images, target = batch
+        logits = self(images)
+        loss, accuracy = getattr(self, f"{part}_loss"), getattr(self, f"{part}_acc")
+        loss.update(self.loss(logits, target), weight=len(target))
+        accuracy.update(logits, target)
+        self.log_dict({f"{part}/loss": loss, f"{part}/acc": accuracy})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Every parameter, in the groups that the optimizer is given."""
+        return [{"params": list(self.network.parameters())}]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optim(self.parameter_groups())
+        epochs = self.trainer.max_epochs or 0
+        steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
+        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}
+
+    def _schedule(self, optimizer: torch.optim.Optimizer, total: int) -> dict[str, Any]:
+        return {**self.scheduler, "scheduler": _fill(self.scheduler["scheduler"], optimizer, total)(optimizer)}
+
+    def _try_out(self) -> None:
+        """Refuses impossible optimizer and scheduler settings before any data is read."""
+        try:
+            optimizer = self.optim([{"params": [nn.Parameter(torch.zeros(1))]}])
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ConfigError(f"optim cannot be built: {error}") from error
+        try:
+            self._schedule(optimizer, total=100)
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            raise ConfigError(f"scheduler cannot be built: {error}") from error
+
+
+def laid_out_over_all_steps(scheduler: Any) -> bool:
+    """Whether a scheduler's length was worked out from the whole run, so that a longer run would be another run."""
+    arguments = getattr(scheduler, "keywords", scheduler)
+    return any(name in arguments and arguments[name] is None for name in ("total_steps", "total_iters", "T_max"))
+
+
+def _fill(scheduler: Callable[..., Any], optimizer: torch.optim.Optimizer, total: int) -> Callable[..., Any]:
+    """Arguments left None: the run's length in the scheduler's interval, and each group's own learning rate."""
+    facts = {"total_steps": total, "total_iters": total, "T_max": total}
+    facts["max_lr"] = [group["lr"] for group in optimizer.param_groups]  # type: ignore[assignment]
+    given = getattr(scheduler, "keywords", {})
+    names = inspect.signature(scheduler).parameters
+    found = {name: facts[name] for name in facts if name in names and name in given and given[name] is None}
+
+    def build(target: torch.optim.Optimizer) -> Any:
+        return scheduler(target, **found)
+
+    return build

@@ -1,0 +1,62 @@
+"""The convolutional network."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from torch import nn
+
+from litmus.errors import number, require, whole_number
+from litmus.models.classifier import Classifier
+from litmus.models.layers import activation as activation_layer
+from litmus.models.layers import dense, initialize, widths
+
+
+class CNN(Classifier):
+    """Blocks of convolution, batch normalisation, activation and 2×2 max-pooling, then linear layers to the logits.
+
+    `channels` holds the output channels of each block, `hidden` the sizes of the linear layers before the last.
+    Dropout acts on the flattened features and after each hidden linear layer.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        image_shape: Sequence[int],
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        kernel_size: int = 3,
+        batch_norm: bool = True,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        init: str = "torch",
+        init_std: float = 0.1,
+        **parts: Any,
+    ):
+        channels = widths("model.channels", channels, "[32,64]", least=2)
+        hidden = widths("model.hidden", hidden, "[128]", least=0)
+        dropout = number("model.dropout", dropout, least=0, below=1)
+        kernel_size = whole_number("model.kernel_size", kernel_size, least=1)
+        require(kernel_size % 2 == 1, f"model.kernel_size={kernel_size} must be odd, so that a block keeps the size")
+        image_channels, height, width = image_shape
+        shrink = 2 ** len(channels)
+        require(
+            min(height, width) >= shrink,
+            f"model.channels={channels} halves the image {len(channels)} times, and {height}×{width} pixels "
+            f"are too few: use fewer blocks",
+        )
+        blocks: list[nn.Module] = []
+        for fan_in, fan_out in pairwise([image_channels, *channels]):
+            # A bias before batch normalisation would be subtracted again.
+            blocks.append(nn.Conv2d(fan_in, fan_out, kernel_size, padding=kernel_size // 2, bias=not batch_norm))
+            if batch_norm:
+                blocks.append(nn.BatchNorm2d(fan_out))
+            # Pooling first is the same for a rising activation, at a quarter of its cost.
+            blocks += [nn.MaxPool2d(2), activation_layer(activation)]
+        blocks.append(nn.Flatten())
+        if dropout:
+            blocks.append(nn.Dropout(dropout))
+        features = channels[-1] * (height // shrink) * (width // shrink)
+        network = nn.Sequential(*blocks, *dense(features, hidden, num_classes, activation, dropout))
+        initialize(network, init, init_std)
+        super().__init__(network, num_classes, **parts)

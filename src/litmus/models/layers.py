@@ -1,0 +1,54 @@
+"""What the models share below the level of a network: activations, initialisations, linear heads."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from litmus.errors import number, one_of, require, whole_number
+
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
+INITS = ("torch", "xavier", "kaiming", "normal")
+
+
+def widths(name: str, values: object, example: str, least: int = 1) -> list[int]:
+    """A list of layer sizes. Raises ConfigError unless it holds at least `least` whole numbers above zero."""
+    ok = isinstance(values, Sequence) and not isinstance(values, str)
+    require(ok, f"{name} is {values!r}, and must be a list such as {example}")
+    sizes = [whole_number(f"each of {name}", value, least=1) for value in values]  # type: ignore[attr-defined]
+    require(len(sizes) >= least, f"{name}={sizes} is too short: give {least} or more sizes, such as {example}")
+    return sizes
+
+
+def activation(name: str) -> nn.Module:
+    return ACTIVATIONS[one_of("model.activation", name, ACTIVATIONS)]()
+
+
+def dense(inputs: int, hidden: Sequence[int], outputs: int, activation_name: str, dropout: float) -> list[nn.Module]:
+    """Linear layers with an activation and dropout after each but the last, whose outputs are the logits."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise([inputs, *hidden]):
+        layers += [nn.Linear(fan_in, fan_out), activation(activation_name)]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    return [*layers, nn.Linear([inputs, *hidden][-1], outputs)]
+
+
+def initialize(network: nn.Module, scheme: str, std: float) -> None:
+    """`torch` leaves torch's own; `xavier` (Glorot and Bengio 2010, uniform), `kaiming` (He et al. 2015, normal,
+    for ReLU) and `normal` (mean 0, the given std) set the weights and make every bias 0."""
+    one_of("model.init", scheme, INITS)
+    number("model.init_std", std, least=0)
+    if scheme == "torch":
+        return
+    for module in network.modules():
+        if not isinstance(module, nn.Linear | nn.Conv2d):
+            continue
+        if scheme == "xavier":
+            nn.init.xavier_uniform_(module.weight)
+        elif scheme == "kaiming":
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        else:
+            nn.init.normal_(module.weight, std=std)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,32 @@
+"""The multilayer perceptron."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from litmus.errors import number
+from litmus.models.classifier import Classifier
+from litmus.models.layers import dense, initialize, widths
+
+
+class MLP(Classifier):
+    """Flattened pixels through hidden layers of the sizes in `hidden` to the logits, shape (N, num_classes)."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        image_shape: Sequence[int],
+        hidden: Sequence[int],
+        activation: str = "relu",
+        dropout: float = 0.0,
+        init: str = "torch",
+        init_std: float = 0.1,
+        **parts: Any,
+    ):
+        hidden = widths("model.hidden", hidden, "[100,100]")
+        dropout = number("model.dropout", dropout, least=0, below=1)
+        network = nn.Sequential(nn.Flatten(), *dense(math.prod(image_shape), hidden, num_classes, activation, dropout))
+        initialize(network, init, init_std)
+        super().__init__(network, num_classes, **parts)

@@ -1,0 +1,51 @@
+"""Weights from an earlier run."""
+
+import logging
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from litmus.errors import require
+from litmus.files import load_checkpoint
+
+log = logging.getLogger("litmus")
+
+
+def warm_start(network: nn.Module, path: str, strict: bool) -> None:
+    """Takes the weights of a run (its best) or of a checkpoint file into `network`.
+
+    Raises ConfigError, listing what does not fit, unless `strict` is False: then it takes what fits and names the rest.
+    """
+    given = weights_of(path)
+    own = network.state_dict()
+    misfits = [
+        f"{name} is {_shape(given.get(name))} there and {_shape(own.get(name))} here"
+        for name in sorted(own.keys() | given.keys())
+        if _shape(given.get(name)) != _shape(own.get(name))
+    ]
+    told = "; ".join(misfits[:6]) + (f"; and {len(misfits) - 6} more" if len(misfits) > 6 else "")
+    require(
+        not (strict and misfits),
+        f"model.init_from={path} does not fit: {told}. Say model.init_strict=false to take what fits",
+    )
+    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+    require(bool(fitting), f"model.init_from={path} has nothing that fits this model: choose another run")
+    network.load_state_dict(fitting, strict=False)
+    if misfits:
+        log.info(f"took {len(fitting)} of {len(own)} tensors from {path}; not taken: {told}")
+
+
+def weights_of(path: str) -> dict[str, Tensor]:
+    """The network's weights in a run directory or a checkpoint file of Litmus."""
+    file = Path(path).expanduser()
+    require(file.exists(), f"model.init_from={path} does not exist: give a run directory or a checkpoint file")
+    if file.is_dir():
+        file = file / "checkpoints" / "best.ckpt"
+        require(file.exists(), f"model.init_from={path} holds no checkpoints/best.ckpt: the run has not got that far")
+    state = load_checkpoint(file).get("state_dict")
+    require(isinstance(state, dict), f"{file} is not a checkpoint of Litmus: it has no state_dict")
+    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}  # type: ignore[union-attr]
+
+
+def _shape(value: Tensor | None) -> str:
+    return "absent" if value is None else str(list(value.shape))

@@ -1,0 +1,29 @@
+"""From config nodes to objects."""
+
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from litmus.errors import ConfigError
+from litmus.models.classifier import Classifier
+
+
+def build(node: Any, **arguments: Any) -> Any:
+    """Instantiates a config node. Raises ConfigError, with the reason alone, for values that can't be."""
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ConfigError):
+            raise cause from None
+        if isinstance(cause, TypeError | ValueError | MisconfigurationException):
+            raise ConfigError(f"{node.get('_target_')} refuses its options: {cause}") from error
+        raise
+
+
+def build_model(cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...]) -> Classifier:
+    parts = {name: build(cfg[name]) for name in ("loss", "penalty", "optim", "scheduler")}
+    return build(cfg.model, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)

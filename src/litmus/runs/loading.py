@@ -1,0 +1,53 @@
+"""A trained model, rebuilt from its run or from a checkpoint alone."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from litmus.data.preprocess import Preprocess
+from litmus.errors import ConfigError, require
+from litmus.files import load_checkpoint
+from litmus.models.classifier import Classifier
+from litmus.runs.building import build_model
+
+FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
+
+
+class Trained(nn.Module):
+    """A run's model in eval mode with its preprocessing: uint8 images (N, C, H, W) to logits (N, num_classes)."""
+
+    def __init__(self, model: Classifier, preprocess: Preprocess, class_names: list[str], config: dict[str, Any]):
+        super().__init__()
+        self.model, self.preprocess = model, preprocess
+        self.class_names, self.config = class_names, config
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(self.preprocess(images))
+
+
+def load(run: str | Path, checkpoint: str = "best") -> Trained:
+    """The trained model of a run directory (its best, or `last`), or of a checkpoint file alone, on the CPU.
+
+    Raises ConfigError if there is none, or if it is not Litmus'.
+    """
+    file = Path(run).expanduser()
+    if file.is_dir():
+        file = file / "checkpoints" / f"{checkpoint}.ckpt"
+    contents = load_checkpoint(file)
+    card = contents.get("litmus")
+    if not isinstance(card, dict):
+        raise ConfigError(f"{file} is not a checkpoint of Litmus: use one from a run's checkpoints folder")
+    require(
+        card["format"] <= FORMAT,
+        f"{file} was written by a later Litmus (format {card['format']}, and {FORMAT} is the newest known here): "
+        "update Litmus",
+    )
+    config = OmegaConf.create(card["config"])
+    assert isinstance(config, DictConfig)
+    config.model.init_from = None  # its weights are in the file
+    model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]))
+    model.load_state_dict(contents["state_dict"])
+    return Trained(model, Preprocess(card["mean"], card["std"]), card["class_names"], card["config"])

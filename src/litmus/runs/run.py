@@ -1,0 +1,261 @@
+"""One run and its directory."""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from litmus.callbacks import Checkpoint, EarlyStopping, EpochSeed, MetricsCSV, Progress
+from litmus.callbacks.metrics_csv import read_metrics
+from litmus.errors import ConfigError, one_of, require
+from litmus.files import AtomicCheckpointIO, load_checkpoint, read_json, write_json, write_text
+from litmus.models.classifier import Classifier, laid_out_over_all_steps
+from litmus.runs.building import build
+from litmus.runs.identity import NOT_THE_EXPERIMENT, config_hash, differences, experiment
+from litmus.runs.loading import FORMAT
+from litmus.runs.record import circumstances
+from litmus.tensorboard import write_config
+
+log = logging.getLogger("litmus")
+
+OBJECTIVES = ("val/acc", "val/loss", "train/acc", "train/loss", "train/cost")
+
+
+class Run:
+    """One run and its directory, which it writes nothing into before `opened`.
+
+    Raises ConfigError if the directory holds another experiment, naming what differs.
+    """
+
+    def __init__(self, cfg: DictConfig):
+        hydra = HydraConfig.get()
+        self.overrides = list(hydra.overrides.task)
+        self.choices = {key: str(value) for key, value in hydra.runtime.choices.items() if "hydra" not in key}
+        self.in_sweep = hydra.mode == RunMode.MULTIRUN
+        self.cfg = self._resumed(Path(cfg.resume)) if cfg.resume else cfg
+        self.config = experiment(self.cfg)
+        self.hash = config_hash(self.config)
+        if not cfg.resume:
+            self.path = self._directory()
+            self._refuse_another()
+        self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
+        self.monitor: str | None = one_of("objective", self.cfg.objective, OBJECTIVES)
+        if self.cfg.data.get("val_size") == 0:
+            self.monitor = None
+            self._refuse_without_validation()
+
+    # --- where it is, and what is there already ---
+
+    def _directory(self) -> Path:
+        if self.cfg.output_dir:
+            return Path(self.cfg.output_dir).expanduser()
+        if self.in_sweep:
+            folder = Path("outputs", "sweeps", str(self.cfg.sweep_name))
+            # The same experiment may have been asked for with its overrides in another order.
+            return next(iter(sorted(folder.glob(f"*-{self.hash[:6]}"))), folder / self.name())
+        now = datetime.now()
+        path = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{self.name()}")
+        return path if not path.exists() else path.with_name(f"{path.name}-{time.time_ns() % 10**6:06}")
+
+    def name(self) -> str:
+        """The overrides, readable, and six digits of the config's hash: at most 100 bytes, all of them safe."""
+        shown = [o for o in self.overrides if o.split("=")[0] not in (*NOT_THE_EXPERIMENT, "test")]
+        words = "+".join(re.sub(r"[^\w.+-]+", "-", o).strip("-") for o in sorted(shown)) or "defaults"
+        return f"{words.encode('ascii', 'ignore')[:93].decode()}-{self.hash[:6]}"
+
+    def _refuse_another(self) -> None:
+        record = self.path / "run.json"
+        if record.exists():
+            if read_json(record)["config_hash"] != self.hash:
+                there = experiment(OmegaConf.load(self.path / ".hydra" / "config.yaml"))
+                raise ConfigError(
+                    f"{self.path} holds another run: {differences(there, self.config)}; choose another output_dir"
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise ConfigError(f"{self.path} is there already and is not a run: choose another output_dir")
+
+    def _resumed(self, path: Path) -> DictConfig:
+        """The config of the run to go on with; `trainer.max_epochs` may be given anew."""
+        self.path = path.expanduser()
+        record = self.path / "run.json"
+        require(record.exists(), f"resume={path} is not a run directory: it has no run.json")
+        others = [o for o in self.overrides if o.split("=")[0] not in ("resume", "trainer.max_epochs")]
+        require(
+            not others,
+            f"resume takes the run's own config, and only trainer.max_epochs may change: leave out {' '.join(others)}",
+        )
+        cfg = OmegaConf.load(self.path / ".hydra" / "config.yaml")
+        assert isinstance(cfg, DictConfig)
+        given = HydraConfig.get().overrides.task
+        epochs = [o.split("=")[1] for o in given if o.startswith("trainer.max_epochs=")]
+        if epochs and int(epochs[0]) != cfg.trainer.max_epochs:
+            require(
+                not laid_out_over_all_steps(cfg.scheduler.scheduler),
+                f"{path} laid its learning rates out over {cfg.trainer.max_epochs} epochs, so it can't go on to "
+                f"{epochs[0]}: start a new run, or use scheduler=constant from the start",
+            )
+            cfg.trainer.max_epochs = int(epochs[0])
+        self.choices = read_json(record)["choices"]
+        self.overrides = list(OmegaConf.load(self.path / ".hydra" / "overrides.yaml"))
+        return cfg
+
+    def _refuse_without_validation(self) -> None:
+        stopping = self.cfg.callbacks.get("early_stopping")
+        require(
+            stopping is None or not stopping.monitor.startswith("val/"),
+            "data.val_size=0 leaves no validation part for early stopping to watch: say callbacks.early_stopping=null",
+        )
+        require(
+            not str(self.cfg.scheduler.get("monitor")).startswith("val/"),
+            f"data.val_size=0 leaves no validation part for scheduler={self.choices.get('scheduler')} to watch: "
+            "choose another scheduler",
+        )
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What is in result.json, if this very run has finished."""
+        path = self.path / "result.json"
+        found = read_json(path) if path.exists() else None
+        return found if found and found["config_hash"] == self.hash else None
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        path = self.path / "checkpoints" / "last.ckpt"
+        return path if path.exists() else None
+
+    # --- what it is made of ---
+
+    def build_trainer(self, model: Classifier, data: Any) -> pl.Trainer:
+        """The Trainer with the config's callbacks and loggers and those that every run has."""
+        # Those that log at the epoch's end come first, those that read what was logged come last.
+        listed = {name: build(node) for name, node in self.cfg.callbacks.items() if node is not None}
+        self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={})
+        self.early_stopping = next((c for c in listed.values() if isinstance(c, EarlyStopping)), None)
+        every = [EpochSeed(self.cfg.seed), Progress(), MetricsCSV(self.path / "metrics.csv"), self.checkpoint]
+        loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
+        return build(self.cfg.trainer, _partial_=True)(
+            callbacks=[*listed.values(), *every],
+            logger=loggers,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=self.path,
+            num_sanity_val_steps=0,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+    @contextmanager
+    def opened(self, trainer: pl.Trainer, model: Classifier, data: Any) -> Iterator[None]:
+        """Writes the directory's first files, and keeps train.log until the end."""
+        self.checkpoint.card = {"format": FORMAT, "config": self.config, "choices": self.choices, **data.facts()}
+        self.resumed = self.last_checkpoint is not None
+        self._write_record()
+        (self.path / "result.json").unlink(missing_ok=True)
+        file = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        log.addHandler(file)
+        self.started = time.monotonic()
+        self._introduce(model, data, trainer)
+        try:
+            for logger in trainer.loggers:
+                write_config(logger, self.config, self.choices)
+            yield
+        except BaseException as error:
+            file.emit(log.makeRecord(log.name, logging.ERROR, "", 0, f"stopped by {error!r}", (), None))
+            raise
+        finally:
+            log.removeHandler(file)
+            file.close()
+
+    def _write_record(self) -> None:
+        record = self.path / "run.json"
+        starts = read_json(record)["starts"] if record.exists() else []
+        starts.append({"time": datetime.now().isoformat(timespec="seconds"), "command": " ".join(sys.argv)})
+        facts = {"format": FORMAT, "config_hash": self.hash, "overrides": self.overrides, "choices": self.choices}
+        write_json(record, {**facts, **circumstances(), "starts": starts})
+        saved = self.cfg.copy()
+        saved.output_dir = None  # the directory may be moved
+        saved.resume = None
+        write_text(self.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(saved))
+        write_text(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(self.overrides)))
+
+    def _introduce(self, model: Classifier, data: Any, trainer: pl.Trainer) -> None:
+        sizes = " / ".join(f"{data.size(part):,}" for part in ("train", "val", "test"))
+        parameters = sum(p.numel() for p in model.network.parameters())
+        device = trainer.strategy.root_device
+        where = f"{torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
+        log.info(
+            f"{type(model).__name__} with {parameters:,} parameters on {data.name}, {sizes} images to train / validate "
+            f"/ test, on the {device.type} ({where})"
+        )
+        if self.resumed:
+            log.info(f"going on from {self.last_checkpoint}")
+
+    # --- how it ends ---
+
+    @property
+    def test_wanted(self) -> bool:
+        return not self.in_sweep if self.cfg.test is None else bool(self.cfg.test)
+
+    def load_best(self, model: Classifier) -> None:
+        model.load_state_dict(load_checkpoint(self.path / "checkpoints" / "best.ckpt")["state_dict"])
+
+    def record_end(self, trainer: pl.Trainer) -> None:
+        """Notes how the training ended; to be called before a test, which resets the trainer's counters."""
+        self.seconds = time.monotonic() - self.started
+        if self.early_stopping is not None and self.early_stopping.reason:
+            self.stop_reason = self.early_stopping.reason
+        elif trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+            self.stop_reason = f"trainer.max_steps={trainer.max_steps} reached"
+        elif trainer.current_epoch >= (trainer.max_epochs or 0):
+            self.stop_reason = f"trainer.max_epochs={trainer.max_epochs} reached"
+        else:
+            self.stop_reason = "stopped by trainer.max_time or a callback"
+
+    def finish(self, trainer: pl.Trainer) -> float:
+        """Writes result.json, prints the final figures, and gives the objective's value at its best."""
+        rows = read_metrics(self.path / "metrics.csv")
+        best = next(row for row in rows if row["epoch"] == self.checkpoint.best_epoch)
+        monitor = self.monitor or "train/loss"
+        tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        result = {
+            "objective": best[monitor],
+            "objective_name": monitor,
+            "metrics": {name: value for name, value in best.items() if name != "epoch"} | tested,
+            "best_epoch": self.checkpoint.best_epoch,
+            "last": {name: value for name, value in rows[-1].items() if name != "epoch"},
+            "epochs": rows[-1]["epoch"],
+            "stop_reason": self.stop_reason,
+            "seconds": round(self.seconds, 3),
+            "config_hash": self.hash,
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics({"objective": best[monitor]}, step=self.checkpoint.best_epoch)
+            logger.finalize("success")
+        write_json(self.path / "result.json", result)
+        return self.show(result)
+
+    def show(self, result: dict[str, Any]) -> float:
+        """Prints the final figures and the run directory, and gives the objective's value."""
+        metrics = result["metrics"]
+        log.info(
+            f"\n{result['stop_reason']}; best {result['objective_name']} in epoch {result['best_epoch']} "
+            f"of {result['epochs']}, {result['seconds']:.1f} s\n\n"
+            f"         loss     accuracy"
+        )
+        for part in ("train", "val", "test"):
+            if f"{part}/acc" in metrics:
+                log.info(f"{part:<5}  {metrics[f'{part}/loss']:8.4f}  {100 * metrics[f'{part}/acc']:8.2f} %")
+        log.info(f"\n{self.path}")
+        return float(result["objective"])

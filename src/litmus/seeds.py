@@ -1,0 +1,9 @@
+"""Randomness as a function of the seed and the epoch, so that an epoch can be repeated exactly by itself."""
+
+import hashlib
+
+
+def epoch_seed(seed: int, epoch: int, stream: str = "order") -> int:
+    """A 63-bit seed for one epoch's use of randomness; `stream` keeps different uses apart."""
+    digest = hashlib.sha256(f"{seed}/{epoch}/{stream}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,79 @@
+"""The Trainer, with what it cannot check by itself."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from litmus.errors import ConfigError, number, require, whole_number
+
+ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
+    "gpu": (torch.cuda.is_available, "an NVIDIA or ROCm GPU that torch can use"),
+    "mps": (torch.backends.mps.is_available, "Apple's Metal"),
+}
+# Advice that Lightning gives about choices that are made here on purpose.
+NOT_FOR_THE_USER = (
+    ".*GPU available but not used.*",
+    ".*is smaller than the logging interval.*",
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+)
+
+
+def build(
+    accelerator: str,
+    devices: int,
+    strategy: str,
+    max_epochs: int,
+    threads: int | None,
+    gradient_clip_val: float | None,
+    accumulate_grad_batches: int,
+    **options: Any,
+) -> pl.Trainer:
+    """A Trainer on an accelerator that is there. Raises ConfigError if it is not, or if Lightning refuses an option."""
+    devices = whole_number("accelerator.devices", devices, least=1)
+    if accelerator in ACCELERATORS:
+        available, what = ACCELERATORS[accelerator]
+        require(
+            available(), f"accelerator={accelerator} needs {what}, and there is none here: say accelerator=cpu or auto"
+        )
+    if accelerator == "gpu":
+        there = torch.cuda.device_count()
+        require(devices <= there, f"accelerator.devices={devices} is more than the {there} GPUs here: lower it")
+    require(
+        devices == 1 or strategy != "auto",
+        f"accelerator.devices={devices} with accelerator={accelerator} is not possible: it runs on one device",
+    )
+    if threads is not None:
+        torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
+    quiet()
+    try:
+        return pl.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            max_epochs=whole_number("trainer.max_epochs", max_epochs, least=1),
+            gradient_clip_val=optional_number("trainer.gradient_clip_val", gradient_clip_val),
+            accumulate_grad_batches=whole_number("trainer.accumulate_grad_batches", accumulate_grad_batches, least=1),
+            **options,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"the trainer or accelerator options are refused: {error}") from error
+
+
+def optional_number(name: str, value: float | None) -> float | None:
+    return value if value is None else number(name, value, least=0)
+
+
+def quiet() -> None:
+    for message in NOT_FOR_THE_USER:
+        warnings.filterwarnings("ignore", message)
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,69 @@
+"""What the tests share: a run in this process, on a few made-up images."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf, open_dict
+
+ROOT = Path(__file__).parent.parent
+CONF = ROOT / "conf"
+SMALL = ("data=synthetic", "data.batch_size=32", "trainer.max_epochs=2", "accelerator=cpu")
+
+sys.path.insert(0, str(ROOT))
+
+
+def composed(*overrides: str):
+    """The config of a command line, set as Hydra's current one."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    cfg = cfg.copy()
+    OmegaConf.set_readonly(cfg, False)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Runs the overrides on small data as train.py would, in an empty directory; gives the run's files."""
+    monkeypatch.chdir(tmp_path)
+    import train as script
+
+    def run(*overrides: str, small: bool = True):
+        before = set(tmp_path.rglob("run.json"))
+        objective = script.main.__wrapped__(composed(*(SMALL if small else ()), *overrides))
+        new = set(tmp_path.rglob("run.json")) - before
+        named = [o.split("=", 1)[1] for o in overrides if o.startswith(("output_dir=", "resume="))]
+        path = Path(named[0]) if named else new.pop().parent
+        return SimpleNamespace(path=path, objective=objective, result=json.loads((path / "result.json").read_text()))
+
+    return run
+
+
+def weights(path: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(path / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    """Equal to the bit."""
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+PARTS = {"penalty": "none", "optim": "sgd", "scheduler": "constant", "loss": "cross_entropy"}
+
+
+def parts(**options: str):
+    """The loss, penalty, optimizer and scheduler of the named options, as a model's constructor takes them."""
+    from litmus.runs import build
+
+    cfg = composed(*(f"{group}={option}" for group, option in {**PARTS, **options}.items()))
+    return {group: build(cfg[group]) for group in PARTS}
