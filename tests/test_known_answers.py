@@ -109,7 +109,7 @@ def test_the_first_layer_gets_a_far_larger_gradient_with_relu_than_with_sigmoid(
     for activation in ("sigmoid", "relu"):
         model, x, y = four_ten_three(activation)
         nn.CrossEntropyLoss()(model(x), y).backward()
-        norms[activation] = model.network[1].weight.grad.norm().item()
+        norms[activation] = model.network.hidden1.weight.grad.norm().item()
     assert norms["relu"] > 3 * norms["sigmoid"]
 
 

@@ -1,54 +1,71 @@
 """Penalties on the weights, added to the loss: cost = loss + weight · Ω(W)."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from litmus.errors import number
+from litmus.errors import number, require
 
 NORMALISATION = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def named_weights(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights of `module` by name: every parameter but biases and the scales of normalisation layers."""
+def named_weights(module: nn.Module, include_bias: bool = False) -> dict[str, nn.Parameter]:
+    """The weights of `module` by name: its parameters without normalisation layers and, unless asked for, biases."""
     return {
         f"{prefix}.{name}" if prefix else name: parameter
         for prefix, child in module.named_modules()
         if not isinstance(child, NORMALISATION)
         for name, parameter in child.named_parameters(recurse=False)
-        if "bias" not in name
+        if include_bias or "bias" not in name
     }
 
 
 class Penalty(nn.Module):
     """Base of the penalties: a subclass says Ω of one weight tensor in `omega`.
 
-    Only what trains is penalised: a parameter with `requires_grad=False` counts nothing.
+    Only what trains is penalised: a parameter with `requires_grad=False` counts nothing. `per_layer` gives layers, by
+    their name in the network, a weight of their own.
     """
 
-    def __init__(self, weight: float = 0.0):
+    def __init__(self, weight: float = 0.0, include_bias: bool = False, per_layer: Mapping[str, float] | None = None):
         super().__init__()
         self.weight = number("penalty.weight", weight, least=0)
-        self._seen: tuple[nn.Module, list[nn.Parameter]] | None = None
+        self.include_bias = include_bias
+        self.per_layer = {
+            str(name): number(f"penalty.per_layer.{name}", value, least=0) for name, value in (per_layer or {}).items()
+        }
+        self._seen: tuple[nn.Module, list[tuple[float, nn.Parameter]]] | None = None
 
     def omega(self, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, module: nn.Module) -> Tensor | float:
         """weight · Ω over the trainable weights of `module`, a scalar."""
-        if self.weight == 0:
-            return 0.0
         if self._seen is None or self._seen[0] is not module:  # walking the module costs more than the penalty
-            self._seen = module, list(named_weights(module).values())
-        terms = [self.omega(w) for w in self._seen[1] if w.requires_grad]
-        return self.weight * torch.stack(terms).sum() if terms else 0.0
+            self._seen = module, self._weighted(module)
+        terms = [factor * self.omega(parameter) for factor, parameter in self._seen[1] if parameter.requires_grad]
+        return torch.stack(terms).sum() if terms else 0.0
+
+    def _weighted(self, module: nn.Module) -> list[tuple[float, nn.Parameter]]:
+        named = named_weights(module, self.include_bias)
+        layers = {name: name.rpartition(".")[0] for name in named}
+        for layer in self.per_layer:
+            require(
+                layer in layers.values(),
+                f"penalty.per_layer names {layer!r}, which is no layer with weights: "
+                f"choose from {', '.join(dict.fromkeys(layers.values()))}",
+            )
+        factors = {name: self.per_layer.get(layer, self.weight) for name, layer in layers.items()}
+        return [(factors[name], parameter) for name, parameter in named.items() if factors[name] > 0]
 
 
 class NoPenalty(Penalty):
     """Ω = 0."""
 
     def __init__(self) -> None:
-        super().__init__(weight=0.0)
+        super().__init__()
 
 
 class L1(Penalty):
@@ -63,3 +80,20 @@ class L2(Penalty):
 
     def omega(self, weight: Tensor) -> Tensor:
         return 0.5 * weight.square().sum()
+
+
+class ElasticNet(Penalty):
+    """Ω = l1_ratio · Σ|w| + (1 − l1_ratio) · ½ Σ w² (Zou and Hastie 2005, in scikit-learn's parametrisation)."""
+
+    def __init__(
+        self,
+        weight: float = 0.0,
+        l1_ratio: float = 0.5,
+        include_bias: bool = False,
+        per_layer: Mapping[str, float] | None = None,
+    ):
+        super().__init__(weight, include_bias, per_layer)
+        self.l1_ratio = number("penalty.l1_ratio", l1_ratio, least=0, below=1 + 1e-12)
+
+    def omega(self, weight: Tensor) -> Tensor:
+        return self.l1_ratio * weight.abs().sum() + (1 - self.l1_ratio) * 0.5 * weight.square().sum()

@@ -5,6 +5,7 @@ from litmus.callbacks.generalisation_gap import GeneralisationGap
 from litmus.callbacks.learning_rate import LearningRate
 from litmus.callbacks.metrics_csv import MetricsCSV
 from litmus.callbacks.progress import Progress
+from litmus.callbacks.validate_last import ValidateLast
 
 __all__ = [
     "Checkpoint",
@@ -14,4 +15,5 @@ __all__ = [
     "LearningRate",
     "MetricsCSV",
     "Progress",
+    "ValidateLast",
 ]

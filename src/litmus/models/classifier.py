@@ -1,6 +1,5 @@
 """The LightningModule that the models share."""
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from litmus.errors import ConfigError, StoppedRun
+from litmus.errors import ConfigError, StoppedRun, one_of, require
+from litmus.metrics import mode
 from litmus.models.warm_start import warm_start
 from litmus.penalties import Penalty
 
@@ -22,7 +22,7 @@ class Classifier(pl.LightningModule):
     """A network trained on loss + penalty. Subclasses build the network and hand it over.
 
     `optim` takes parameter groups and gives the optimizer. `scheduler` is Lightning's `lr_scheduler` dict with, as its
-    `scheduler`, what takes the optimizer; its arguments that are None are worked out (see `_fill`).
+    `scheduler`, what takes the optimizer; its arguments that are None are worked out (see `_schedule`).
     """
 
     def __init__(
@@ -140,14 +140,28 @@ class Classifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}
 
     def _schedule(self, optimizer: torch.optim.Optimizer, total: int) -> dict[str, Any]:
-        return {**self.scheduler, "scheduler": _fill(self.scheduler["scheduler"], optimizer, total)(optimizer)}
+        """Lightning's dict, with the scheduler's arguments that are None worked out: the run's length in the
+        scheduler's interval, each group's own learning rate, the direction of the metric it watches."""
+        facts: dict[str, Any] = {"total_steps": total, "total_iters": total, "T_max": total}
+        facts["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+        facts["mode"] = mode(self.scheduler.get("monitor", ""))
+        build = self.scheduler["scheduler"]
+        given = getattr(build, "keywords", {})
+        found = {name: value for name, value in facts.items() if name in given and given[name] is None}
+        return {**self.scheduler, "scheduler": build(optimizer, **found)}
 
     def _try_out(self) -> None:
-        """Refuses impossible optimizer and scheduler settings before any data is read."""
+        """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
+        self.penalty(self.network)
         try:
             optimizer = self.optim([{"params": [nn.Parameter(torch.zeros(1))]}])
         except (ValueError, TypeError, RuntimeError) as error:
             raise ConfigError(f"optim cannot be built: {error}") from error
+        one_of("scheduler.interval", self.scheduler["interval"], ("epoch", "step"))
+        require(
+            "monitor" not in self.scheduler or self.scheduler["interval"] == "epoch",
+            "scheduler.interval=step is not possible for what watches a metric: it is measured once an epoch",
+        )
         try:
             self._schedule(optimizer, total=100)
         except (ValueError, TypeError, ZeroDivisionError) as error:
@@ -158,17 +172,3 @@ def laid_out_over_all_steps(scheduler: Any) -> bool:
     """Whether a scheduler's length was worked out from the whole run, so that a longer run would be another run."""
     arguments = getattr(scheduler, "keywords", scheduler)
     return any(name in arguments and arguments[name] is None for name in ("total_steps", "total_iters", "T_max"))
-
-
-def _fill(scheduler: Callable[..., Any], optimizer: torch.optim.Optimizer, total: int) -> Callable[..., Any]:
-    """Arguments left None: the run's length in the scheduler's interval, and each group's own learning rate."""
-    facts = {"total_steps": total, "total_iters": total, "T_max": total}
-    facts["max_lr"] = [group["lr"] for group in optimizer.param_groups]  # type: ignore[assignment]
-    given = getattr(scheduler, "keywords", {})
-    names = inspect.signature(scheduler).parameters
-    found = {name: facts[name] for name in facts if name in names and name in given and given[name] is None}
-
-    def build(target: torch.optim.Optimizer) -> Any:
-        return scheduler(target, **found)
-
-    return build

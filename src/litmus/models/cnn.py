@@ -9,7 +9,7 @@ from torch import nn
 from litmus.errors import number, require, whole_number
 from litmus.models.classifier import Classifier
 from litmus.models.layers import activation as activation_layer
-from litmus.models.layers import dense, initialize, widths
+from litmus.models.layers import dense, initialize, sequential, widths
 
 
 class CNN(Classifier):
@@ -45,18 +45,18 @@ class CNN(Classifier):
             f"model.channels={channels} halves the image {len(channels)} times, and {height}×{width} pixels "
             f"are too few: use fewer blocks",
         )
-        blocks: list[nn.Module] = []
-        for fan_in, fan_out in pairwise([image_channels, *channels]):
+        blocks: dict[str, nn.Module] = {}
+        for i, (fan_in, fan_out) in enumerate(pairwise([image_channels, *channels]), start=1):
             # A bias before batch normalisation would be subtracted again.
-            blocks.append(nn.Conv2d(fan_in, fan_out, kernel_size, padding=kernel_size // 2, bias=not batch_norm))
+            blocks[f"conv{i}"] = nn.Conv2d(fan_in, fan_out, kernel_size, padding=kernel_size // 2, bias=not batch_norm)
             if batch_norm:
-                blocks.append(nn.BatchNorm2d(fan_out))
-            # Pooling first is the same for a rising activation, at a quarter of its cost.
-            blocks += [nn.MaxPool2d(2), activation_layer(activation)]
-        blocks.append(nn.Flatten())
+                blocks[f"norm{i}"] = nn.BatchNorm2d(fan_out)
+            # Pooling comes first: the same for an activation that only rises, at a quarter of its cost.
+            blocks |= {f"pool{i}": nn.MaxPool2d(2), f"conv{i}_activation": activation_layer(activation)}
+        blocks["flatten"] = nn.Flatten()
         if dropout:
-            blocks.append(nn.Dropout(dropout))
+            blocks["dropout"] = nn.Dropout(dropout)
         features = channels[-1] * (height // shrink) * (width // shrink)
-        network = nn.Sequential(*blocks, *dense(features, hidden, num_classes, activation, dropout))
+        network = sequential({**blocks, **dense(features, hidden, num_classes, activation, dropout)})
         initialize(network, init, init_std)
         super().__init__(network, num_classes, **parts)

@@ -1,5 +1,6 @@
 """What the models share below the level of a network: activations, initialisations, linear heads."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -24,14 +25,21 @@ def activation(name: str) -> nn.Module:
     return ACTIVATIONS[one_of("model.activation", name, ACTIVATIONS)]()
 
 
-def dense(inputs: int, hidden: Sequence[int], outputs: int, activation_name: str, dropout: float) -> list[nn.Module]:
+def dense(
+    inputs: int, hidden: Sequence[int], outputs: int, activation_name: str, dropout: float
+) -> dict[str, nn.Module]:
     """Linear layers with an activation and dropout after each but the last, whose outputs are the logits."""
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise([inputs, *hidden]):
-        layers += [nn.Linear(fan_in, fan_out), activation(activation_name)]
+    layers: dict[str, nn.Module] = {}
+    for i, (fan_in, fan_out) in enumerate(pairwise([inputs, *hidden]), start=1):
+        layers |= {f"hidden{i}": nn.Linear(fan_in, fan_out), f"activation{i}": activation(activation_name)}
         if dropout:
-            layers.append(nn.Dropout(dropout))
-    return [*layers, nn.Linear([inputs, *hidden][-1], outputs)]
+            layers[f"dropout{i}"] = nn.Dropout(dropout)
+    return {**layers, "output": nn.Linear([inputs, *hidden][-1], outputs)}
+
+
+def sequential(layers: dict[str, nn.Module]) -> nn.Sequential:
+    """Layers by name: a name says what it is, and stays when another layer comes or goes."""
+    return nn.Sequential(OrderedDict(layers))
 
 
 def initialize(network: nn.Module, scheme: str, std: float) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from litmus.errors import number
 from litmus.models.classifier import Classifier
-from litmus.models.layers import dense, initialize, widths
+from litmus.models.layers import dense, initialize, sequential, widths
 
 
 class MLP(Classifier):
@@ -27,6 +27,7 @@ class MLP(Classifier):
     ):
         hidden = widths("model.hidden", hidden, "[100,100]")
         dropout = number("model.dropout", dropout, least=0, below=1)
-        network = nn.Sequential(nn.Flatten(), *dense(math.prod(image_shape), hidden, num_classes, activation, dropout))
+        inputs = math.prod(image_shape)
+        network = sequential({"flatten": nn.Flatten(), **dense(inputs, hidden, num_classes, activation, dropout)})
         initialize(network, init, init_std)
         super().__init__(network, num_classes, **parts)

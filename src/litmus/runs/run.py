@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.callbacks import Checkpoint, EarlyStopping, EpochSeed, MetricsCSV, Progress
+from litmus.callbacks import Checkpoint, EarlyStopping, EpochSeed, MetricsCSV, Progress, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.errors import ConfigError, one_of, require
 from litmus.files import AtomicCheckpointIO, load_checkpoint, read_json, write_json, write_text
@@ -142,7 +142,7 @@ class Run:
         listed = {name: build(node) for name, node in self.cfg.callbacks.items() if node is not None}
         self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={})
         self.early_stopping = next((c for c in listed.values() if isinstance(c, EarlyStopping)), None)
-        every = [EpochSeed(self.cfg.seed), Progress(), MetricsCSV(self.path / "metrics.csv"), self.checkpoint]
+        every = [EpochSeed(self.cfg.seed), ValidateLast(), Progress(), MetricsCSV(self.path / "metrics.csv"), self.checkpoint]
         loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
         return build(self.cfg.trainer, _partial_=True)(
             callbacks=[*listed.values(), *every],
