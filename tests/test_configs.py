@@ -44,9 +44,7 @@ def test_every_option_trains_two_steps(train, group, option):
 def pairwise_rows(**groups: list[str]) -> list[dict[str, str]]:
     """A small set of combinations in which any two options of different groups meet (greedy)."""
     names = list(groups)
-    wanted = {
-        frozenset([(a, x), (b, y)]) for a, b in combinations(names, 2) for x, y in product(groups[a], groups[b])
-    }
+    wanted = {frozenset([(a, x), (b, y)]) for a, b in combinations(names, 2) for x, y in product(groups[a], groups[b])}
     candidates = [dict(zip(names, values, strict=True)) for values in product(*groups.values())]
     rows = []
     while wanted:

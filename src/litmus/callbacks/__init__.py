@@ -2,6 +2,7 @@ from litmus.callbacks.checkpoint import Checkpoint
 from litmus.callbacks.early_stopping import EarlyStopping
 from litmus.callbacks.epoch_seed import EpochSeed
 from litmus.callbacks.generalisation_gap import GeneralisationGap
+from litmus.callbacks.learned_by_heart import LearnedByHeart
 from litmus.callbacks.learning_rate import LearningRate
 from litmus.callbacks.metrics_csv import MetricsCSV
 from litmus.callbacks.progress import Progress
@@ -12,6 +13,7 @@ __all__ = [
     "EarlyStopping",
     "EpochSeed",
     "GeneralisationGap",
+    "LearnedByHeart",
     "LearningRate",
     "MetricsCSV",
     "Progress",

@@ -8,6 +8,18 @@ import torch
 from litmus.errors import whole_number
 
 
+def training_accuracy(trainer: pl.Trainer, pl_module: pl.LightningModule, first: int | None = None) -> float:
+    """Accuracy on the first training images, in eval mode and without augmentation; leaves the modes as they were."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    modes = {module: module.training for module in pl_module.modules()}
+    pl_module.eval()
+    with torch.no_grad():
+        correct = [(pl_module(x).argmax(dim=1) == y).sum() for x, y in data.batches("train", first=first)]
+    for module, mode in modes.items():
+        module.training = mode
+    return int(torch.stack(correct).sum()) / len(data.parts["train"][1][:first])
+
+
 class GeneralisationGap(pl.Callback):
     """Logs `gap/acc`: accuracy on the first `images` training images, in eval mode and without augmentation, minus
     `val/acc`. The running `train/acc` would not do: dropout lowers it, and it lags behind the weights."""
@@ -15,19 +27,7 @@ class GeneralisationGap(pl.Callback):
     def __init__(self, images: int):
         self.images = whole_number("callbacks.generalisation_gap.images", images, least=1)
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        with torch.no_grad():
-            correct = torch.stack(
-                [
-                    (pl_module(images).argmax(dim=1) == target).sum()
-                    for images, target in data.batches("train", first=self.images)
-                ]
-            ).sum()
-        self.accuracy = int(correct) / min(self.images, data.size("train"))
-
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if "val/acc" in trainer.callback_metrics:
-            pl_module.log("gap/acc", self.accuracy - float(trainer.callback_metrics["val/acc"]))
+            accuracy = training_accuracy(trainer, pl_module, first=self.images)
+            pl_module.log("gap/acc", accuracy - float(trainer.callback_metrics["val/acc"]))

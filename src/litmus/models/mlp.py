@@ -21,13 +21,18 @@ class MLP(Classifier):
         hidden: Sequence[int],
         activation: str = "relu",
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         init: str = "torch",
         init_std: float = 0.1,
         **parts: Any,
     ):
         hidden = widths("model.hidden", hidden, "[100,100]")
         dropout = number("model.dropout", dropout, least=0, below=1)
+        input_dropout = number("model.input_dropout", input_dropout, least=0, below=1)
         inputs = math.prod(image_shape)
-        network = sequential({"flatten": nn.Flatten(), **dense(inputs, hidden, num_classes, activation, dropout)})
+        layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
+        if input_dropout:
+            layers["input_dropout"] = nn.Dropout(input_dropout)
+        network = sequential({**layers, **dense(inputs, hidden, num_classes, activation, dropout)})
         initialize(network, init, init_std)
         super().__init__(network, num_classes, **parts)

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.callbacks import Checkpoint, EarlyStopping, EpochSeed, MetricsCSV, Progress, ValidateLast
+from litmus.callbacks import Checkpoint, EpochSeed, MetricsCSV, Progress, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.errors import ConfigError, one_of, require
 from litmus.files import AtomicCheckpointIO, load_checkpoint, read_json, write_json, write_text
@@ -141,8 +141,13 @@ class Run:
         # Those that log at the epoch's end come first, those that read what was logged come last.
         listed = {name: build(node) for name, node in self.cfg.callbacks.items() if node is not None}
         self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={})
-        self.early_stopping = next((c for c in listed.values() if isinstance(c, EarlyStopping)), None)
-        every = [EpochSeed(self.cfg.seed), ValidateLast(), Progress(), MetricsCSV(self.path / "metrics.csv"), self.checkpoint]
+        every = [
+            EpochSeed(self.cfg.seed),
+            ValidateLast(),
+            Progress(),
+            MetricsCSV(self.path / "metrics.csv"),
+            self.checkpoint,
+        ]
         loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
         return build(self.cfg.trainer, _partial_=True)(
             callbacks=[*listed.values(), *every],
@@ -214,8 +219,9 @@ class Run:
     def record_end(self, trainer: pl.Trainer) -> None:
         """Notes how the training ended; to be called before a test, which resets the trainer's counters."""
         self.seconds = time.monotonic() - self.started
-        if self.early_stopping is not None and self.early_stopping.reason:
-            self.stop_reason = self.early_stopping.reason
+        reasons = [callback.reason for callback in trainer.callbacks if getattr(callback, "reason", None)]  # type: ignore[attr-defined]
+        if reasons:
+            self.stop_reason = str(reasons[0])
         elif trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
             self.stop_reason = f"trainer.max_steps={trainer.max_steps} reached"
         elif trainer.current_epoch >= (trainer.max_epochs or 0):
