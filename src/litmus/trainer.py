@@ -49,10 +49,6 @@ def build(
         devices == 1 or strategy != "auto",
         f"accelerator.devices={devices} with accelerator={accelerator} is not possible: it runs on one device",
     )
-    require(
-        options.get("limit_val_batches") != 0,
-        "trainer.limit_val_batches=0 leaves no validation: to train without one, say data.val_size=0",
-    )
     if threads is not None:
         torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
     quiet()

@@ -21,6 +21,6 @@ class LearnedByHeart(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.accuracy < 1:
             raise StoppedRun(
-                f"only {100 * self.accuracy:.1f} % of the batch was learned in {trainer.current_epoch} epochs: look for "
-                "a fault in the model or the loss, or raise optim.lr or trainer.max_epochs"
+                f"only {100 * self.accuracy:.1f} % of the batch was learned in {trainer.current_epoch} epochs: look "
+                "for a fault in the model or the loss, or raise optim.lr or trainer.max_epochs"
             )

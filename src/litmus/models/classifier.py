@@ -1,7 +1,7 @@
 """The LightningModule that the models share."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -163,12 +163,13 @@ class Classifier(pl.LightningModule):
             "scheduler.interval=step is not possible for what watches a metric: it is measured once an epoch",
         )
         try:
-            self._schedule(optimizer, total=100)
+            scheduler = self._schedule(optimizer, total=100)["scheduler"]
+            optimizer.step()
+            scheduler.step(*([0.0] if "monitor" in self.scheduler else []))
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise ConfigError(f"scheduler cannot be built: {error}") from error
 
 
-def laid_out_over_all_steps(scheduler: Any) -> bool:
-    """Whether a scheduler's length was worked out from the whole run, so that a longer run would be another run."""
-    arguments = getattr(scheduler, "keywords", scheduler)
-    return any(name in arguments and arguments[name] is None for name in ("total_steps", "total_iters", "T_max"))
+def laid_out_over_all_steps(options: Mapping[str, Any]) -> bool:
+    """Whether a scheduler with these options takes its length from the whole run, so that a longer run is another."""
+    return any(name in options and options[name] is None for name in ("total_steps", "total_iters", "T_max"))

@@ -26,7 +26,7 @@ class MLP(Classifier):
         init_std: float = 0.1,
         **parts: Any,
     ):
-        hidden = widths("model.hidden", hidden, "[100,100]")
+        hidden = widths("model.hidden", hidden, "[100,100]", least=0)
         dropout = number("model.dropout", dropout, least=0, below=1)
         input_dropout = number("model.input_dropout", input_dropout, least=0, below=1)
         inputs = math.prod(image_shape)

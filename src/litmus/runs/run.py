@@ -51,6 +51,10 @@ class Run:
             self._refuse_another()
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
         self.monitor: str | None = one_of("objective", self.cfg.objective, OBJECTIVES)
+        require(
+            self.cfg.trainer.limit_val_batches != 0,
+            "trainer.limit_val_batches=0 leaves no validation: to train without one, say data.val_size=0",
+        )
         if self.cfg.data.get("val_size") == 0:
             self.monitor = None
             self._refuse_without_validation()
@@ -155,6 +159,7 @@ class Run:
             plugins=[AtomicCheckpointIO()],
             default_root_dir=self.path,
             num_sanity_val_steps=0,
+            limit_val_batches=self.cfg.trainer.limit_val_batches if self.monitor else 0,
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -1,0 +1,110 @@
+import csv
+import math
+
+import pytest
+import torch
+from conftest import SMALL, composed, parts, weights
+from torch import nn
+
+from litmus.errors import ConfigError, StoppedRun
+from litmus.models import MLP
+from litmus.runs import build, build_model
+
+
+def rows(path):
+    with (path / "metrics.csv").open() as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("optim", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"])
+def test_a_run_takes_the_same_steps_as_a_loop_written_by_hand(train, optim):
+    overrides = (
+        f"optim={optim}", "optim.fused=false" if optim != "rmsprop" else "optim.foreach=false",
+        "penalty=l2", "penalty.weight=0.01", "scheduler=exponential", "model.dropout=0", "model.input_dropout=0",
+    )  # fmt: skip
+    cfg = composed(*SMALL, *overrides)
+    data = build(cfg.data)
+    data.setup()
+    torch.manual_seed(cfg.seed)
+    model = build_model(cfg, data.num_classes, data.image_shape)
+    network = model.network
+    optimizer = build(cfg.optim)(network.parameters())
+    decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.95)
+    for epoch in range(2):
+        loader = data.train_dataloader()
+        loader.set_epoch(epoch)
+        for images, target in loader:
+            optimizer.zero_grad()
+            squares = sum(w.square().sum() for name, w in network.named_parameters() if "weight" in name)
+            (nn.functional.cross_entropy(network(images), target) + 0.01 * 0.5 * squares).backward()
+            optimizer.step()
+        decay.step()
+
+    trained = weights(train(*overrides).path)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(trained[f"network.{name}"], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_epochs_figures_are_means_over_the_images(train):
+    run = train("penalty=l1", "penalty.weight=0.001", "optim.lr=0", "optim=sgd", "scheduler=constant",
+                "model.dropout=0", "model.input_dropout=0", "data.batch_size=100", "trainer.max_epochs=1")  # fmt: skip
+    cfg = composed(*SMALL)
+    data = build(cfg.data)
+    data.setup()
+    network = nn.Sequential()
+    model = MLP(10, (1, 28, 28), hidden=[100, 100], **parts())
+    model.load_state_dict(weights(run.path))
+    network = model.network
+    (row,) = rows(run.path)
+    for part in ("train", "val"):
+        images, labels = data.parts[part]
+        logits = network(data.preprocess(images))
+        assert row[f"{part}/loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+        assert row[f"{part}/acc"] == pytest.approx((logits.argmax(1) == labels).float().mean().item(), rel=1e-6)
+    omega = sum(w.abs().sum().item() for name, w in network.named_parameters() if "weight" in name)
+    assert row["penalty"] == pytest.approx(0.001 * omega, rel=1e-5)
+    assert row["train/cost"] == pytest.approx(row["train/loss"] + row["penalty"], rel=1e-6)
+    assert row["gap/acc"] == pytest.approx(row["train/acc"] - row["val/acc"], abs=1e-6)
+    assert row["lr"] == 0
+
+
+@pytest.mark.parametrize(("scheduler", "last"), [("cosine", 0.0), ("onecycle", 2e-3 / 25 / 1e4)])
+def test_a_schedule_over_the_run_ends_with_it(train, scheduler, last):
+    run = train(f"scheduler={scheduler}", "trainer.max_epochs=3")
+    state = torch.load(run.path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 3 * math.ceil(461 / 32)
+    assert state["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(last, abs=1e-5)  # of 2e-3
+
+
+def test_onecycle_does_not_give_plain_sgd_a_momentum(train):
+    state = torch.load(train("optim=sgd", "scheduler=onecycle").path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["optimizer_states"][0]["param_groups"][0]["momentum"] == 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(train):
+    with pytest.raises(StoppedRun, match=r"the loss became (nan|inf) at step \d+ of epoch 1: lower optim.lr"):
+        train("optim=sgd", "optim.lr=1e30", "loss=mse", "scheduler=constant")
+
+
+def test_max_steps_counts_steps(train):
+    run = train("trainer.max_steps=20", "trainer.max_epochs=5")
+    state = torch.load(run.path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 20
+    assert run.result["stop_reason"] == "trainer.max_steps=20 reached"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("optim.lr=-1",), "optim cannot be built: Invalid learning rate"),
+        (("optim=nesterov", "optim.momentum=0"), "optim cannot be built: Nesterov"),
+        (("scheduler=step", "scheduler.scheduler.step_size=0"), "scheduler cannot be built"),
+        (("scheduler=onecycle", "scheduler.scheduler.pct_start=2"), "scheduler cannot be built"),
+        (("scheduler.interval=day",), "scheduler.interval is 'day'"),
+        (("penalty=l1", "penalty.per_layer={hidden7: 1}"), "penalty.per_layer names 'hidden7'"),
+    ],
+)
+def test_an_impossible_part_is_refused_before_a_directory_is_made(train, tmp_path, overrides, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        train(*overrides)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,15 @@
+"""What the README's first table promises, on real MNIST, for one seed."""
+
+
+def test_the_default_mlp_passes_98_percent(train):
+    assert train(small=False).result["metrics"]["test/acc"] >= 0.981
+
+
+def test_the_cnn_passes_99_percent(train):
+    assert train("model=cnn", "optim=adam", small=False).result["metrics"]["test/acc"] >= 0.991
+
+
+def test_one_batch_is_learned_by_heart(train):
+    for model in ("mlp", "cnn"):
+        run = train(f"model={model}", "debug=overfit_batch", small=False)
+        assert run.result["stop_reason"] == "every training image is right"

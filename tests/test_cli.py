@@ -1,0 +1,158 @@
+"""The command line, as its user meets it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import CONF, ROOT
+
+from litmus.cli import check
+from litmus.errors import ConfigError
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def assert_one_sentence(done: subprocess.CompletedProcess, sentence: str) -> None:
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert sentence in line
+
+
+FIRST_TIER = [
+    (["optim=adm"], "optim=adm does not exist: did you mean optim=adam?"),
+    (["optim=xyz"], "choose one of adagrad, adam"),
+    (["optin=adam"], "did you mean optim?"),
+    (["model.hiden=[10]"], "model.hiden does not exist: did you mean model.hidden?"),
+    (["lr=0.1"], "lr does not exist: did you mean optim.lr?"),
+    (["model=cnn", "model.input_dropout=0.1"], "model.input_dropout does not exist"),
+    (["+foo=1"], "+foo=1: there is no option foo"),
+    (["++optim.lrr=1"], "did you mean optim.lr?"),
+    (["+optim=adam"], "say optim=OPTION, without the +"),
+    (["optim.lr=fast"], "optim.lr=fast does not fit: optim.lr takes a number, such as 0.002"),
+    (["trainer.max_epochs=2.5"], "takes a whole number"),
+    (["optim.fused=2"], "takes true or false"),
+    (["model.hidden=10"], "takes a list"),
+    (["model.activation=3"], "takes a word"),
+    (["model.dropout=null"], "model.dropout=null does not fit"),
+    (["model.dropout=true"], "takes a number"),
+    (["callbacks.early_stopping=5"], "takes a group of options"),
+    (["seed=0,1"], "seed=0,1 names several values: add -m"),
+    (["-m", "optim=sgd,adm"], "did you mean optim=adam?"),
+    (["-m", "optim.lr=0.1,fast"], "optim.lr=fast does not fit"),
+    (["-m", "model=mlp,cnn", "model.channels=[8,8]"], "does not exist with every option of this sweep"),
+    (["optim"], "'optim' cannot be read: write key=value"),
+    (["data=arrays"], "data.path has no default: say data.path=VALUE"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), FIRST_TIER, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistyped_command_is_answered_with_the_mend(arguments, sentence):
+    with pytest.raises(ConfigError) as caught:
+        check(arguments, CONF)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model=cnn", "optim=adam"],
+        ["optim.lr=1e-3", "optim.lr=1", "model.hidden=[10]", "data.val_size=5000"],
+        ["data.train_size=1000", "trainer.gradient_clip_val=0.5", "callbacks.early_stopping=null"],
+        ["-m", "penalty=l1,l2", "penalty.weight=1e-4,1e-3", "seed=0,1,2", "model.hidden=[10],[20]"],
+        ["-m", "seed=range(5)", "optim.lr=choice(0.1,0.2)"],
+        ["optim.lr=${penalty.weight}", "~callbacks.early_stopping"],
+        ["data=arrays", "data.path=mine.npz"],
+        ["resume=outputs/2026-11-21/10-00-00-model-cnn+optim-adam-0a1b2c"],
+        ["hydra.verbose=true"],
+    ],
+    ids=" ".join,
+)
+def test_a_right_command_passes(arguments):
+    check(arguments, CONF)
+
+
+@pytest.mark.parametrize("arguments", [["optim=adm"], ["model.hiden=[10]"], ["+foo=1"], ["optim.lr=fast"]])
+def test_the_first_answer_comes_without_torch_and_leaves_nothing_behind(tmp_path, arguments):
+    done = command(*arguments, cwd=tmp_path)
+    assert_one_sentence(done, arguments[0].split("=")[0])
+    assert list(tmp_path.iterdir()) == []
+    probe = "import sys, litmus.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", probe]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["penalty=l1", "penalty.weight=-1"], "penalty.weight is -1, and must be a number of 0 or more"),
+        (["-m", "data=synthetic", "model.dropout=2"], "model.dropout is 2"),
+    ],
+)
+def test_a_value_out_of_range_is_one_sentence_too(tmp_path, arguments, sentence):
+    done = (
+        command("accelerator=cpu", *arguments, cwd=tmp_path)
+        if "-m" not in arguments
+        else command(*arguments, cwd=tmp_path)
+    )
+    assert_one_sentence(done, sentence)
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_fault_of_ours_shows_its_traceback(tmp_path):
+    (tmp_path / "broken.py").write_text("def optimizer(params, lr):\n    raise KeyError('a fault')\n")
+    (tmp_path / "conf" / "optim").mkdir(parents=True)
+    (tmp_path / "conf" / "optim" / "broken.yaml").write_text("_target_: broken.optimizer\n_partial_: true\nlr: 1\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "--config-dir", str(tmp_path / "conf"), "optim=broken"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_help_shows_the_groups_and_the_first_commands(tmp_path):
+    done = command("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "python train.py model=cnn optim=adam" in done.stdout
+    assert "optim: adagrad, adam, adamw, momentum, nesterov, rmsprop, sgd" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_whole_config_can_be_shown(tmp_path):
+    done = command("model=cnn", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "_target_: litmus.models.CNN" in done.stdout
+
+
+def test_train_py_reads_in_sixty_lines():
+    assert len((ROOT / "train.py").read_text().splitlines()) < 60
+
+
+def test_a_run_ends_with_its_figures_and_its_directory(tmp_path):
+    started = time.time()
+    done = command("data=synthetic", "trainer.max_epochs=1", "accelerator=cpu", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    *_, train, val, test, blank, path = done.stdout.splitlines()
+    assert [line.split()[0] for line in (train, val, test)] == ["train", "val", "test"]
+    assert blank == ""
+    run = tmp_path / path
+    assert run.parent.parent == tmp_path / "outputs"
+    assert (run / "result.json").stat().st_mtime >= started - 1
+    files = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file() and "events" not in file.name}
+    assert files == {
+        ".hydra/config.yaml", ".hydra/overrides.yaml", "run.json", "train.log", "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt", "metrics.csv", "result.json", "tensorboard/hparams.yaml",
+    }  # fmt: skip
+    assert "epoch 1/1" in (run / "train.log").read_text()
