@@ -21,8 +21,8 @@ FILES = {
         class Maxout(Classifier):
             def __init__(self, num_classes, image_shape, pieces, **parts):
                 inputs = image_shape[0] * image_shape[1] * image_shape[2]
-                layers = [nn.Flatten(), nn.Linear(inputs, 10 * pieces), nn.MaxPool1d(pieces), nn.Linear(10, num_classes)]
-                super().__init__(nn.Sequential(*layers), num_classes, **parts)
+                hidden = nn.Sequential(nn.Flatten(), nn.Linear(inputs, 10 * pieces), nn.MaxPool1d(pieces))
+                super().__init__(nn.Sequential(hidden, nn.Linear(10, num_classes)), num_classes, **parts)
 
 
         class SmoothL1(Penalty):
