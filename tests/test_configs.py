@@ -17,7 +17,7 @@ def options(group: str) -> list[str]:
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 ELSEWHERE = {
     "data": {"fashion_mnist", "arrays"},
-    "accelerator": {"gpu"},
+    "accelerator": {"gpu", "mps", "ddp", "ddp_cpu"},
 }
 
 

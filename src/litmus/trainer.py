@@ -20,6 +20,7 @@ NOT_FOR_THE_USER = (
     ".*GPU available but not used.*",
     ".*is smaller than the logging interval.*",
     ".*does not have many workers.*",
+    ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged so has been added up already
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )

@@ -24,6 +24,7 @@ from litmus.models.classifier import Classifier, laid_out_over_all_steps
 from litmus.runs.building import build
 from litmus.runs.identity import NOT_THE_EXPERIMENT, config_hash, differences, experiment
 from litmus.runs.loading import FORMAT
+from litmus.runs.processes import announce, announced, check_directory_agreed, is_first
 from litmus.runs.record import circumstances
 from litmus.tensorboard import write_config
 
@@ -42,12 +43,14 @@ class Run:
         hydra = HydraConfig.get()
         self.overrides = list(hydra.overrides.task)
         self.choices = {key: str(value) for key, value in hydra.runtime.choices.items() if "hydra" not in key}
-        self.in_sweep = hydra.mode == RunMode.MULTIRUN
+        told = announced() or {}
+        self.in_sweep = told.get("in_sweep", hydra.mode == RunMode.MULTIRUN)
+        check_directory_agreed(bool(cfg.output_dir or cfg.resume))
         self.cfg = self._resumed(Path(cfg.resume)) if cfg.resume else cfg
         self.config = experiment(self.cfg)
         self.hash = config_hash(self.config)
         if not cfg.resume:
-            self.path = self._directory()
+            self.path = Path(told["path"]) if told else self._directory()
             self._refuse_another()
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
         self.monitor: str | None = one_of("objective", self.cfg.objective, OBJECTIVES)
@@ -86,7 +89,7 @@ class Run:
                 raise ConfigError(
                     f"{self.path} holds another run: {differences(there, self.config)}; choose another output_dir"
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif is_first() and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise ConfigError(f"{self.path} is there already and is not a run: choose another output_dir")
 
     def _resumed(self, path: Path) -> DictConfig:
@@ -153,7 +156,7 @@ class Run:
             self.checkpoint,
         ]
         loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
-        return build(self.cfg.trainer, _partial_=True)(
+        trainer = build(self.cfg.trainer, _partial_=True)(
             callbacks=[*listed.values(), *every],
             logger=loggers,
             plugins=[AtomicCheckpointIO()],
@@ -164,18 +167,24 @@ class Run:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        announce(trainer, self.path, self.in_sweep, self.overrides)
+        return trainer
 
     @contextmanager
     def opened(self, trainer: pl.Trainer, model: Classifier, data: Any) -> Iterator[None]:
         """Writes the directory's first files, and keeps train.log until the end."""
         self.checkpoint.card = {"format": FORMAT, "config": self.config, "choices": self.choices, **data.facts()}
+        self.started = time.monotonic()
+        if not is_first():
+            log.setLevel(logging.ERROR)
+            yield
+            return
         self.resumed = self.last_checkpoint is not None
         self._write_record()
         (self.path / "result.json").unlink(missing_ok=True)
         file = logging.FileHandler(self.path / "train.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(file)
-        self.started = time.monotonic()
         self._introduce(model, data, trainer)
         try:
             for logger in trainer.loggers:
@@ -236,6 +245,8 @@ class Run:
 
     def finish(self, trainer: pl.Trainer) -> float:
         """Writes result.json, prints the final figures, and gives the objective's value at its best."""
+        if not is_first():
+            return self.checkpoint.best_score or float("nan")
         rows = read_metrics(self.path / "metrics.csv")
         best = next(row for row in rows if row["epoch"] == self.checkpoint.best_epoch)
         monitor = self.monitor or "train/loss"
