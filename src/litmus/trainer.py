@@ -22,6 +22,7 @@ NOT_FOR_THE_USER = (
     ".*does not have many workers.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged so has been added up already
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*module\\(s\\) in eval mode at the start of training.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
 

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from litmus.data.augment import Augmentation
 from litmus.seeds import epoch_seed
 
 
 class Batches:
     """Iterates over ((N, C, H, W) float32, (N,) int64) batches of uint8 images, on the device that these are on.
 
-    With a `seed` the order is shuffled, as a function of the seed and the epoch alone; without one it is kept.
+    With a `seed` the order is shuffled, as a function of the seed and the epoch alone; without one it is kept. What
+    `augment` draws for an image is a function of the seed, the epoch and the image, whatever batch it comes in.
     """
 
     def __init__(
@@ -21,11 +23,13 @@ class Batches:
         batch_size: int,
         preprocess: Callable[[Tensor], Tensor],
         seed: int | None = None,
+        augment: Augmentation | None = None,
     ):
         self.images, self.labels = images, labels
         self.batch_size = batch_size
         self.preprocess = preprocess
         self.seed = seed
+        self.augment = augment
         self.epoch = 0
         if seed is not None:
             self.sampler = self  # Lightning tells a loader's sampler the epoch
@@ -45,5 +49,11 @@ class Batches:
             return
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
+        drawn = None
+        if self.augment is not None:
+            drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(self.labels.device)
         for index in order.split(self.batch_size):
-            yield self.preprocess(self.images[index]), self.labels[index]
+            images = self.images[index]
+            if self.augment is not None and drawn is not None:
+                images = self.augment(images, drawn[index])
+            yield self.preprocess(images), self.labels[index]

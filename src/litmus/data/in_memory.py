@@ -1,26 +1,33 @@
 """Small image sets, whole in memory as uint8, sliced and converted a batch at a time on the device."""
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from litmus.data.augment import Augmentation
 from litmus.data.batches import Batches
-from litmus.data.preprocess import SCALINGS, Preprocess
+from litmus.data.preprocess import SCALINGS, Preprocess, shape_after
 from litmus.data.sources import Source, read
 from litmus.data.split import stratified_split, validation_count
 from litmus.errors import number, one_of, require, whole_number
 
 Part = tuple[Tensor, Tensor]
 
+MEASURED_PIXELS = (
+    2000 * 28 * 28
+)  # in a batch that is only measured: what a convolution makes of them must fit in memory
+
 
 class InMemory(pl.LightningDataModule):
     """The training, validation and test part of an image set.
 
     `train_size` and `test_size` take the first N images (null for all); `val_size` of the training images, a count
-    or a fraction below 1, become the validation part, stratified by class. `num_classes` and `image_shape` may be
-    null where the source alone knows them.
+    or a fraction below 1, become the validation part, stratified by class. `num_classes` and `image_shape`, of the
+    source's images, may be null where the source alone knows them; the attribute `image_shape` is what a network sees,
+    after scaling and resizing to `image_size`. `augment` changes the batches to train on, and no others.
     """
 
     def __init__(
@@ -30,19 +37,22 @@ class InMemory(pl.LightningDataModule):
         num_classes: int | None,
         image_shape: list[int] | None,
         batch_size: int,
-        eval_batch_size: int,
+        eval_batch_size: int | None,
         train_size: int | None,
         val_size: float,
         test_size: int | None,
         scaling: str,
         data_dir: str,
         seed: int,
+        image_size: int | None = None,
+        augment: Augmentation | None = None,
     ):
         super().__init__()
         self.name: str = name
         self.source = source
         self.batch_size = whole_number("data.batch_size", batch_size, least=1)
-        self.eval_batch_size = whole_number("data.eval_batch_size", eval_batch_size, least=1)
+        if eval_batch_size is not None:
+            eval_batch_size = whole_number("data.eval_batch_size", eval_batch_size, least=1)
         self.train_size = train_size if train_size is None else whole_number("data.train_size", train_size, least=1)
         self.test_size = test_size if test_size is None else whole_number("data.test_size", test_size, least=1)
         self.val_size = number("data.val_size", val_size, least=0)
@@ -51,6 +61,8 @@ class InMemory(pl.LightningDataModule):
             f"data.val_size is {val_size}, and must be a whole number of images or a fraction below 1",
         )
         self.scaling = one_of("data.scaling", scaling, SCALINGS)
+        self.image_size = image_size if image_size is None else whole_number("data.image_size", image_size, least=1)
+        self.augment = augment or None
         self.data_dir = data_dir
         self.seed = seed
         self.class_names: list[str] = []
@@ -58,7 +70,11 @@ class InMemory(pl.LightningDataModule):
         if num_classes is None or image_shape is None:
             self._read_training_images()
         else:
-            self.num_classes, self.image_shape = num_classes, tuple(image_shape)
+            self.num_classes, self.source_shape = num_classes, tuple(image_shape)
+        self.image_shape = shape_after(self.scaling, self.image_size, self.source_shape)
+        self.eval_batch_size = eval_batch_size or max(1, MEASURED_PIXELS // math.prod(self.image_shape[1:]))
+        if self.augment is not None:
+            self.augment.check(*self.source_shape[1:])
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and splits everything, once. Raises ConfigError if the images don't fit what was asked for."""
@@ -70,7 +86,7 @@ class InMemory(pl.LightningDataModule):
         count = validation_count(self.val_size, len(labels))
         rest, chosen = stratified_split(labels, count, self.seed)
         self.parts = {"train": (images[rest], labels[rest]), "val": (images[chosen], labels[chosen])}
-        self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0])
+        self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0], self.image_size)
         self.parts["test"] = self._read(train=False, first=self.test_size)
 
     def _read_training_images(self) -> None:
@@ -89,11 +105,11 @@ class InMemory(pl.LightningDataModule):
         )
         if not hasattr(self, "num_classes"):
             self.num_classes = len(names) if names else int(labels.max()) + 1
-            self.image_shape = tuple(images.shape[1:])
+            self.source_shape = tuple(images.shape[1:])
         require(
-            tuple(images.shape[1:]) == self.image_shape,
+            tuple(images.shape[1:]) == self.source_shape,
             f"the {part} images of data={self.name} have shape {list(images.shape[1:])}, "
-            f"and {list(self.image_shape)} was expected",
+            f"and {list(self.source_shape)} was expected",
         )
         require(
             int(labels.min()) >= 0 and int(labels.max()) < self.num_classes,
@@ -112,7 +128,7 @@ class InMemory(pl.LightningDataModule):
         return Batches(images[:first], labels[:first], self.eval_batch_size, self.preprocess)
 
     def train_dataloader(self) -> Batches:
-        return Batches(*self._on_device("train"), self.batch_size, self.preprocess, seed=self.seed)
+        return Batches(*self._on_device("train"), self.batch_size, self.preprocess, self.seed, self.augment)
 
     def val_dataloader(self) -> Batches | list[Any]:
         return self.batches("val") if self.size("val") else []
@@ -135,4 +151,5 @@ class InMemory(pl.LightningDataModule):
             "image_shape": list(self.image_shape),
             "mean": self.preprocess.mean.flatten().cpu(),
             "std": self.preprocess.std.flatten().cpu(),
+            "image_size": self.image_size,
         }

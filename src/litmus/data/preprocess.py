@@ -1,41 +1,63 @@
 """From uint8 pixels to the network's input, on whatever device the batch is on."""
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litmus.errors import one_of
+from litmus.errors import one_of, require
 
-SCALINGS = ("raw", "unit", "standardize")
+SCALINGS = ("raw", "unit", "standardize", "imagenet")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of torchvision's pretrained networks
 
 
 class Preprocess(nn.Module):
-    """uint8 images (N, C, H, W) to float32 of the same shape: (pixel − mean) / std, channel by channel.
+    """uint8 or float images (N, C, H, W) of pixels to float32: (pixel − mean) / std, channel by channel.
 
-    `mean` and `std` have shape (C,) and are in pixel values, 0 to 255.
+    `mean` and `std` have shape (C,) and are in pixel values, 0 to 255; with three of them, a grey image becomes three
+    channels. With a `size`, images of any other are first resized to size × size, bilinear and antialiased.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Tensor, std: Tensor):
+    def __init__(self, mean: Tensor, std: Tensor, size: int | None = None):
         super().__init__()
+        self.size = size
         self.register_buffer("mean", mean.view(-1, 1, 1))
         self.register_buffer("std", std.view(-1, 1, 1))
 
     @classmethod
-    def fit(cls, scaling: str, images: Tensor) -> "Preprocess":
-        """`raw`: 0 to 255; `unit`: 0 to 1; `standardize`: each channel of `images` to mean 0 and variance 1."""
+    def fit(cls, scaling: str, images: Tensor, size: int | None = None) -> "Preprocess":
+        """`raw`: 0 to 255; `unit`: 0 to 1; `standardize`: each channel of `images` to mean 0 and variance 1;
+        `imagenet`: as torchvision's pretrained networks want them."""
         one_of("data.scaling", scaling, SCALINGS)
         channels = images.shape[1]
+        if scaling == "imagenet":
+            return cls(255 * torch.tensor(IMAGENET_MEAN), 255 * torch.tensor(IMAGENET_STD), size)
         if scaling != "standardize":
-            return cls(torch.zeros(channels), torch.full((channels,), 1.0 if scaling == "raw" else 255.0))
+            return cls(torch.zeros(channels), torch.full((channels,), 1.0 if scaling == "raw" else 255.0), size)
         # Exact, and without a float copy of the images: the moments of each channel's histogram.
         counts = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(channels)])
         weights = counts.double() / counts.sum(dim=1, keepdim=True)
         values = torch.arange(256, dtype=torch.double)
         mean = weights @ values
         variance = weights @ values.square() - mean.square()
-        return cls(mean.float(), variance.clamp(min=1.0).sqrt().float())
+        return cls(mean.float(), variance.clamp(min=1.0).sqrt().float(), size)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.float() - self.mean) / self.std
+        images = images.float()
+        if self.size is not None and images.shape[2:] != (self.size, self.size):
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        return (images - self.mean) / self.std
+
+
+def shape_after(scaling: str, size: int | None, image_shape: Sequence[int]) -> tuple[int, int, int]:
+    """The (C, H, W) that the network sees of images of this shape. Raises ConfigError if they don't go together."""
+    channels, height, width = image_shape
+    require(
+        scaling != "imagenet" or channels in (1, 3),
+        f"data.scaling=imagenet is for grey or colour images, and these have {channels} channels: say standardize",
+    )
+    return 3 if scaling == "imagenet" else channels, size or height, size or width

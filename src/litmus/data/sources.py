@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch import Tensor
 from litmus.errors import ConfigError, require, whole_number
 
 Source = Callable[..., Any]
+
+# What torchvision's data sets raise, by turns.
+DAMAGED_OR_ABSENT = (OSError, RuntimeError, ValueError, AssertionError, IndexError, EOFError, UnpicklingError)
 
 
 class MNIST:
@@ -103,15 +107,21 @@ class Synthetic:
 def read(source: Source, data_dir: str, train: bool, name: str) -> tuple[Tensor, Tensor, list[str] | None]:
     """Images (N, C, H, W) uint8, labels (N,) int64 and the class names of one part of a source.
 
-    Raises ConfigError, with what to put where, if the files are neither there nor to be had.
+    Raises ConfigError, with what to put where, if the files can neither be read nor be downloaded.
     """
     part: dict[str, Any] = {"train": train}
     if "split" in inspect.signature(source).parameters and "train" not in inspect.signature(source).parameters:
         part = {"split": "train" if train else "test"}
     try:
         dataset = source(root=data_dir, download=True, **part)
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(_absent(source, data_dir, name, error)) from error
+    except ConfigError:
+        raise
+    except DAMAGED_OR_ABSENT as error:
+        lines = str(error).strip().splitlines()
+        raise ConfigError(
+            f"data={name} could neither be read from {data_dir} nor be downloaded into it "
+            f"({lines[-1] if lines else 'a damaged file'}): {_wanted(source, data_dir)}, or say data.data_dir=FOLDER"
+        ) from error
     labels = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels).long()
     return channels_first(torch.as_tensor(dataset.data)), labels, getattr(dataset, "classes", None)
 
@@ -126,16 +136,13 @@ def channels_first(images: Tensor) -> Tensor:
     return images.contiguous()
 
 
-def _absent(source: Source, data_dir: str, name: str, error: Exception) -> str:
-    dataset = getattr(source, "func", source)
+def _wanted(source: Source, data_dir: str) -> str:
+    """Which files torchvision looks for, and where."""
+    dataset: Any = getattr(source, "func", source)
     folder = Path(data_dir).expanduser()
-    if hasattr(dataset, "resources"):
-        files = ", ".join(Path(url).name for url, _ in dataset.resources)
-        folder = folder / dataset.__name__ / "raw"
-    else:
-        files = getattr(dataset, "filename", "its files")
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return (
-        f"data={name} is not in {data_dir} and could not be downloaded ({reason}): "
-        f"put {files} into {folder}, or say data.data_dir=FOLDER"
-    )
+    if hasattr(dataset, "resources"):  # the MNIST family; it takes a .gz only if that is the published one to the bit
+        files = ", ".join(Path(url).stem for url, _ in dataset.resources)
+        return f"put {files}, unpacked, into {folder / dataset.__name__ / 'raw'}"
+    if hasattr(dataset, "tgz_md5"):  # the CIFARs
+        return f"put {dataset.filename} (MD5 {dataset.tgz_md5}), or {dataset.base_folder} out of it, into {folder}"
+    return f"put {getattr(dataset, 'filename', 'its files')} into {folder}"

@@ -1,4 +1,5 @@
 from litmus.models.cnn import CNN
 from litmus.models.mlp import MLP
+from litmus.models.resnet import ResNetFineTuner
 
-__all__ = ["CNN", "MLP"]
+__all__ = ["CNN", "MLP", "ResNetFineTuner"]

@@ -130,11 +130,13 @@ class Classifier(pl.LightningModule):
         self.log_dict({f"{part}/loss": loss, f"{part}/acc": accuracy})
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Every parameter, in the groups that the optimizer is given."""
+        """Every parameter, in the groups that the optimizer is given; `lr_factor` scales a group's learning rate."""
         return [{"params": list(self.network.parameters())}]
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optim(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_factor", 1.0)
         epochs = self.trainer.max_epochs or 0
         steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
         return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}

@@ -1,6 +1,7 @@
 """Weights from an earlier run."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -18,21 +19,26 @@ def warm_start(network: nn.Module, path: str, strict: bool) -> None:
     """
     given = weights_of(path)
     own = network.state_dict()
-    misfits = [
-        f"{name} is {_shape(given.get(name))} there and {_shape(own.get(name))} here"
-        for name in sorted(own.keys() | given.keys())
-        if _shape(given.get(name)) != _shape(own.get(name))
-    ]
-    told = "; ".join(misfits[:6]) + (f"; and {len(misfits) - 6} more" if len(misfits) > 6 else "")
+    misfits = told(given, own)
     require(
         not (strict and misfits),
-        f"model.init_from={path} does not fit: {told}. Say model.init_strict=false to take what fits",
+        f"model.init_from={path} does not fit: {misfits}. Say model.init_strict=false to take what fits",
     )
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     require(bool(fitting), f"model.init_from={path} has nothing that fits this model: choose another run")
     network.load_state_dict(fitting, strict=False)
     if misfits:
-        log.info(f"took {len(fitting)} of {len(own)} tensors from {path}; not taken: {told}")
+        log.info(f"took {len(fitting)} of {len(own)} tensors from {path}; not taken: {misfits}")
+
+
+def told(given: Mapping[str, Tensor], own: Mapping[str, Tensor], most: int = 6) -> str:
+    """Which tensors are not in both, or of different shapes; nothing if all fit."""
+    misfits = [
+        f"{name} is {_shape(given.get(name))} there and {_shape(own.get(name))} here"
+        for name in sorted(own.keys() | given.keys())
+        if _shape(given.get(name)) != _shape(own.get(name))
+    ]
+    return "; ".join(misfits[:most]) + (f"; and {len(misfits) - most} more" if len(misfits) > most else "")
 
 
 def weights_of(path: str) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from litmus.files import load_checkpoint
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build_model
 
+STARTING_POINTS = ("init_from", "weights")  # a model's options that name a file of weights
 FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
 
 
@@ -47,7 +48,10 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
     )
     config = OmegaConf.create(card["config"])
     assert isinstance(config, DictConfig)
-    config.model.init_from = None  # its weights are in the file
+    for option in STARTING_POINTS:
+        if option in config.model:
+            config.model[option] = None  # its weights are in the checkpoint
     model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]))
     model.load_state_dict(contents["state_dict"])
-    return Trained(model, Preprocess(card["mean"], card["std"]), card["class_names"], card["config"])
+    preprocess = Preprocess(card["mean"], card["std"], card["image_size"])
+    return Trained(model, preprocess, card["class_names"], card["config"])

@@ -1,0 +1,124 @@
+"""Random changes to training images: drawn for each image by itself, made to a whole batch at once on its device."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from litmus.errors import number, require, whole_number
+from litmus.seeds import epoch_seed
+
+
+class Augmentation:
+    """Crop, shift, flip, rotation and erasing, in this order, of uint8 images (N, C, H, W).
+
+    Pixels are those of the data, before any resizing and normalising. `crop` moves by up to so many of them each way,
+    and fills in the image mirrored at its edge; `shift` moves too, and fills in black, pixel 0; `flip` mirrors left to
+    right with a chance of one half; `rotation` turns by up to so many degrees, either way, about the middle, and fills
+    in black; `erasing` is the chance that a rectangle of 2 to 33 % of the area is made black (Zhong et al. 2017).
+    """
+
+    # Each change has its own columns of what is drawn, so that switching one on leaves the others as they were.
+    CROP, SHIFT, FLIP, ROTATION, ERASING, DRAWN = slice(0, 2), slice(2, 4), 4, 5, slice(6, 11), 11
+
+    def __init__(self, crop: int = 0, shift: int = 0, flip: bool = False, rotation: float = 0.0, erasing: float = 0.0):
+        self.crop = whole_number("data.augment.crop", crop, least=0)
+        self.shift = whole_number("data.augment.shift", shift, least=0)
+        self.flip = flip
+        self.rotation = number("data.augment.rotation", rotation, least=0)
+        require(
+            self.rotation <= 180, f"data.augment.rotation={rotation} is more than 180 degrees: say 180 for any angle"
+        )
+        self.erasing = number("data.augment.erasing", erasing, least=0)
+        require(self.erasing <= 1, f"data.augment.erasing={erasing} is a chance: say 1.0 for every image")
+
+    def __bool__(self) -> bool:
+        return bool(self.crop or self.shift or self.flip or self.rotation or self.erasing)
+
+    def check(self, height: int, width: int) -> None:
+        """Raises ConfigError if images of this size can't be moved so far."""
+        for name in ("crop", "shift"):
+            require(
+                getattr(self, name) < min(height, width),
+                f"data.augment.{name}={getattr(self, name)} moves an image of {height}×{width} pixels out of itself: "
+                f"say {min(height, width) - 1} or less",
+            )
+
+    def draw(self, count: int, seed: int, epoch: int) -> Tensor:
+        """What is random, for each of `count` images: (count, DRAWN) numbers in [0, 1), on the CPU."""
+        generator = torch.Generator().manual_seed(epoch_seed(seed, epoch, stream="augmentation"))
+        return torch.rand(count, self.DRAWN, generator=generator)
+
+    def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """The images (N, C, H, W), changed as their rows of `draw` say: uint8, or float32 if they were rotated."""
+        if self.crop or self.shift or self.flip:
+            flipped = drawn[:, self.FLIP] < 0.5 if self.flip else torch.zeros_like(drawn[:, 0], dtype=torch.bool)
+            images = move(
+                images, _steps(drawn[:, self.CROP], self.crop), _steps(drawn[:, self.SHIFT], self.shift), flipped
+            )
+        if self.rotation:
+            images = rotate(images, (2 * drawn[:, self.ROTATION] - 1) * self.rotation)
+        if self.erasing:
+            images = erase(images, *_rectangles(drawn[:, self.ERASING], self.erasing, *images.shape[2:]))
+        return images
+
+
+def _steps(drawn: Tensor, most: int) -> Tensor:
+    """From [0, 1) to the whole numbers −most … most, each as likely."""
+    return (drawn * (2 * most + 1)).long() - most
+
+
+def move(images: Tensor, crop: Tensor, shift: Tensor, flipped: Tensor) -> Tensor:
+    """Exact moves of pixels: (N, C, H, W) by `crop` rows down and columns right, (N, 2), mirrored at the edge, then by
+    `shift`, (N, 2), with black coming in; then those `flipped`, (N,) bool, left to right."""
+    count, channels, height, width = images.shape
+    across = torch.arange(width, device=images.device).expand(count, width)
+    across = torch.where(flipped[:, None], width - 1 - across, across) - shift[:, 1:]
+    down = torch.arange(height, device=images.device) - shift[:, :1]
+    inside = _within(down, height)[:, None, :, None] & _within(across, width)[:, None, None, :]
+    rows, columns = _mirrored(down - crop[:, :1], height), _mirrored(across - crop[:, 1:], width)
+    # One gather for all three; the wide index is still cheaper than cutting, padding and flipping apart.
+    index = (rows[:, :, None] * width + columns[:, None, :]).view(count, 1, -1).expand(-1, channels, -1)
+    return images.flatten(2).gather(2, index).view(images.shape) * inside
+
+
+def _within(index: Tensor, size: int) -> Tensor:
+    return (index >= 0) & (index < size)
+
+
+def _mirrored(index: Tensor, size: int) -> Tensor:
+    """… 2 1 0 1 2 … size−2 size−1 size−2 …; further out, where only black is wanted, anything inside."""
+    return ((size - 1) - ((size - 1) - index.abs()).abs()).clamp(min=0)
+
+
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """(N, C, H, W) to float32, turned counterclockwise about the middle by `degrees`, (N,): bilinear, black outside."""
+    height, width = images.shape[2:]
+    angle = (degrees * (math.pi / 180))[:, None, None]
+    cos, sin = angle.cos(), angle.sin()
+    y = torch.arange(height, device=images.device).sub((height - 1) / 2)[:, None]
+    x = torch.arange(width, device=images.device).sub((width - 1) / 2)
+    # Where each pixel comes from, as grid_sample counts: −1 and 1 are the outer edges. affine_grid takes longer.
+    grid = torch.empty(len(images), height, width, 2, device=images.device)
+    torch.sub(cos * x, sin * y, out=grid[..., 0]).mul_(2 / width)
+    torch.add(sin * x, cos * y, out=grid[..., 1]).mul_(2 / height)
+    return F.grid_sample(images.float(), grid, align_corners=False)
+
+
+def _rectangles(drawn: Tensor, chance: float, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(top, left, height, width), each (N,), of rectangles that lie inside; empty for images that are spared."""
+    chosen, area, aspect, top, left = drawn.unbind(dim=1)
+    area = (0.02 + 0.31 * area) * (height * width) * (chosen < chance)
+    root = torch.exp((aspect - 0.5) * math.log(3.3))  # the root of an aspect ratio between 1 / 3.3 and 3.3
+    tall = (area.sqrt() * root).round().clamp(max=height)
+    wide = (area.sqrt() / root).round().clamp(max=width)
+    return (top * (height - tall + 1)).floor(), (left * (width - wide + 1)).floor(), tall, wide
+
+
+def erase(images: Tensor, top: Tensor, left: Tensor, tall: Tensor, wide: Tensor) -> Tensor:
+    """(N, C, H, W) with the rectangle of each image, (N,) each, made black."""
+    y = torch.arange(images.shape[2], device=images.device) - top[:, None]
+    x = torch.arange(images.shape[3], device=images.device) - left[:, None]
+    rows, columns = (y >= 0) & (y < tall[:, None]), (x >= 0) & (x < wide[:, None])
+    return images * ~(rows[:, None, :, None] & columns[:, None, None, :])

@@ -1,0 +1,129 @@
+"""The residual networks of He et al. 2015, from random or pretrained weights, with a backbone that can be frozen."""
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torchvision
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from litmus.errors import StoppedRun, number, one_of, require, whole_number
+from litmus.models.classifier import Batch, Classifier
+from litmus.models.pretrained import load_pretrained
+
+log = logging.getLogger("litmus")
+
+ARCHS = ("resnet18", "resnet34", "resnet50")
+
+
+class ResNetFineTuner(Classifier):
+    """torchvision's `arch` as `network.backbone`, and a linear `network.head` of `num_classes`; a grey image is
+    repeated to three channels. `weights` are those to start from: a name of torchvision's, or a file of its layout.
+
+    With `freeze` only the head trains: the backbone gets no gradient, the optimizer leaves it alone, and its batch
+    normalisation keeps its statistics. Once `unfreeze_at_epoch` epochs have ended it trains too, and then at
+    `backbone_lr_factor` times the learning rate. `small_stem` begins with a 3×3 convolution without stride and no
+    pooling, as is usual for CIFAR.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        image_shape: Sequence[int],
+        arch: str = "resnet18",
+        weights: str | None = None,
+        freeze: bool = False,
+        unfreeze_at_epoch: int | None = None,
+        backbone_lr_factor: float = 1.0,
+        small_stem: bool = False,
+        **parts: Any,
+    ):
+        one_of("model.arch", arch, ARCHS)
+        _check_image(image_shape, small_stem)
+        if unfreeze_at_epoch is not None:
+            unfreeze_at_epoch = whole_number("model.unfreeze_at_epoch", unfreeze_at_epoch, least=1)
+            require(freeze, "model.unfreeze_at_epoch has nothing to unfreeze: say model.freeze=true, or leave it out")
+        backbone_lr_factor = number("model.backbone_lr_factor", backbone_lr_factor, least=0)
+        require(
+            weights is None or parts.get("init_from") is None,
+            "model.weights and model.init_from both say which weights to start from: leave one out",
+        )
+        backbone = getattr(torchvision.models, arch)()
+        if small_stem:
+            backbone.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
+            nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+            backbone.maxpool = nn.Identity()
+        head = nn.Linear(backbone.fc.in_features, num_classes)
+        backbone.fc = nn.Identity()
+        if weights is not None:
+            load_pretrained(backbone, head, arch, weights)
+        super().__init__(nn.Sequential(OrderedDict(backbone=backbone, head=head)), num_classes, **parts)
+        self.frozen_epochs = (unfreeze_at_epoch or math.inf) if freeze else 0
+        self.backbone_lr_factor = backbone_lr_factor
+        self.one_pixel_left = max(image_shape[1:]) <= (8 if small_stem else 32)
+        self._set_frozen(freeze)
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.network.get_submodule("backbone")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.expand(-1, 3, -1, -1))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        # The frozen ones too, from the start: an optimizer passes over what has no gradient, and a group that came
+        # later would break the schedule and the resuming.
+        head = self.network.get_submodule("head")
+        return [
+            {"name": "backbone", "params": list(self.backbone.parameters()), "lr_factor": self.backbone_lr_factor},
+            {"name": "head", "params": list(head.parameters())},
+        ]
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        # Worked out from the epoch alone, so that a resumed run trains what one never stopped would.
+        frozen = self.current_epoch < self.frozen_epochs
+        if self.frozen and not frozen:
+            log.info("the backbone trains from here on")
+            self._set_frozen(False)
+            self._wrap_again()
+
+    def train(self, mode: bool = True) -> "ResNetFineTuner":
+        super().train(mode)
+        self.backbone.train(mode and not self.frozen)
+        return self
+
+    def _set_frozen(self, frozen: bool) -> None:
+        # Without a gradient to give, autograd keeps nothing of the backbone's pass: as fast as under no_grad.
+        self.frozen = frozen
+        self.backbone.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def _wrap_again(self) -> None:
+        """DistributedDataParallel averages the gradients of what was trainable when it was made."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy):
+            strategy.model = self
+            strategy.configure_ddp()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if len(batch[0]) == 1 and self.one_pixel_left and not self.frozen:
+            raise StoppedRun(
+                "a batch of one image can't be normalised where one pixel of it is left: choose a data.batch_size that "
+                "leaves no single image over, model.small_stem=true, or a larger data.image_size"
+            )
+        return super().training_step(batch, batch_idx)
+
+
+def _check_image(image_shape: Sequence[int], small_stem: bool) -> None:
+    channels, height, width = image_shape
+    require(channels in (1, 3), f"model=resnet takes grey or colour images, and these have {channels} channels")
+    least = 5 if small_stem else 17  # below it the last stage would have one pixel left to halve
+    mend = "say data.image_size=32" if small_stem else "say model.small_stem=true or data.image_size=224"
+    require(
+        min(height, width) >= least,
+        f"model=resnet halves images {3 if small_stem else 5} times, and {height}×{width} pixels are too few: {mend}",
+    )
