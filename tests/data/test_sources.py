@@ -1,16 +1,13 @@
-import gzip
 import struct
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from conftest import composed
 
 from litmus.data import arrays
-from litmus.data.sources import MNIST, channels_first, read, read_idx
+from litmus.data.sources import MNIST, channels_first, read_idx
 from litmus.errors import ConfigError
-from litmus.runs import build
 
 
 def test_mnist_is_the_one_everybody_has():
@@ -49,35 +46,6 @@ def test_channels_come_first(shape, expected):
 def test_channels_are_moved_and_not_reshaped():
     images = torch.arange(2 * 6 * 5 * 3).view(2, 6, 5, 3)
     assert torch.equal(channels_first(images)[1, 2], images[1, :, :, 2])
-
-
-def test_fashion_mnist_offline_says_which_files_to_put_where(tmp_path):
-    source = build(composed("data=fashion_mnist").data.source)
-    with pytest.raises(ConfigError) as caught:
-        read(_offline(source), str(tmp_path), train=True, name="fashion_mnist")
-    assert "train-images-idx3-ubyte.gz" in str(caught.value)
-    assert str(tmp_path / "FashionMNIST" / "raw") in str(caught.value)
-
-
-def _offline(source):
-    """The torchvision class with mirrors that refuse at once."""
-    return type(source.func.__name__, (source.func,), {"mirrors": ["http://127.0.0.1:9/"]})
-
-
-def test_fashion_mnist_is_read_where_its_files_lie(tmp_path):
-    raw = tmp_path / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part, count in (("train", 6), ("t10k", 4)):
-        images = bytes([0, 0, 8, 3]) + struct.pack(">3I", count, 28, 28) + bytes(count * 784)
-        labels = bytes([0, 0, 8, 1]) + struct.pack(">I", count) + bytes(range(count))
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(images)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(labels)
-        (raw / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
-    source = build(composed("data=fashion_mnist").data.source)
-    images, labels, names = read(source, str(tmp_path), train=False, name="fashion_mnist")
-    assert images.shape == (4, 1, 28, 28)
-    assert labels.tolist() == [0, 1, 2, 3]
-    assert names[9] == "Ankle boot"
 
 
 OPTIONS = {

@@ -8,6 +8,8 @@ from torch import Tensor
 from litmus.data.augment import Augmentation
 from litmus.seeds import epoch_seed
 
+AUGMENTED_AT_ONCE = 256
+
 
 class Batches:
     """Iterates over ((N, C, H, W) float32, (N,) int64) batches of uint8 images, on the device that these are on.
@@ -49,11 +51,13 @@ class Batches:
             return
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
-        drawn = None
-        if self.augment is not None:
-            drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(self.labels.device)
-        for index in order.split(self.batch_size):
-            images = self.images[index]
-            if self.augment is not None and drawn is not None:
-                images = self.augment(images, drawn[index])
-            yield self.preprocess(images), self.labels[index]
+        if self.augment is None:
+            for index in order.split(self.batch_size):
+                yield self.preprocess(self.images[index]), self.labels[index]
+            return
+        drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(self.labels.device)
+        # Several small batches at once: each of the many operations costs some microseconds by itself.
+        for several in order.split(self.batch_size * max(1, AUGMENTED_AT_ONCE // self.batch_size)):
+            images = self.augment(self.images[several], drawn[several])
+            for part, index in zip(images.split(self.batch_size), several.split(self.batch_size), strict=True):
+                yield self.preprocess(part), self.labels[index]

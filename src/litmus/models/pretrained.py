@@ -29,9 +29,10 @@ def load_pretrained(backbone: nn.Module, head: nn.Linear, arch: str, weights: st
     # Files from before 2018 lack these counters, which torchvision's batch normalisation doesn't use.
     state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     misfits = told(state, own)
-    stem = "conv1.weight" in state and state["conv1.weight"].shape != own["conv1.weight"].shape
-    mend = "the first convolution is chosen by model.small_stem" if stem else "choose another file or model.arch"
-    require(not misfits, f"model.weights={weights} does not fit model.arch={arch}: {misfits}; {mend}")
+    require(
+        not misfits,
+        f"model.weights={weights} does not fit model.arch={arch}: {misfits}; {_mend(state, own)}",
+    )
     backbone.load_state_dict(state)
     fits = {name: value.shape for name, value in last.items()} == {n: v.shape for n, v in head.state_dict().items()}
     if fits:
@@ -39,6 +40,13 @@ def load_pretrained(backbone: nn.Module, head: nn.Linear, arch: str, weights: st
     log.info(
         f"took the weights {weights}" + ("" if fits else f"; the last layer, of {head.out_features} classes, is new")
     )
+
+
+def _mend(state: dict[str, Tensor], own: dict[str, Any]) -> str:
+    kernels = tuple(tensors["conv1.weight"].shape[2:] for tensors in (state, own) if "conv1.weight" in tensors)
+    if kernels == ((7, 7), (3, 3)):
+        return "say model.small_stem=false, and data.image_size=224 if the images are small"
+    return "say model.small_stem=true" if kernels == ((3, 3), (7, 7)) else "choose another file or model.arch"
 
 
 def _file(arch: str, weights: str) -> Path:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from litmus.errors import StoppedRun, number, one_of, require, whole_number
 from litmus.models.classifier import Batch, Classifier
+from litmus.models.layers import sequential
 from litmus.models.pretrained import load_pretrained
 
 log = logging.getLogger("litmus")
@@ -60,7 +60,7 @@ class ResNetFineTuner(Classifier):
         backbone.fc = nn.Identity()
         if weights is not None:
             load_pretrained(backbone, head, arch, weights)
-        super().__init__(nn.Sequential(OrderedDict(backbone=backbone, head=head)), num_classes, **parts)
+        super().__init__(sequential({"backbone": backbone, "head": head}), num_classes, **parts)
         self.frozen_epochs = (unfreeze_at_epoch or math.inf) if freeze else 0
         self.backbone_lr_factor = backbone_lr_factor
         self.one_pixel_left = max(image_shape[1:]) <= (8 if small_stem else 32)

@@ -1,0 +1,149 @@
+import sys
+import urllib.request
+
+import pytest
+import torch
+import torchvision
+from conftest import assert_same, parts
+from safetensors.torch import save_file
+
+from litmus.errors import ConfigError
+from litmus.models import ResNetFineTuner
+
+
+def state(classes=10, arch="resnet18"):
+    torch.manual_seed(7)
+    return getattr(torchvision.models, arch)(num_classes=classes).state_dict()
+
+
+def built(weights, **options):
+    torch.manual_seed(8)
+    return ResNetFineTuner(10, (3, 32, 32), weights=str(weights), **options, **parts())
+
+
+def written(path, content):
+    (save_file if path.suffix == ".safetensors" else torch.save)(content, path)
+    return path
+
+
+def assert_backbone(model, expected):
+    assert_same(dict(model.backbone.state_dict()), {k: v for k, v in expected.items() if not k.startswith("fc.")})
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_of_torchvisions_layout_is_taken_whole(tmp_path, suffix):
+    model = built(written(tmp_path / f"w.{suffix}", state()))
+    assert_backbone(model, state())
+    head = model.network.get_submodule("head")
+    assert torch.equal(head.weight, state()["fc.weight"])
+    assert torch.equal(head.bias, state()["fc.bias"])
+
+
+def test_a_head_of_other_classes_is_new(tmp_path):
+    model = built(written(tmp_path / "w.pth", state(classes=1000)))
+    assert_backbone(model, state(classes=1000))
+    assert model.network.get_submodule("head").weight.shape == (10, 512)
+
+
+def test_a_file_without_head_or_counters_is_taken(tmp_path):
+    old = {k: v for k, v in state().items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
+    assert_backbone(built(written(tmp_path / "w.pth", old)), state())
+
+
+def test_anything_else_that_does_not_fit_is_listed(tmp_path):
+    bad = state()
+    bad["layer1.0.conv1.weight"] = torch.zeros(1)
+    bad["more"] = torch.zeros(2)
+    del bad["bn1.bias"]
+    with pytest.raises(ConfigError) as refusal:
+        built(written(tmp_path / "w.pth", bad))
+    assert "does not fit model.arch=resnet18: bn1.bias is absent there and [64] here; " in str(refusal.value)
+    assert "layer1.0.conv1.weight is [1] there and [64, 64, 3, 3] here; more is [2] there and absent here" in str(
+        refusal.value
+    )
+
+
+def test_another_arch_is_refused(tmp_path):
+    path = written(tmp_path / "w.pth", state(arch="resnet34"))
+    with pytest.raises(ConfigError, match=r"does not fit model.arch=resnet18: .* and \d+ more; choose another file"):
+        built(path)
+    assert_backbone(built(path, arch="resnet34"), state(arch="resnet34"))
+
+
+def test_the_small_stem_takes_only_weights_with_one(tmp_path):
+    path = written(tmp_path / "w.pth", state())
+    with pytest.raises(
+        ConfigError, match=r"there and \[64, 3, 3, 3\] here; say model.small_stem=false, and data.image_size"
+    ):
+        built(path, small_stem=True)
+    small = {**state(), "conv1.weight": torch.randn(64, 3, 3, 3)}
+    assert_backbone(built(written(path, small), small_stem=True), small)
+    with pytest.raises(ConfigError, match=r"there and \[64, 3, 7, 7\] here; say model.small_stem=true"):
+        built(path)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty folder for torch's downloads, and no network."""
+
+    def refuse(*args, **kwargs):
+        raise urllib.request.URLError("no network")
+
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "hub" / "checkpoints"
+
+
+@pytest.mark.parametrize("name", ["DEFAULT", "IMAGENET1K_V1"])
+def test_offline_the_error_says_which_file_to_place_where_and_there_it_is_found(hub, name):
+    with pytest.raises(ConfigError) as refusal:
+        built(name)
+    assert f"put resnet18-f37072fd.pth into {hub}, or give a file" in str(refusal.value)
+    assert "no network" in str(refusal.value)
+    assert list(hub.iterdir()) == []
+    written(hub / "resnet18-f37072fd.pth", state(classes=1000))
+    assert_backbone(built(name), state(classes=1000))
+
+
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        ("IMAGENET1K_V3", "neither a file nor a name of torchvision's: did you mean IMAGENET1K_V1"),
+        (
+            "mine",
+            "neither a file nor a name of torchvision's: for model.arch=resnet18 there are IMAGENET1K_V1, DEFAULT",
+        ),
+        ("absent.pth", "model.weights=absent.pth does not exist: give a .pth or .safetensors file"),
+        ("absent.safetensors", "model.weights=absent.safetensors does not exist"),
+    ],
+)
+def test_a_name_that_is_nothing_is_a_sentence(weights, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        built(weights)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_damaged_file_is_a_sentence(tmp_path, suffix):
+    path = tmp_path / f"w.{suffix}"
+    path.write_bytes(b"\0" * 100)
+    with pytest.raises(ConfigError, match="use another file"):
+        built(path)
+
+
+@pytest.mark.parametrize("content", [{}, {"model": {"a": torch.zeros(1)}}])
+def test_another_layout_is_a_sentence(tmp_path, content):
+    with pytest.raises(ConfigError, match=r"is not of torchvision's layout, a plain dictionary of tensors"):
+        built(written(tmp_path / "w.pth", content))
+
+
+def test_a_checkpoint_of_litmus_belongs_to_init_from(tmp_path):
+    path = written(tmp_path / "w.pth", {"litmus": {}, "state_dict": {}})
+    with pytest.raises(ConfigError, match=r"is a checkpoint of Litmus: say model.init_from="):
+        built(path)
+
+
+def test_without_the_package_safetensors_the_error_names_it(tmp_path, monkeypatch):
+    path = written(tmp_path / "w.safetensors", state())
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(ConfigError, match="needs the package safetensors: pip install safetensors"):
+        built(path)
