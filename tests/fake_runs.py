@@ -1,5 +1,6 @@
 """Run directories made on the spot, as `litmus.runs` writes them, for what reads many runs."""
 
+import copy
 import json
 import math
 import random
@@ -9,18 +10,31 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from conftest import composed
+from conftest import CONF, composed
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
 from litmus.runs.identity import config_hash, experiment
 
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
+
 
 @cache
-def _config(*overrides: str) -> tuple[str, str, dict[str, str]]:
-    cfg = composed(*overrides)
-    choices = {key: str(value) for key, value in HydraConfig.get().runtime.choices.items() if "hydra" not in key}
-    return OmegaConf.to_yaml(cfg), config_hash(experiment(cfg)), choices
+def _composed(*groups: str) -> tuple[DictConfig, dict[str, str]]:
+    cfg = composed(*groups)
+    return cfg, {key: str(value) for key, value in HydraConfig.get().runtime.choices.items() if "hydra" not in key}
+
+
+def _config(*overrides: str) -> tuple[DictConfig, dict[str, str]]:
+    """What composing gives, and the options chosen; Hydra takes a fifth of a second, so it is asked once for each set
+    of options, and the values are set afterwards."""
+    groups = [override for override in overrides if override.split("=")[0] in GROUPS]
+    cfg, choices = _composed(*groups)
+    cfg = copy.deepcopy(cfg)
+    for override in OverridesParser.create().parse_overrides([o for o in overrides if o not in groups]):
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
+    return cfg, choices
 
 
 def fake_run(
@@ -37,9 +51,10 @@ def fake_run(
 
     With another `status` (unfinished, failed, pruned) its end is missing or is that one.
     """
-    config, digest, choices = _config(*overrides)
+    config, choices = _config(*overrides)
+    digest = config_hash(experiment(config))
     (path / ".hydra").mkdir(parents=True)
-    (path / ".hydra" / "config.yaml").write_text(config)
+    (path / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
     start = {"time": "2026-01-02T03:04:05", "command": f"train.py {' '.join(overrides)}"}
     facts = {"config_hash": digest, "overrides": list(overrides), "choices": choices, "starts": [start]}
     (path / "run.json").write_text(json.dumps({"format": 1, **facts, "threads": 1, **record}))
@@ -84,12 +99,22 @@ def fake_sweep(folder: Path, *grid: str, fixed: tuple[str, ...] = (), noise: flo
     return folder
 
 
+def edit(run: Path, **values: Any) -> None:
+    """Sets values in a run's config, as if conf/ had been another when it ran; `__` stands for a dot."""
+    file = run / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(file)
+    for key, value in values.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value, merge=False)
+    file.write_text(OmegaConf.to_yaml(cfg))
+
+
 def copies(run: Path, folder: Path, count: int) -> None:
-    """Many runs in no time: the same one with other seeds and learning rates."""
+    """Many runs in no time: the same one with other seeds, four to each learning rate."""
+    edit(run, seed=-1, optim__lr=-1)
+    text = (run / ".hydra" / "config.yaml").read_text()
     for number in range(count):
         path = folder / str(number)
         shutil.copytree(run, path)
-        config = (path / ".hydra" / "config.yaml").read_text()
-        lr, seed = 10 ** -(1 + 3 * (number // 4) / count), number % 4
-        config = config.replace("seed: 0\n", f"seed: {seed}\n", 1).replace("lr: 0.001\n", f"lr: {lr!r}\n", 1)
-        (path / ".hydra" / "config.yaml").write_text(config)
+        lr = 10 ** -(1 + 3 * (number // 4) / count)
+        own = text.replace("seed: -1\n", f"seed: {number % 4}\n", 1).replace("lr: -1\n", f"lr: {lr!r}\n", 1)
+        (path / ".hydra" / "config.yaml").write_text(own)

@@ -1,4 +1,4 @@
-"""Run directories as data, without torch. Nothing that lies among them may stop a report."""
+"""Run directories as data. Nothing that lies among them may stop a report."""
 
 import csv
 import json
@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 
+from litmus.runs.identity import NOT_THE_EXPERIMENT
+
 OURS = ("report", "retrain")  # folders that Litmus itself puts beside the runs
-# Omitted when two configs are compared: where a run is written, how it is started, and what is kept of it.
-NOT_COMPARED = ("seed", "test", "output_dir", "sweep_name", "resume", "sweep", "launcher", "sampler", "hydra", "logger")
+# What two runs of one setting may differ in besides their seed: nothing of it is felt by the training.
+NOT_COMPARED = (*NOT_THE_EXPERIMENT, "seed", "test", "logger")
 NOT_COMPARED_BELOW = ("data.data_dir",)
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError, csv.Error)
 # The pure Python loader takes a second for a hundred configs.
