@@ -114,11 +114,11 @@ def test_unlike_losses_and_circumstances_are_named(tmp_path):
 def test_what_retraining_did_is_in_the_report(tmp_path):
     fake_run(tmp_path / "a")
     run = {"seed": 0, "directory": "d", "command": "python train.py", "test/acc": 0.9, "test/loss": 0.25}
-    record = {"setting": "optim=adam", "why": "the best", "epochs": "4 epochs", "runs": [run]}
+    record = {"setting": "optim=adam", "why": "the best", "epochs": "4 epochs", "notes": ["on half"], "runs": [run]}
     (tmp_path / "retrain.json").write_text(json.dumps({"retrained": [record]}))
-    assert "Retrained on everything" in write_report([tmp_path]).read_text()
+    assert "optim=adam: the best. 4 epochs. on half." in write_report([tmp_path]).read_text()
     (tmp_path / "retrain.json").write_text('{"retrained": 3}')
-    assert "Retrained on everything" not in write_report([tmp_path]).read_text()
+    assert "optim=adam: the best" not in write_report([tmp_path]).read_text()
 
 
 def test_a_thousand_runs_take_less_than_thirty_seconds(tmp_path):

@@ -77,16 +77,18 @@ def settings_table(comparison: Comparison) -> Table:
     losses = comparison.losses
     present = {name for run in comparison.runs for name in run.metrics}
     metrics = [comparison.metric, *(name for name in METRICS if name in present and name != comparison.metric)]
-    columns = ["#", *comparison.keys, "seeds", *(axis(name, losses) for name in metrics), "best epoch", "seconds"]
+    first, *others = (axis(name, losses) for name in metrics)
+    columns = ["#", first, *comparison.keys, "seeds", *others, "best epoch", "seconds"]
     rows, keys = [], list[list[Value]]()
     for rank, setting in enumerate(comparison.settings, start=1):
         epoch, seconds = fmean(r.best_epoch for r in setting.runs), fmean(r.seconds for r in setting.runs)
         values = [setting.values.get(key) for key in comparison.keys]
-        row = [str(rank), *map(shown, values), str(len(setting.runs))]
-        rows.append([*row, *(_mean_cell(setting, name) for name in metrics), f"{epoch:.1f}", f"{seconds:.1f}"])
-        sort_by = [rank, *("" if value is None else value for value in values), len(setting.runs)]
-        means = [setting.mean(name) if setting.all(name) else "" for name in metrics]
-        keys.append([*sort_by, *means, epoch, seconds])
+        shown_first, *shown_after = (_mean_cell(setting, name) for name in metrics)
+        row = [str(rank), shown_first, *map(shown, values), str(len(setting.runs))]
+        rows.append([*row, *shown_after, f"{epoch:.1f}", f"{seconds:.1f}"])
+        mean, *means = (setting.mean(name) if setting.all(name) else "" for name in metrics)
+        sort_by = ["" if value is None else value for value in values]
+        keys.append([rank, mean, *sort_by, len(setting.runs), *means, epoch, seconds])
     return Table(columns, rows, keys)
 
 

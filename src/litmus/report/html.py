@@ -1,6 +1,7 @@
 """Blocks as one HTML page that holds everything it shows."""
 
 import base64
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -11,10 +12,11 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff;
   max-width: 1200px; margin: 2em auto; padding: 0 1.5em }
 h1 { font-size: 1.6em } h2 { font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ccc }
-.wide { overflow-x: auto }
+.wide { overflow: auto; max-height: 80vh }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1em 0 }
 th, td { padding: .25em .8em; text-align: left; border-bottom: 1px solid #ddd; white-space: nowrap }
-th { white-space: normal; vertical-align: bottom; min-width: 3em } td:last-child { white-space: normal }
+th { white-space: normal; vertical-align: bottom; min-width: 3em; position: sticky; top: 0; background: #fff }
+td:last-child { white-space: normal }
 td.n, th.n { text-align: right }
 th button { all: unset; cursor: pointer; font-weight: 600 }
 th button:focus-visible { outline: 2px solid #0072b2 }
@@ -23,7 +25,7 @@ figure { margin: 1.5em 0 } figure img { max-width: 100% }
 figcaption, .note { color: #444; max-width: 60em }
 pre { background: #f4f4f4; padding: .8em 1em; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px }
 summary { cursor: pointer; margin: 1em 0 }
-@media print { details > * { display: block } }
+@media print { .wide { overflow: visible; max-height: none } }
 """
 
 SCRIPT = """
@@ -77,7 +79,7 @@ def _table(table: Table) -> str:
     numeric = [_is_numeric(table, i) for i in range(len(table.columns))]
     marks = ['class="n"' if is_number else "" for is_number in numeric]
     head = "".join(
-        f'<th scope="col" {mark}><button type="button">{escape(name)}</button></th>'
+        f'<th scope="col" {mark}><button type="button">{_breakable(name)}</button></th>'
         for name, mark in zip(table.columns, marks, strict=True)
     )
     rows = []
@@ -87,6 +89,10 @@ def _table(table: Table) -> str:
         rows.append("".join(f'<td {mark} data-k="{escape(str(key))}">{escape(text)}</td>' for text, key, mark in cells))
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def _breakable(name: str) -> str:
+    return re.sub(r"([._])", r"\1<wbr>", escape(name))
 
 
 def _is_numeric(table: Table, column: int) -> bool:

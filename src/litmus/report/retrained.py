@@ -29,7 +29,7 @@ def _section(record: dict) -> list[Block]:
     ]
     return [
         Heading("Retrained on everything, and tested"),
-        Paragraph(f"{record['setting']}: {record['why']}. {record['epochs']}."),
+        Paragraph(f"{record['setting']}: {record['why']}. {'. '.join([record['epochs'], *record['notes']])}."),
         Table(["seed", "test accuracy (%)", "test loss", "directory"], rows),
         Code([run["command"] for run in record["runs"]]),
     ]

@@ -11,7 +11,7 @@ from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, LeftOut, Run
 from litmus.report.words import shown
 
 
-@dataclass
+@dataclass(eq=False)
 class Setting:
     """Runs that differ in their seed alone. `values` holds the keys that tell it from the others, where it has them."""
 

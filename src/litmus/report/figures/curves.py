@@ -33,7 +33,8 @@ def draw_curves(comparison: Comparison, folder: Path) -> list[Image]:
         rows = {id(setting): [rows for run in setting.runs if (rows := run.curves())] for setting in together}
         if not any(rows.values()):
             continue
-        lines = [(_label(setting, common), rows[id(setting)]) for setting in together if rows[id(setting)]]
+        ranks = [comparison.settings.index(setting) + 1 for setting in together]
+        lines = [(_label(s, rank, common), rows[id(s)]) for s, rank in zip(together, ranks, strict=True) if rows[id(s)]]
         heading = " ".join(f"{key}={shown(together[0].values[key])}" for key in common if key in together[0].values)
         paint = partial(_paint, lines=lines, heading=short(heading), losses=comparison.losses, which=which)
         pictures.append(draw(folder, f"curves-{number}.png", (WIDTH, 6.6), paint))
@@ -69,10 +70,11 @@ def _sorted(settings: Sequence[Setting], keys: Sequence[str]) -> list[Setting]:
     return sorted(settings, key=lambda s: [ranks[k].index(s.values[k]) if k in s.values else -1 for k in keys])
 
 
-def _label(setting: Setting, common: Sequence[str]) -> str:
+def _label(setting: Setting, rank: int, common: Sequence[str]) -> str:
+    """With the rank that the setting has in the table, for labels that are too long to be shown whole."""
     own = [f"{key}={shown(value)}" for key, value in setting.values.items() if key not in common]
     seeds = len(setting.runs)
-    return f"{short(' '.join(own) or 'all runs')} ({seeds} seed{'s' * (seeds != 1)})"
+    return f"#{rank} {short(' '.join(own) or 'all runs')} ({seeds} seed{'s' * (seeds != 1)})"
 
 
 def _paint(
@@ -97,7 +99,8 @@ def _paint(
     return (
         f"{which}Curves over the epochs{f' where {heading}' if heading else ''}: a line for each setting {bands}. "
         "The training figures are the epoch's running mean in train mode; the gap in accuracy is measured in eval "
-        "mode, the gap in loss is the validation's minus the training's."
+        "mode, the gap in loss is the validation's minus the training's. Axes that "
+        "span much are logarithmic, those of accuracies in the errors."
     ).replace(" .", ".")
 
 

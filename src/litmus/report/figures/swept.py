@@ -1,7 +1,7 @@
 """The final metric against each thing that was swept."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -60,7 +60,8 @@ def scale(values: Sequence[Value]) -> Scale:
     calls_for_log = numbers[0] >= 0 and len(positive) > 1 and positive[-1] >= 4 * positive[0]
     if not calls_for_log or _unevenness(positive, ratio=False) < _unevenness(positive, ratio=True):
         return Scale("linear", {value: float(value) for value in values})
-    step = max(2.0, (positive[-1] / positive[0]) ** (1 / (len(positive) - 1)))
+    ratio = positive[-1] / positive[0]
+    step = max(2.0, ratio ** (1 / (len(positive) - 1)), ratio**0.1)
     return Scale("log", {value: float(value) or positive[0] / step for value in values})
 
 
@@ -144,8 +145,10 @@ def _scatter(axes: Axes, comparison: Comparison, key: str, places: Scale) -> Non
     xs = [places.places[setting.values[key]] for setting in settings]
     ys = [scaled(metric, setting.mean(metric)) for setting in settings]
     axes.plot(xs, ys, linestyle="none", marker="o", color=look(0)["color"], alpha=0.6)
-    axes.plot(xs[:1], ys[:1], linestyle="none", marker="*", markersize=15, color=look(1)["color"])
-    axes.annotate("best", (xs[0], ys[0]), xytext=(8, 4), textcoords="offset points")
+    if comparison.best in settings:
+        best = settings.index(comparison.best)
+        axes.plot(xs[best], ys[best], linestyle="none", marker="*", markersize=15, color=look(1)["color"])
+        axes.annotate("best", (xs[best], ys[best]), xytext=(8, 4), textcoords="offset points")
 
 
 def _leave_out_collapsed(axes: Axes, comparison: Comparison, key: str, places: Scale) -> str:
@@ -181,14 +184,23 @@ def _level(axes: Axes, setting: Setting, metric: str, index: int) -> tuple[Any, 
     return axes.axhline(scaled(metric, setting.mean(metric)), **style), short(str(setting))
 
 
+def _tick(axes: Axes, places: Mapping[Value, float]) -> None:
+    labels = [short(shown(value), 24) for value in places]
+    axes.set_xticks(list(places.values()), labels, rotation=30 if sum(map(len, labels)) > 60 else 0)
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _dress(axes: Axes, places: Scale, key: str) -> None:
     axes.set_xlabel(key)
     if places.kind == "log":
         axes.set_xscale("log")
     if places.kind == "words" or len(places.places) <= MOST_TICKS:
-        labels = [short(shown(value), 24) for value in places.places]
-        crowded = sum(map(len, labels)) > 60
-        axes.set_xticks(list(places.places.values()), labels, rotation=30 if crowded else 0)
-        axes.xaxis.set_minor_locator(NullLocator())
+        _tick(axes, places.places)
+    elif places.kind == "log":
+        ends = [float(value) for value in places.places if value]
+        first, last = math.ceil(math.log10(min(ends)) - 0.1), math.floor(math.log10(max(ends)) + 0.1)
+        zero: dict[Value, float] = {value: place for value, place in places.places.items() if not value}
+        if last > first:
+            _tick(axes, zero | {10.0**power: 10.0**power for power in range(first, last + 1)})
     if places.kind == "words":
         axes.set_xlim(-0.5, len(places.places) - 0.5)
