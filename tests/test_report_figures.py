@@ -1,11 +1,12 @@
 import pytest
 from fake_runs import fake_run, fake_sweep
+from matplotlib.figure import Figure
 
 from litmus.report import compare, read_runs
 from litmus.report.figures import draw_curves, draw_matrices, draw_swept
 from litmus.report.figures.curves import _sheets, band, measure
 from litmus.report.figures.style import MOST_LINES, reach
-from litmus.report.figures.swept import scale
+from litmus.report.figures.swept import _dress, scale
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,29 @@ def test_the_curves_say_how_many_settings_they_leave_out(grid, tmp_path, monkeyp
     monkeypatch.setattr("litmus.report.figures.curves.MOST_SETTINGS", 2)
     (picture,) = draw_curves(grid, tmp_path)
     assert picture.caption.startswith("Of 16 settings the best 2 are drawn. ")
+
+
+def test_odd_names_and_numbers_are_drawn_too(tmp_path):
+    for number, value in enumerate(["'a$b$c^{'", "'${seed}'", "'测试'", "'<b>'", ".inf", "-.inf", "1e400", "'x' * 9"]):
+        run = fake_run(tmp_path / str(number), f"seed={number % 2}")
+        config = run / ".hydra" / "config.yaml"
+        config.write_text(config.read_text().replace("name: mnist", f"name: {value}"))
+        with (run / "metrics.csv").open("a") as file:
+            file.write("5,inf,nan,-inf,1e308,,,\n")
+    found = compare(read_runs([tmp_path])[0])[0]
+    assert found.keys == ["data.name"]
+    pictures = draw_swept(found, tmp_path) + draw_matrices(found, tmp_path) + draw_curves(found, tmp_path)
+    assert [picture.file for picture in pictures] == ["against-data.name.png", "curves-1.png", "curves-2.png"]
+
+
+def test_many_values_within_one_decade_have_round_ticks(tmp_path):
+    for number in range(14):
+        fake_run(tmp_path / str(number), f"optim.lr={0.001 * 1.15**number}")
+    found = compare(read_runs([tmp_path])[0])[0]
+    values = found.values("optim.lr")
+    axes = Figure().subplots()
+    _dress(axes, scale(values), "optim.lr")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.001", "0.002", "0.005"]
 
 
 def test_a_single_run_has_curves_and_nothing_else(tmp_path):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +16,10 @@ OURS = ("report", "retrain")  # folders that Litmus itself puts beside the runs
 # What two runs of one setting may differ in besides their seed: nothing of it is felt by the training.
 NOT_COMPARED = (*NOT_THE_EXPERIMENT, "seed", "test", "logger")
 NOT_COMPARED_BELOW = ("data.data_dir",)
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError, csv.Error)
+DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+    *(yaml.YAMLError, csv.Error),
+)
 # The pure Python loader takes a second for a hundred configs.
 YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -47,9 +49,11 @@ class Run:
         """The rows of metrics.csv, one for each epoch; none if it is absent or damaged."""
         try:
             with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
-                return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+                rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
         except DAMAGE:
             return []
+        rows = [{name: value for name, value in row.items() if _is_number(value)} for row in rows]
+        return [row for row in rows if "epoch" in row]
 
 
 @dataclass
@@ -152,7 +156,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether something can be measured as this: not NaN, and not what is as good as infinite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100
 
 
 def _how_it_ended(path: Path) -> tuple[str, str]:
@@ -191,11 +196,11 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Value]:
 
 
 def _leaf(value: Any) -> Value:
-    """A value as it would be written on the command line; numbers stay numbers."""
+    """A value as it would be written on the command line; finite numbers stay numbers."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float | str):
-        return value
+    if isinstance(value, int | float):
+        return value if abs(value) < 1e300 else str(value)
     if value is None:
         return "null"
     if isinstance(value, list):

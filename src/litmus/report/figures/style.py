@@ -1,6 +1,7 @@
 """How all figures look: told apart by colour, line and marker at once, so that one of them is enough."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ MARKERS = ("o", "s", "^", "D", "v", "X")
 MOST_LINES = len(COLOURS)
 WIDTH = 11.0  # inches
 STYLE: Any = {
+    "text.parse_math": False,  # a value may hold a dollar sign
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.grid": True,
@@ -51,7 +53,8 @@ def look(index: int) -> dict[str, Any]:
 
 def draw(folder: Path, name: str, size: tuple[float, float], paint: Callable[[Figure], str]) -> Image:
     """`paint` fills a figure and gives its caption. No pyplot: it keeps state, and may want a display."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         caption = paint(figure)

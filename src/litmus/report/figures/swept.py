@@ -21,13 +21,18 @@ from litmus.report.settings import Comparison, Setting
 from litmus.report.statistics import spread
 from litmus.report.words import axis, scaled, shown, written
 
-MOST_KEYS, MOST_TICKS = 8, 12
+MOST_KEYS, MOST_TICKS, MOST_WORDS = 8, 12, 24
 GREY = "#999999"
 
 
 def draw_swept(comparison: Comparison, folder: Path) -> list[Image]:
-    """A figure for each of the first eight swept keys: a line for each choice of all the others."""
-    keys = [key for key in comparison.keys if len(comparison.values(key)) > 1]
+    """A figure for each of the first eight swept keys: a line for each choice of all the others. None for words that
+    would not fit side by side."""
+    keys = [
+        key
+        for key in comparison.keys
+        if len(comparison.values(key)) > 1 and (comparison.is_number(key) or len(comparison.values(key)) <= MOST_WORDS)
+    ]
     return [
         draw(folder, file_name("against", f"{key}.png"), (8.0, 5.0), partial(_paint, comparison=comparison, key=key))
         for key in keys[:MOST_KEYS]
@@ -200,7 +205,8 @@ def _dress(axes: Axes, places: Scale, key: str) -> None:
         ends = [float(value) for value in places.places if value]
         first, last = math.ceil(math.log10(min(ends)) - 0.1), math.floor(math.log10(max(ends)) + 0.1)
         zero: dict[Value, float] = {value: place for value, place in places.places.items() if not value}
-        if last > first:
-            _tick(axes, zero | {10.0**power: 10.0**power for power in range(first, last + 1)})
+        steps = (1,) if last > first else (1, 2, 5)
+        ticks = [step * 10.0**power for power in range(first - 1, last + 1) for step in steps]
+        _tick(axes, zero | {tick: tick for tick in ticks if 0.8 * min(ends) <= tick <= 1.25 * max(ends)})
     if places.kind == "words":
         axes.set_xlim(-0.5, len(places.places) - 0.5)
