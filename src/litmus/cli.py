@@ -55,6 +55,17 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     return wrapped
 
 
+def script(main: Callable[[], Any]) -> Callable[[], Any]:
+    """`main` of a script that reads its own arguments, with the same answer to a user's mistake."""
+
+    @functools.wraps(main)
+    def wrapped() -> Any:
+        start_logging()
+        return _answer(main, os.environ.get("HYDRA_FULL_ERROR") == "1")
+
+    return wrapped
+
+
 def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
     try:
         return function()

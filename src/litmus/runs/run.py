@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -200,7 +201,7 @@ class Run:
     def _write_record(self) -> None:
         record = self.path / "run.json"
         starts = read_json(record)["starts"] if record.exists() else []
-        starts.append({"time": datetime.now().isoformat(timespec="seconds"), "command": " ".join(sys.argv)})
+        starts.append({"time": datetime.now().isoformat(timespec="seconds"), "command": shlex.join(sys.argv)})
         facts = {"format": FORMAT, "config_hash": self.hash, "overrides": self.overrides, "choices": self.choices}
         write_json(record, {**facts, **circumstances(), "starts": starts})
         saved = self.cfg.copy()

@@ -1,0 +1,31 @@
+"""The report of a sweep, or of any runs: python scripts/report.py outputs/sweeps/NAME [more folders]."""
+
+import argparse
+from pathlib import Path
+
+from litmus import cli
+from litmus.errors import require
+from litmus.report import write_report
+
+
+@cli.script
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Writes index.html, report.md, runs.csv and figures of finished runs.")
+    parser.add_argument("folder", nargs="+", type=Path, help="a sweep, a run, or any folder above some")
+    parser.add_argument("--out", type=Path, help="where to write; report/ in the first folder if left out")
+    parser.add_argument(
+        "--pair",
+        nargs=2,
+        metavar="SETTING",
+        help="also compare two settings over their common seeds: --pair 'penalty=l1 optim.lr=0.1' 'penalty=l2 …'",
+    )
+    args = parser.parse_args()
+    for folder in args.folder:
+        require(folder.is_dir(), f"{folder} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
+        require(next(folder.rglob("run.json"), None) is not None, f"{folder} holds no run: give the folder of a sweep")
+    page = write_report(args.folder, args.out, args.pair)
+    print(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Many runs in, one page with its tables and figures out."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from litmus.atomic import write_text
+from litmus.report import contents
+from litmus.report.blocks import Block, Folded, Heading, Image, Paragraph
+from litmus.report.html import html
+from litmus.report.markdown import markdown
+from litmus.report.pairs import pair_tables
+from litmus.report.reading import LeftOut, Run, read_runs
+from litmus.report.retrained import retrained
+from litmus.report.settings import Comparison, Setting, compare
+
+__all__ = ["Comparison", "LeftOut", "Run", "Setting", "compare", "read_runs", "write_report"]
+
+PICTURES = ("against-*.png", "matrix-*.png", "pairs-*.png", "curves-*.png")
+
+
+def write_report(folders: Sequence[Path], out: Path | None = None, pair: tuple[str, str] | None = None) -> Path:
+    """Writes index.html, report.md, runs.csv and the figures of the runs at and below the folders, and gives the path
+    of index.html.
+
+    They go to `out`, or to the folder `report` in the first of the folders. Whatever else lies there is named in the
+    report; where nothing has finished, it says so. `pair` holds two settings, each as `key=value key=value`, to compare
+    besides what is compared anyway: ConfigError if they can't be found.
+    """
+    folders = [Path(folder) for folder in folders]
+    out = Path(out) if out else folders[0] / "report"
+    runs, left_out = read_runs(folders)
+    comparison, besides = compare(runs)
+    left_out += besides
+    columns, rows = contents.csv_rows(comparison, left_out)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+    title = f"Report: {', '.join(folder.resolve().name for folder in folders[:3])}{' …' * (len(folders) > 3)}"
+    blocks = contents.summary(comparison, left_out)
+    blocks += [block for folder in folders for block in retrained(folder)]
+    html_only: list[Block] = []
+    if comparison is not None:
+        blocks += _results(comparison, out, pair)
+        html_only = [Heading("Runs"), Folded("All runs that are counted", [contents.runs_table(comparison)])]
+    end = contents.left_out_table(left_out)
+    _remove_old_pictures(out, {block.file for block in blocks if isinstance(block, Image)})
+    write_text(out / "runs.csv", text.getvalue())
+    files = Paragraph("runs.csv holds every run in full precision.")
+    write_text(out / "report.md", markdown(title, [*blocks, *end, files]))
+    write_text(out / "index.html", html(title, [*blocks, *html_only, *end], out))
+    return out / "index.html"
+
+
+def _results(comparison: Comparison, out: Path, pair: tuple[str, str] | None) -> list[Block]:
+    from litmus.report import figures  # matplotlib takes half a second
+
+    tables = pair_tables(comparison, pair)
+    blocks: list[Block] = [Heading("Settings"), contents.settings_table(comparison)]
+    swept = figures.draw_swept(comparison, out) + figures.draw_matrices(comparison, out)
+    if swept:
+        blocks += [Heading("What was swept"), *swept]
+    if tables:
+        blocks.append(Heading("Settings compared in pairs, over their common seeds"))
+    for table in tables:
+        blocks += [figures.draw_paired(table, comparison.metric, out), contents.pair_table(table, comparison.metric)]
+    curves = figures.draw_curves(comparison, out)
+    if curves:
+        blocks += [Heading("Curves"), *curves]
+    return blocks + contents.commands(comparison)
+
+
+def _remove_old_pictures(folder: Path, new: set[str]) -> None:
+    for pattern in PICTURES:
+        for file in folder.glob(pattern):
+            if file.name not in new:
+                file.unlink()

@@ -1,0 +1,182 @@
+"""What a report says, as blocks and as the rows of runs.csv."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from litmus.report.blocks import Block, Code, Folded, Heading, Paragraph, Table
+from litmus.report.pairs import PairTable, better_is
+from litmus.report.reading import LeftOut, Run, Value
+from litmus.report.settings import Comparison, Setting, compared, key_of
+from litmus.report.statistics import spread
+from litmus.report.words import axis, is_percentage, shown, title, unit, written
+
+METRICS = ("val/acc", "val/loss", "train/acc", "gap/acc", "test/acc", "test/loss")
+ENDS = ("best_epoch", "epochs", "seconds", "stop_reason")
+MOST_COMMANDS, MOST_TO_REPEAT = 20, 50
+
+
+def summary(comparison: Comparison | None, left_out: Sequence[LeftOut]) -> list[Block]:
+    gone = Counter(run.status for run in left_out)
+    besides = ", ".join(f"{count} {status}" for status, count in sorted(gone.items()))
+    if comparison is None:
+        return [Paragraph(f"Nothing has finished ({besides or 'there are no runs'}): there is nothing to compare.")]
+    metric, best = comparison.metric, comparison.best
+    values = best.all(metric)
+    mean = f"{written(metric, best.mean(metric))}{_plus_minus(metric, spread(values))}"
+    measured_in = " %" if is_percentage(metric) else f" ({unit(metric, comparison.losses)})"
+    ties = sum(setting.mean(metric) == best.mean(metric) for setting in comparison.settings) - 1
+    counted = f"{_count(len(comparison.runs), 'finished run')} of {_count(len(comparison.settings), 'setting')}"
+    blocks: list[Block] = [
+        Paragraph(f"{counted}{f'; not counted: {besides}' if besides else ''}."),
+        Paragraph(
+            f"Best {title(metric)} by its mean over {_count(len(values), 'seed')}: {best}, with {mean}"
+            f"{measured_in}{f', the same as {ties} more' if ties else ''}."
+        ),
+    ]
+    if comparison.shared:
+        blocks.append(Paragraph(f"All runs share {shlex.join(comparison.shared)}."))
+    return blocks + [Paragraph(caution) for caution in cautions(comparison)]
+
+
+def cautions(comparison: Comparison) -> list[str]:
+    """What a reader must know before comparing the settings."""
+    told = []
+    runs, settings = comparison.runs, comparison.settings
+    for group, what in (("data", "their figures are of different tasks"), ("loss", "their losses have unlike units")):
+        options = sorted({run.choices.get(group, "?") for run in runs})
+        if len(options) > 1:
+            told.append(f"The settings differ in {group} ({', '.join(options)}): {what}, so do not rank them by those.")
+    if len({run.objective_name for run in runs}) > 1:
+        told.append(f"Not all runs chose their best epoch by {comparison.metric}, though all are compared by it.")
+    counts = sorted({len(setting.runs) for setting in settings})
+    if len(counts) > 1:
+        told.append(
+            f"The settings have from {counts[0]} to {counts[-1]} seeds. One with fewer than the median is not called "
+            "the best."
+        )
+    if counts[-1] == 1:
+        told.append("Each setting ran with one seed: nothing here tells a difference from chance.")
+    if comparison.along:
+        keys = ", ".join(comparison.along[:20]) + (" and more" if len(comparison.along) > 20 else "")
+        told.append(f"The columns decide these other keys, which differ as well: {keys}.")
+    lacking = sum(not run.curves() for run in runs)
+    if lacking:
+        told.append(f"{_count(lacking, 'run')} without a readable metrics.csv: in the tables, not in the curves.")
+    for name in dict.fromkeys(name for run in runs for name in run.circumstances):
+        found = Counter(run.circumstances.get(name, "unknown") for run in runs)
+        if len(found) > 1:
+            which = ", ".join(f"{value[:60]} ({_count(count, 'run')})" for value, count in found.most_common(6))
+            told.append(f"The runs were not made alike: {name.replace('_', ' ')} was {which}.")
+    return told
+
+
+def settings_table(comparison: Comparison) -> Table:
+    losses = comparison.losses
+    present = {name for run in comparison.runs for name in run.metrics}
+    metrics = [comparison.metric, *(name for name in METRICS if name in present and name != comparison.metric)]
+    first, *others = (axis(name, losses) for name in metrics)
+    columns = ["#", first, *comparison.keys, "seeds", *others, "best epoch", "seconds"]
+    rows, keys = [], list[list[Value]]()
+    for rank, setting in enumerate(comparison.settings, start=1):
+        epoch, seconds = fmean(r.best_epoch for r in setting.runs), fmean(r.seconds for r in setting.runs)
+        values = [setting.values.get(key) for key in comparison.keys]
+        shown_first, *shown_after = (_mean_cell(setting, name) for name in metrics)
+        row = [str(rank), shown_first, *map(shown, values), str(len(setting.runs))]
+        rows.append([*row, *shown_after, f"{epoch:.1f}", f"{seconds:.1f}"])
+        mean, *means = (setting.mean(name) if setting.all(name) else "" for name in metrics)
+        sort_by = ["" if value is None else value for value in values]
+        keys.append([rank, mean, *sort_by, len(setting.runs), *means, epoch, seconds])
+    return Table(columns, rows, keys)
+
+
+def _mean_cell(setting: Setting, metric: str) -> str:
+    values = setting.all(metric)
+    if not values:
+        return "–"
+    fewer = f" ({len(values)} of {len(setting.runs)})" if len(values) < len(setting.runs) else ""
+    return f"{written(metric, fmean(values))}{_plus_minus(metric, spread(values))}{fewer}"
+
+
+def _plus_minus(metric: str, deviation: float | None) -> str:
+    return "" if deviation is None else f" ± {written(metric, deviation)}"
+
+
+def pair_table(table: PairTable, metric: str) -> Table:
+    columns = ["difference", f"mean ({better_is(metric)})", "95 % confidence interval", "pairs"]
+    rows, keys = [], list[list[Value]]()
+    for pair in table.pairs:
+        found = pair.difference
+        low, high = (written(metric, end, sign=True) for end in (found.low, found.high))
+        interval = "– (one pair)" if found.low is None else f"{low} to {high}"
+        rows.append([pair.label, written(metric, found.mean, sign=True), interval, str(found.pairs)])
+        keys.append([pair.label, found.mean, found.mean if found.low is None else found.low, found.pairs])
+    return Table(columns, rows, keys)
+
+
+def commands(comparison: Comparison) -> list[Block]:
+    started = Counter(command for run in comparison.runs for command in run.commands)
+    lines = [_with_python(command) for command in list(started)[:MOST_COMMANDS]]
+    blocks: list[Block] = [Heading("Commands")]
+    if lines:
+        more = f", the first {MOST_COMMANDS} of {len(started)}" if len(started) > MOST_COMMANDS else ""
+        blocks += [Paragraph(f"As they were typed{more}:"), Code(lines)]
+    best = comparison.settings[:MOST_TO_REPEAT]
+    which = f"the best {MOST_TO_REPEAT} settings" if len(comparison.settings) > MOST_TO_REPEAT else "a setting"
+    return [*blocks, Folded(f"To repeat {which}, in the table's order", [Code([to_repeat(s.runs) for s in best])])]
+
+
+def _with_python(command: str) -> str:
+    return f"python {command}" if command.split(" ")[0].endswith(".py") else command
+
+
+def to_repeat(runs: Sequence[Run]) -> str:
+    """The command line that runs the setting again, with its seeds."""
+    overrides = [override for override in runs[0].overrides if compared(key_of(override))]
+    seeds = ",".join(str(run.seed) for run in runs)
+    return shlex.join(["python", "train.py", *["-m"] * (len(runs) > 1), *overrides, f"seed={seeds}"])
+
+
+def left_out_table(left_out: Sequence[LeftOut]) -> list[Block]:
+    if not left_out:
+        return []
+    ordered = sorted(left_out, key=lambda run: (run.status, run.path))
+    rows = [[str(run.path), run.status, run.why, shlex.join(run.overrides)] for run in ordered]
+    return [Heading("Not counted"), Table(["directory", "status", "why", "overrides"], rows)]
+
+
+def runs_table(comparison: Comparison) -> Table:
+    metric = comparison.metric
+    columns = ["directory", *comparison.keys, "seed", axis(metric, comparison.losses), "best epoch", "it ended by"]
+    rows, keys = [], list[list[Value]]()
+    for setting in comparison.settings:
+        values = [setting.values.get(key) for key in comparison.keys]
+        for run in setting.runs:
+            value = run.metrics[metric]
+            ends = [str(run.seed), written(metric, value), f"{run.best_epoch} of {run.epochs}", run.stop_reason]
+            rows.append([str(run.path), *map(shown, values), *ends])
+            sort_by = ["" if v is None else v for v in values]
+            keys.append([str(run.path), *sort_by, run.seed, value, run.best_epoch, run.stop_reason])
+    return Table(columns, rows, keys)
+
+
+def csv_rows(comparison: Comparison | None, left_out: Sequence[LeftOut]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns and rows of runs.csv, in full precision: every run, what is not counted included."""
+    keys = comparison.keys if comparison else []
+    rows: list[dict[str, Any]] = []
+    for setting in comparison.settings if comparison else []:
+        for run in setting.runs:
+            ends = {name: getattr(run, name) for name in ENDS}
+            facts = {"directory": run.path, "status": "finished", "seed": run.seed, **ends, "command": to_repeat([run])}
+            rows.append({**setting.values, **run.metrics, **facts})
+    for other in left_out:
+        command = shlex.join(["python", "train.py", *other.overrides]) if other.overrides else ""
+        rows.append({"directory": other.path, "status": other.status, "why": other.why, "command": command})
+    names = sorted({name for run in (comparison.runs if comparison else []) for name in run.metrics})
+    return ["directory", "status", "why", *keys, "seed", *names, *ENDS, "command"], rows
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"

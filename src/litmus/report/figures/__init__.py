@@ -1,0 +1,8 @@
+"""The figures of a report. Imports matplotlib, so it is imported when the first one is drawn."""
+
+from litmus.report.figures.curves import draw_curves
+from litmus.report.figures.matrix import draw_matrices
+from litmus.report.figures.paired import draw_paired
+from litmus.report.figures.swept import draw_swept
+
+__all__ = ["draw_curves", "draw_matrices", "draw_paired", "draw_swept"]

@@ -1,0 +1,158 @@
+"""Curves over the epochs, a line for each setting with a band over its seeds."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from litmus.report.blocks import Image
+from litmus.report.figures.style import MOST_LINES, WIDTH, draw, legend_below, look, short, show_errors
+from litmus.report.reading import Row
+from litmus.report.settings import Comparison, Setting, in_order
+from litmus.report.statistics import spread
+from litmus.report.words import scaled, shown, title, unit
+
+MOST_SETTINGS = 24
+PARTS, KINDS = ("train", "val", "gap"), {"loss": "loss", "acc": "accuracy"}
+Curve = tuple[list[float], list[float], list[float]]
+
+
+def draw_curves(comparison: Comparison, folder: Path) -> list[Image]:
+    """The curves of the best settings, at most six to a figure; settings that share most stand together."""
+    drawn = comparison.settings[:MOST_SETTINGS]
+    total = len(comparison.settings)
+    which = "" if total <= MOST_SETTINGS else f"Of {total} settings the best {MOST_SETTINGS} are drawn. "
+    pictures = []
+    for number, together in enumerate(_sheets(drawn, comparison.keys), start=1):
+        common = [key for key in comparison.keys if len({setting.values.get(key) for setting in together}) == 1]
+        rows = {id(setting): [rows for run in setting.runs if (rows := run.curves())] for setting in together}
+        if not any(rows.values()):
+            continue
+        ranks = [comparison.settings.index(setting) + 1 for setting in together]
+        lines = [(_label(s, rank, common), rows[id(s)]) for s, rank in zip(together, ranks, strict=True) if rows[id(s)]]
+        heading = " ".join(f"{key}={shown(together[0].values[key])}" for key in common if key in together[0].values)
+        paint = partial(_paint, lines=lines, heading=short(heading), losses=comparison.losses, which=which)
+        pictures.append(draw(folder, f"curves-{number}.png", (WIDTH, 6.6), paint))
+    return pictures
+
+
+def _sheets(settings: Sequence[Setting], keys: Sequence[str]) -> list[list[Setting]]:
+    """Settings for one figure each: split by the first key that divides them for as long as they are too many, and
+    joined again where neighbours fit into one figure."""
+    if len(settings) <= MOST_LINES:
+        return [_sorted(settings, keys)]
+    for key in keys:
+        values = {setting.values.get(key) for setting in settings}
+        if 1 < len(values) <= len(settings) / 2:
+            ordered = [None] * (None in values) + in_order(value for value in values if value is not None)
+            parts = [[setting for setting in settings if setting.values.get(key) == value] for value in ordered]
+            return _joined([sheet for part in parts for sheet in _sheets(part, keys)])
+    return [list(settings[i : i + MOST_LINES]) for i in range(0, len(settings), MOST_LINES)]
+
+
+def _joined(sheets: Sequence[list[Setting]]) -> list[list[Setting]]:
+    joined: list[list[Setting]] = []
+    for sheet in sheets:
+        if joined and len(joined[-1]) + len(sheet) <= MOST_LINES:
+            joined[-1] += sheet
+        else:
+            joined.append(sheet)
+    return joined
+
+
+def _sorted(settings: Sequence[Setting], keys: Sequence[str]) -> list[Setting]:
+    ranks = {key: in_order({s.values[key] for s in settings if key in s.values}) for key in keys}
+    return sorted(settings, key=lambda s: [ranks[k].index(s.values[k]) if k in s.values else -1 for k in keys])
+
+
+def _label(setting: Setting, rank: int, common: Sequence[str]) -> str:
+    """With the rank that the setting has in the table, for labels that are too long to be shown whole."""
+    own = [f"{key}={shown(value)}" for key, value in setting.values.items() if key not in common]
+    seeds = len(setting.runs)
+    return f"#{rank} {short(' '.join(own) or 'all runs')} ({seeds} seed{'s' * (seeds != 1)})"
+
+
+def _paint(
+    figure: Figure, lines: Sequence[tuple[str, list[list[Row]]]], heading: str, losses: set[str], which: str
+) -> str:
+    figure.suptitle(heading)
+    curves = {(k, p): [band(rows, f"{p}/{k}") for _, rows in lines] for k in KINDS for p in PARTS}
+    kinds = [kind for kind in KINDS if any(epochs for part in PARTS for epochs, _, _ in curves[kind, part])]
+    grid = figure.subplots(len(kinds), len(PARTS), sharex=True, squeeze=False)
+    for axes_of_kind, kind in zip(grid, kinds, strict=True):
+        for axes, part in zip(axes_of_kind, PARTS, strict=True):
+            _panel(axes, curves[kind, part])
+            name = f"{part}/{kind}"
+            axes.set(ylabel=f"{KINDS[kind]} ({unit(name, losses)})", title=title(name).capitalize())
+        _same_scale(axes_of_kind[:2], [curves[kind, part] for part in PARTS[:2]], kind)
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    legend_below(figure, [Line2D([], [], **look(i)) for i in range(len(lines))], [label for label, _ in lines])
+    seeds = max(len(rows) for _, rows in lines)
+    bands = "with a band of ± one standard deviation over the seeds, as far as every seed went" if seeds > 1 else ""
+    return (
+        f"{which}Curves over the epochs{f' where {heading}' if heading else ''}: a line for each setting {bands}. "
+        "The training figures are the epoch's running mean in train mode; the gap in accuracy is measured in eval "
+        "mode, the gap in loss is the validation's minus the training's. Axes that "
+        "span much are logarithmic, those of accuracies in the errors."
+    ).replace(" .", ".")
+
+
+def _panel(axes: Axes, curves: Sequence[Curve]) -> None:
+    axes.set_visible(any(epochs for epochs, _, _ in curves))
+    for i, (epochs, mean, deviation) in enumerate(curves):
+        step = max(1, len(epochs) // 6)
+        axes.plot(epochs, mean, **look(i), markevery=(i * step // len(curves) if step > 1 else 0, step))
+        if any(deviation):
+            low = [m - d for m, d in zip(mean, deviation, strict=True)]
+            high = [m + d for m, d in zip(mean, deviation, strict=True)]
+            edge = {"color": look(i)["color"], "linestyle": look(i)["linestyle"], "linewidth": 0.6, "alpha": 0.7}
+            axes.fill_between(epochs, low, high, color=look(i)["color"], alpha=0.13, linewidth=0)
+            axes.plot(epochs, low, epochs, high, **edge)
+
+
+def _same_scale(panels: Sequence[Axes], curves: Sequence[Sequence[Curve]], kind: str) -> None:
+    """Training and validation on one scale: logarithmic, in the loss or in the errors, where it spans much."""
+    lines = [line for panel in curves for line in panel]
+    values = [m + d for _, mean, off in lines for m, s in zip(mean, off, strict=True) for d in (-s, s)]
+    if not values:
+        return
+    limits = [axes.get_ylim() for axes in panels if axes.get_visible()]
+    low, high = min(low for low, _ in limits), max(high for _, high in limits)
+    for axes in panels:
+        if kind == "acc" and max(values) > 80 and min(values) < max(values) - 20:
+            show_errors(axes)
+            axes.set_ylim(max(low, 0), 100 - 0.7 * max(100 - max(values), 0))
+        elif kind == "loss" and min(values) > 0 and max(values) > 5 * min(values):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.set_ylim(0.8 * min(values), 1.2 * max(values))
+        else:
+            axes.set_ylim(low, high)
+
+
+def band(rows_of_seeds: Sequence[Sequence[Row]], metric: str) -> Curve:
+    """Epochs, mean and standard deviation over the seeds, as far as every seed went: further on, the mean would be
+    one over other seeds."""
+    seeds = [
+        {row["epoch"]: value for row in rows if (value := measure(row, metric)) is not None} for rows in rows_of_seeds
+    ]
+    seeds = [values for values in seeds if values]
+    epochs = sorted(set.intersection(*map(set, seeds))) if seeds else []
+    columns = [[scaled(metric, values[epoch]) for values in seeds] for epoch in epochs]
+    return epochs, [fmean(column) for column in columns], [spread(column) or 0.0 for column in columns]
+
+
+def measure(row: Row, metric: str) -> float | None:
+    """A metric of an epoch; `gap/loss` is the validation's loss minus the training's."""
+    if metric == "gap/loss" and "val/loss" in row and "train/loss" in row:
+        return row["val/loss"] - row["train/loss"]
+    return row.get(metric)

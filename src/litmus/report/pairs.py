@@ -1,0 +1,128 @@
+"""Which settings are compared in pairs over their common seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from litmus.errors import ConfigError
+from litmus.metrics import mode
+from litmus.report.reading import Value
+from litmus.report.settings import Comparison, Setting
+from litmus.report.statistics import Difference, paired_difference
+from litmus.report.words import shown
+
+MOST_ROWS, MOST_KEYS, MOST_OPTIONS = 15, 4, 4
+BASELINES = ("none", "null", "false", "constant")  # what the others are compared with, where it is among them
+
+
+@dataclass(frozen=True)
+class Pair:
+    label: str
+    setting: Setting
+    reference: Setting
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Paired differences, `setting` − `reference`, with one heading and a caution where one is due."""
+
+    name: str
+    heading: str
+    pairs: list[Pair]
+    caution: str = ""
+
+
+def pair_tables(comparison: Comparison, wanted: tuple[str, str] | None = None) -> list[PairTable]:
+    """What was asked for, then each option against its baseline with all else the same, then all against the best."""
+    tables = []
+    if wanted:
+        setting, reference = (find(comparison, text) for text in wanted)
+        pair = _pair(comparison, f"({setting}) − ({reference})", setting, reference)
+        tables.append(PairTable("asked", "The two settings asked for", [pair] if pair else []))
+    options = [key for key in comparison.keys if 1 < len(comparison.values(key)) <= MOST_OPTIONS]
+    tables += [_one_change(comparison, key) for key in [k for k in options if not _is_scale(comparison, k)][:MOST_KEYS]]
+    best = _against_best(comparison)
+    told_already = len(comparison.settings) == 2 and any(table.pairs for table in tables)
+    if not told_already and any(pair.difference.pairs > 1 for pair in best.pairs):
+        tables.append(best)
+    return [table for table in tables if table.pairs]
+
+
+def find(comparison: Comparison, text: str) -> Setting:
+    """The one setting that `key=value key=value…` describes. Raises ConfigError if none or several fit."""
+    parts = [part.partition("=") for part in text.split()]
+    found = [
+        setting
+        for setting in comparison.settings
+        if all(key in setting.values and _is(setting.values[key], value) for key, _, value in parts)
+    ]
+    if len(found) != 1:
+        fits = f"{len(found)} settings" if found else "no setting"
+        raise ConfigError(
+            f"{text!r} fits {fits} of this report: give each of {', '.join(comparison.keys) or 'no keys'}, such as "
+            f"{str(comparison.best)!r}"
+        )
+    return found[0]
+
+
+def _is(value: Value, text: str) -> bool:
+    if str(value) == text or shown(value) == text:
+        return True
+    try:
+        return not isinstance(value, str) and float(text) == value
+    except ValueError:
+        return False
+
+
+def _is_scale(comparison: Comparison, key: str) -> bool:
+    """A number with more than two values is a scale: its figure says more than its pairs."""
+    return comparison.is_number(key) and len(comparison.values(key)) > 2
+
+
+def _pair(comparison: Comparison, label: str, setting: Setting, reference: Setting) -> Pair | None:
+    difference = paired_difference(setting.by_seed(comparison.metric), reference.by_seed(comparison.metric))
+    return None if difference is None else Pair(label, setting, reference, difference)
+
+
+def _one_change(comparison: Comparison, key: str) -> PairTable:
+    values = comparison.values(key)
+    baseline = next((value for value in values if value in BASELINES), values[0])
+    references = [setting for setting in comparison.settings if setting.values.get(key) == baseline]
+    pairs = []
+    for setting in comparison.settings:
+        for reference in references:
+            if setting.values.get(key) in (None, baseline) or not _alike_but_for(key, setting, reference):
+                continue
+            rest = " ".join(f"{k}={shown(v)}" for k, v in setting.values.items() if k != key)
+            label = f"{shown(setting.values[key])} − {shown(baseline)}{f' at {rest}' if rest else ''}"
+            pairs.append(_pair(comparison, label, setting, reference))
+    found = [pair for pair in pairs if pair]
+    total = f", for the best {MOST_ROWS} of {len(found)} settings" if len(found) > MOST_ROWS else ""
+    heading = f"{key}: each option minus {shown(baseline)}, all else the same{total}"
+    return PairTable(key, heading, found[:MOST_ROWS])
+
+
+def _alike_but_for(key: str, setting: Setting, reference: Setting) -> bool:
+    """Whether only `key` differs, or what lies below it and one of the two has not: no penalty has no weight."""
+    return all(
+        setting.values.get(k) == reference.values.get(k)
+        or (k.startswith(f"{key}.") and not (k in setting.values and k in reference.values))
+        for k in setting.values.keys() | reference.values.keys()
+        if k != key
+    )
+
+
+def _against_best(comparison: Comparison) -> PairTable:
+    best = comparison.best
+    others: Sequence[Setting] = [setting for setting in comparison.settings if setting is not best]
+    pairs = [_pair(comparison, str(setting), setting, best) for setting in others]
+    found = [pair for pair in pairs if pair]
+    total = f"the next {MOST_ROWS} of {len(found)}" if len(found) > MOST_ROWS else "each other setting"
+    caution = (
+        "The best was chosen by these same runs, so some of its lead is luck: the more settings there are, the more."
+    )
+    return PairTable("best", f"{total} minus the best ({best})".capitalize(), found[:MOST_ROWS], caution)
+
+
+def better_is(metric: str) -> str:
+    return "above 0 is better" if mode(metric) == "max" else "below 0 is better"

@@ -1,0 +1,213 @@
+"""Run directories as data. Nothing that lies among them may stop a report."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from litmus.runs.identity import NOT_THE_EXPERIMENT
+
+OURS = ("report", "retrain")  # folders that Litmus itself puts beside the runs
+# What two runs of one setting may differ in besides their seed: nothing of it is felt by the training.
+NOT_COMPARED = (*NOT_THE_EXPERIMENT, "seed", "test", "logger")
+NOT_COMPARED_BELOW = ("data.data_dir",)
+DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+    *(yaml.YAMLError, csv.Error),
+)
+# The pure Python loader takes a second for a hundred configs.
+YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Value = int | float | str
+Row = dict[str, float]
+
+
+@dataclass
+class Run:
+    """A finished run. `config` is flat and as it was written: an interpolation is its own text."""
+
+    path: Path
+    seed: Value
+    config: dict[str, Value]
+    choices: dict[str, str]
+    overrides: list[str]
+    objective_name: str
+    metrics: dict[str, float]
+    best_epoch: int
+    epochs: int
+    seconds: float
+    stop_reason: str
+    commands: list[str] = field(default_factory=list)
+    circumstances: dict[str, str] = field(default_factory=dict)
+
+    def curves(self) -> list[Row]:
+        """The rows of metrics.csv, one for each epoch; none if it is absent or damaged."""
+        try:
+            with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
+                rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        except DAMAGE:
+            return []
+        rows = [{name: value for name, value in row.items() if _is_number(value)} for row in rows]
+        return [row for row in rows if "epoch" in row]
+
+
+@dataclass
+class LeftOut:
+    """What isn't counted: `status` is pruned, failed, unfinished, damaged, repeated, incomparable or foreign."""
+
+    path: Path
+    status: str
+    why: str
+    overrides: list[str] = field(default_factory=list)
+
+
+def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
+    """Every run at or below the folders, sorted by path, and what lies there besides."""
+    directories: list[Path] = []
+    left_out: list[LeftOut] = []
+    for folder in folders:
+        _find(folder, directories, left_out)
+    runs: list[Run] = []
+    seen: set[Path] = set()
+    for directory in directories:
+        if directory.resolve() in seen:
+            continue
+        seen.add(directory.resolve())
+        try:
+            found = _read(directory)
+        except DAMAGE as error:
+            found = LeftOut(directory, "damaged", _one_line(f"{type(error).__name__}: {error}"))
+        if isinstance(found, Run):
+            runs.append(found)
+        else:
+            left_out.append(found)
+    return runs, left_out
+
+
+def _find(folder: Path, runs: list[Path], others: list[LeftOut]) -> bool:
+    """Whether there is a run at or below `folder`. The topmost folders without one are foreign."""
+    if (folder / "run.json").is_file():
+        runs.append(folder)
+        return True
+    try:
+        children = sorted(child for child in folder.iterdir() if child.is_dir() and not _skipped(child))
+    except OSError as error:
+        others.append(LeftOut(folder, "foreign", f"cannot be read: {error.strerror}"))
+        return False
+    below: list[LeftOut] = []
+    found = [_find(child, runs, below) for child in children]
+    if any(found):
+        others.extend(below)
+        return True
+    others.append(LeftOut(folder, "foreign", "holds no run: there is no run.json in it"))
+    return False
+
+
+def _skipped(folder: Path) -> bool:
+    if folder.is_symlink() and not (folder / "run.json").is_file():
+        return True  # it may lead round in a circle
+    return folder.name.startswith(".") or folder.name in OURS
+
+
+def _read(path: Path) -> Run | LeftOut:
+    record = _json(path / "run.json")
+    overrides = [str(override) for override in record["overrides"]]
+    if not (path / "result.json").is_file():
+        return LeftOut(path, *_how_it_ended(path), overrides)
+    result = _json(path / "result.json")
+    if result["config_hash"] != record["config_hash"]:
+        return LeftOut(path, "damaged", "its result.json belongs to another config than its run.json", overrides)
+    if result.get("pruned"):
+        return LeftOut(path, "pruned", f"after {result.get('epochs')} epochs", overrides)
+    metrics = {str(name): float(value) for name, value in result["metrics"].items() if _is_number(value)}
+    if not _is_number(result["objective"]) or result["objective_name"] not in metrics:
+        return LeftOut(path, "damaged", f"its {result['objective_name']} is not a finite number", overrides)
+    config = yaml.load((path / ".hydra" / "config.yaml").read_text(encoding="utf-8"), Loader=YAML_LOADER)
+    return Run(
+        path=path,
+        seed=_leaf(config.get("seed")),
+        config=flat(config),
+        choices={str(group): str(option) for group, option in record["choices"].items()},
+        overrides=overrides,
+        objective_name=str(result["objective_name"]),
+        metrics=metrics,
+        best_epoch=int(result["best_epoch"]),
+        epochs=int(result["epochs"]),
+        seconds=float(result["seconds"]),
+        stop_reason=_one_line(str(result["stop_reason"])),
+        commands=[str(start["command"]) for start in record.get("starts", [])],
+        circumstances=_circumstances(record),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is damaged: it holds no object")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    """Whether something can be measured as this: not NaN, and not what is as good as infinite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100
+
+
+def _how_it_ended(path: Path) -> tuple[str, str]:
+    """The status of a run without a result, and why, by the last line of its log."""
+    log = path / "train.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    stopped = re.match(r"[\d :-]* ?stopped by (.*)", last)
+    if stopped is None:
+        return "unfinished", "it was cut off, or is still running"
+    named = re.fullmatch(r"(\w+)\(([\"']?)(.*?)\2,?\)", stopped[1])
+    name, message = (named[1], named[3]) if named else (stopped[1], "")
+    if name in ("KeyboardInterrupt", "SystemExit", "SIGTERMException"):
+        return "unfinished", "it was interrupted"
+    return "failed", _one_line(f"{name}: {message}" if message else name)
+
+
+def _circumstances(record: dict[str, Any]) -> dict[str, str]:
+    facts = {name: record.get(name) for name in ("git_commit", "python", "machine", "gpu", "threads")}
+    packages = record.get("packages")
+    return {name: str(value) for name, value in facts.items()} | {
+        f"version of {name}": str(version) for name, version in (packages if isinstance(packages, dict) else {}).items()
+    }
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Value]:
+    """{"group.key": value}, `_target_` included. An empty or absent group is a value too."""
+    found: dict[str, Value] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{key}.")
+        else:
+            found[key] = _leaf(value)
+    return found
+
+
+def _leaf(value: Any) -> Value:
+    """A value as it would be written on the command line; finite numbers stay numbers."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return value if abs(value) < 1e300 else str(value)
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        return f"[{','.join(str(_leaf(item)) for item in value)}]"
+    return str(value)
+
+
+def _one_line(text: str, most: int = 300) -> str:
+    line = " ".join(text.replace("\\n", " ").split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -1,0 +1,35 @@
+"""What scripts/retrain.py left in a sweep's folder."""
+
+import json
+from pathlib import Path
+
+from litmus.report.blocks import Block, Code, Heading, Paragraph, Table
+from litmus.report.reading import DAMAGE
+from litmus.report.words import written
+
+
+def retrained(folder: Path) -> list[Block]:
+    """The section on the retrained models; nothing where there are none, or where retrain.json is damaged."""
+    try:
+        records = json.loads((folder / "retrain.json").read_text(encoding="utf-8"))["retrained"]
+        return [block for record in records for block in _section(record)]
+    except DAMAGE:
+        return []
+
+
+def _section(record: dict) -> list[Block]:
+    rows = [
+        [
+            str(run["seed"]),
+            written("test/acc", run["test/acc"]),
+            written("test/loss", run["test/loss"]),
+            run["directory"],
+        ]
+        for run in record["runs"]
+    ]
+    return [
+        Heading("Retrained on everything, and tested"),
+        Paragraph(f"{record['setting']}: {record['why']}. {'. '.join([record['epochs'], *record['notes']])}."),
+        Table(["seed", "test accuracy (%)", "test loss", "directory"], rows),
+        Code([run["command"] for run in record["runs"]]),
+    ]

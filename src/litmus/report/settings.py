@@ -1,0 +1,155 @@
+"""Which config keys differ between runs, and the settings that follow: what has one config but for its seed."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+
+from litmus.metrics import mode
+from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, LeftOut, Run, Value
+from litmus.report.words import shown
+
+
+@dataclass(eq=False)
+class Setting:
+    """Runs that differ in their seed alone. `values` holds the keys that tell it from the others, where it has them."""
+
+    values: dict[str, Value]
+    runs: list[Run]
+
+    def __str__(self) -> str:
+        return " ".join(f"{key}={shown(value)}" for key, value in self.values.items()) or "the one setting"
+
+    def by_seed(self, metric: str) -> dict[Value, float]:
+        return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
+
+    def all(self, metric: str) -> list[float]:
+        return list(self.by_seed(metric).values())
+
+    def mean(self, metric: str) -> float:
+        return fmean(self.all(metric))
+
+
+@dataclass
+class Comparison:
+    """Settings, best first by the mean of `metric`. `keys` are their columns; the keys `along` differ too, and the
+    columns decide their values."""
+
+    metric: str
+    keys: list[str]
+    along: list[str]
+    settings: list[Setting]
+    shared: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for setting in self.settings for run in setting.runs]
+
+    @property
+    def best(self) -> Setting:
+        """The best mean among the settings with at least as many seeds as the median one: of few seeds, luck wins."""
+        enough = median(len(setting.runs) for setting in self.settings)
+        return next(setting for setting in self.settings if len(setting.runs) >= enough)
+
+    @property
+    def losses(self) -> set[str]:
+        return {run.choices.get("loss", "unknown") for run in self.runs}
+
+    def values(self, key: str) -> list[Value]:
+        """What is swept at `key`, sorted."""
+        return in_order({setting.values[key] for setting in self.settings if key in setting.values})
+
+    def is_number(self, key: str) -> bool:
+        return all(isinstance(value, int | float) for value in self.values(key))
+
+
+def in_order(values: Iterable[Value]) -> list[Value]:
+    """Numbers by size, then words."""
+    return sorted(values, key=lambda value: (isinstance(value, str), value))
+
+
+def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
+    """The settings among finished runs, and the runs that can't be counted; no comparison without runs."""
+    if not runs:
+        return None, []
+    names = Counter(run.objective_name for run in runs)
+    metric = max(sorted(names), key=lambda name: names[name])
+    left_out = [
+        LeftOut(run.path, "incomparable", f"it has no {metric}", run.overrides)
+        for run in runs
+        if metric not in run.metrics
+    ]
+    runs = [run for run in runs if metric in run.metrics]
+    differing = _differing(runs)
+    classes: dict[tuple[Value | None, ...], list[Run]] = {}
+    for run in runs:
+        classes.setdefault(tuple(run.config.get(key) for key in differing), []).append(run)
+    groups = [_one_for_each_seed(members, left_out) for members in classes.values()]
+    keys, along = _columns(groups, differing, _asked(runs))
+    settings = [
+        Setting({key: value for key in keys if (value := _value(members[0], key)) is not None}, members)
+        for members in groups
+    ]
+    settings.sort(key=lambda setting: setting.mean(metric), reverse=mode(metric) == "max")
+    shared = [o for o in runs[0].overrides if compared(key_of(o)) and all(o in run.overrides for run in runs)]
+    return Comparison(metric, keys, along, settings, shared), left_out
+
+
+def compared(key: str) -> bool:
+    return re.split(r"[./@]", key)[0] not in NOT_COMPARED and key not in NOT_COMPARED_BELOW
+
+
+def key_of(override: str) -> str:
+    return override.split("=")[0].lstrip("+~")
+
+
+def _differing(runs: Sequence[Run]) -> list[str]:
+    """The flat keys that do not have one value in all runs."""
+    first = runs[0].config
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    return [key for key in keys if compared(key) and any(run.config.get(key) != first.get(key) for run in runs)]
+
+
+def _one_for_each_seed(members: list[Run], left_out: list[LeftOut]) -> list[Run]:
+    kept: dict[Value, Run] = {}
+    for run in members:
+        first = kept.setdefault(run.seed, run)
+        if first is not run:
+            why = f"its setting and seed are those of {first.path}, and count once"
+            left_out.append(LeftOut(run.path, "repeated", why, run.overrides))
+    return sorted(kept.values(), key=lambda run: (isinstance(run.seed, str), run.seed))
+
+
+def _asked(runs: Sequence[Run]) -> list[str]:
+    """The keys of all overrides, in the order that they were typed in."""
+    return [key for key in dict.fromkeys(key_of(o) for run in runs for o in run.overrides) if compared(key)]
+
+
+def _columns(groups: Sequence[Sequence[Run]], differing: list[str], asked: list[str]) -> tuple[list[str], list[str]]:
+    """The fewest keys that tell the groups of runs apart: what was asked for on the command line, then the options of
+    config groups, then single keys; and the keys that differ besides."""
+
+    def parts(keys: list[str]) -> int:
+        return len({tuple(_value(members[0], key) for key in keys) for members in groups})
+
+    def is_theirs(key: str) -> bool:  # an experiment may be one config under two names
+        return all(_value(run, key) == _value(members[0], key) for members in groups for run in members[1:])
+
+    options = [key for key in dict.fromkeys(name for members in groups for name in members[0].choices) if compared(key)]
+    keys = [key for key in asked if parts([key]) > 1 and is_theirs(key)]
+    for key in filter(is_theirs, options + differing):
+        if parts(keys) == len(groups):
+            break
+        if parts([*keys, key]) > parts(keys):
+            keys.append(key)
+    return keys, [key for key in differing if key not in keys and not any(key.startswith(f"{k}.") for k in keys)]
+
+
+def _value(run: Run, key: str) -> Value | None:
+    """An option's name, a value, `{…}` for a group of keys, or None if the run has no such key."""
+    if key in run.choices:
+        return run.choices[key]
+    if key in run.config:
+        return run.config[key]
+    return "{…}" if any(name.startswith(f"{key}.") for name in run.config) else None

@@ -1,0 +1,63 @@
+"""The few statistics that a report needs, exactly and without SciPy."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """The standard deviation (n − 1 below the line), or None of a single value."""
+    return stdev(values) if len(values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference: its mean, the ends of its 95 % confidence interval, and the pairs it comes from.
+
+    From one pair there is no interval: its ends are None.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    pairs: int
+
+
+def paired_difference(values: Mapping[Any, float], reference: Mapping[Any, float]) -> Difference | None:
+    """`values` − `reference` over the seeds that both have, by Student's t; None if they have no seed in common."""
+    differences = [values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())]
+    if not differences:
+        return None
+    mean, deviation, count = fmean(differences), spread(differences), len(differences)
+    if deviation is None:
+        return Difference(mean, None, None, count)
+    half = t_quantile(0.975, count - 1) * deviation / math.sqrt(count)
+    return Difference(mean, mean - half, mean + half, count)
+
+
+def t_quantile(p: float, degrees: int) -> float:
+    """The p-quantile, 0.5 <= p < 1, of Student's t distribution.
+
+    By bisection over θ = atan(t/√ν), of which the distribution function is a finite sum where ν is whole (Abramowitz
+    and Stegun 1964, 26.7.3 and 26.7.4).
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _within(middle, degrees) < 2 * p - 1:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(degrees) * math.tan((low + high) / 2)
+
+
+def _within(theta: float, degrees: int) -> float:
+    """P(|T| <= √ν tan θ)."""
+    odd = degrees % 2
+    term, total = (math.cos(theta) if odd else 1.0), 0.0
+    for k in range(2 + odd, degrees + 1, 2):
+        total += term
+        term *= (k - 1) / k * math.cos(theta) ** 2
+    return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
