@@ -250,7 +250,9 @@ class Run:
         rows = read_metrics(self.path / "metrics.csv")
         best = next(row for row in rows if row["epoch"] == self.checkpoint.best_epoch)
         monitor = self.monitor or "train/loss"
-        tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        # Without a test, what is called test/… is a test_curve's last epoch, and the best one's is in its row.
+        figures = trainer.callback_metrics if self.test_wanted else {}
+        tested = {name: float(value) for name, value in figures.items() if name.startswith("test/")}
         result = {
             "objective": best[monitor],
             "objective_name": monitor,
