@@ -22,6 +22,11 @@ def named_weights(module: nn.Module, include_bias: bool = False) -> dict[str, nn
     }
 
 
+def weights_by_layer(module: nn.Module) -> dict[str, nn.Parameter]:
+    """`named_weights` under the names of their layers; a weight that is not called `weight` keeps its own name too."""
+    return {name.removesuffix(".weight"): parameter for name, parameter in named_weights(module).items()}
+
+
 class Penalty(nn.Module):
     """Base of the penalties: a subclass says Ω of one weight tensor in `omega`.
 

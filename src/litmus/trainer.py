@@ -15,6 +15,14 @@ ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (torch.cuda.is_available, "an NVIDIA or ROCm GPU that torch can use"),
     "mps": (torch.backends.mps.is_available, "Apple's Metal"),
 }
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
 # Advice that Lightning gives about choices that are made here on purpose.
 NOT_FOR_THE_USER = (
     ".*GPU available but not used.*",
@@ -54,6 +62,7 @@ def build(
     if threads is not None:
         torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
     quiet()
+    skip_empty_hooks(options.get("callbacks", []))
     try:
         return pl.Trainer(
             accelerator=accelerator,
@@ -72,6 +81,15 @@ def build(
 
 def optional_number(name: str, value: float | None) -> float | None:
     return value if value is None else number(name, value, least=0)
+
+
+def skip_empty_hooks(callbacks: list[pl.Callback]) -> None:
+    """Lightning calls each callback's hooks at every step, empty or not: with ten callbacks, a tenth of a small
+    network's epoch. It passes over a hook that is None."""
+    for callback in callbacks:
+        for name in STEP_HOOKS:
+            if getattr(type(callback), name) is getattr(pl.Callback, name):
+                setattr(callback, name, None)
 
 
 def quiet() -> None:

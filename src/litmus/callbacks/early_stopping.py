@@ -2,7 +2,7 @@
 
 from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 
-from litmus.errors import number, whole_number
+from litmus.errors import number, require, whole_number
 from litmus.metrics import mode
 
 
@@ -15,6 +15,10 @@ class EarlyStopping(LightningEarlyStopping):
     def __init__(self, monitor: str, patience: int, min_delta: float = 0.0):
         patience = whole_number("callbacks.early_stopping.patience", patience, least=1)
         min_delta = number("callbacks.early_stopping.min_delta", min_delta, least=0)
+        require(
+            not monitor.startswith("test/"),
+            f"callbacks.early_stopping.monitor={monitor} would choose by the test set: watch val/loss or val/acc",
+        )
         super().__init__(monitor, min_delta=min_delta, patience=patience, mode=mode(monitor))
 
     @property

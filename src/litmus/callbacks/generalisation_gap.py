@@ -3,21 +3,17 @@
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from litmus.errors import whole_number
+from litmus.evaluation import evaluate
 
 
 def training_accuracy(trainer: pl.Trainer, pl_module: pl.LightningModule, first: int | None = None) -> float:
-    """Accuracy on the first training images, in eval mode and without augmentation; leaves the modes as they were."""
+    """Accuracy on the first training images, in eval mode and without augmentation."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    modes = {module: module.training for module in pl_module.modules()}
-    pl_module.eval()
-    with torch.no_grad():
-        correct = [(pl_module(x).argmax(dim=1) == y).sum() for x, y in data.batches("train", first=first)]
-    for module, mode in modes.items():
-        module.training = mode
-    return int(torch.stack(correct).sum()) / len(data.parts["train"][1][:first])
+    batches = data.batches("train", first=first)
+    correct = evaluate(trainer, pl_module, batches, lambda logits, target: (logits.argmax(dim=1) == target).sum())
+    return int(sum(correct)) / len(data.parts["train"][1][:first])
 
 
 class GeneralisationGap(pl.Callback):

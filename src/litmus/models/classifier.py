@@ -118,16 +118,18 @@ class Classifier(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._measure("val", batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure("test", batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The logits, for callbacks that look closer."""
+        return self._measure("test", batch)
 
-    def _measure(self, part: str, batch: Batch) -> None:
+    def _measure(self, part: str, batch: Batch) -> Tensor:
         images, target = batch
         logits = self(images)
         loss, accuracy = getattr(self, f"{part}_loss"), getattr(self, f"{part}_acc")
         loss.update(self.loss(logits, target), weight=len(target))
         accuracy.update(logits, target)
         self.log_dict({f"{part}/loss": loss, f"{part}/acc": accuracy})
+        return logits
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Every parameter, in the groups that the optimizer is given; `lr_factor` scales a group's learning rate."""

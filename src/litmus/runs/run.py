@@ -27,7 +27,7 @@ from litmus.runs.identity import NOT_THE_EXPERIMENT, config_hash, differences, e
 from litmus.runs.loading import FORMAT
 from litmus.runs.processes import announce, announced, check_directory_agreed, is_first
 from litmus.runs.record import circumstances
-from litmus.tensorboard import write_config
+from litmus.tensorboard import write_best, write_config
 
 log = logging.getLogger("litmus")
 
@@ -251,11 +251,14 @@ class Run:
         rows = read_metrics(self.path / "metrics.csv")
         best = next(row for row in rows if row["epoch"] == self.checkpoint.best_epoch)
         monitor = self.monitor or "train/loss"
-        tested = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        # Without a test, what is called test/… is a test_curve's last epoch, and the best one's is in its row.
+        figures = trainer.callback_metrics if self.test_wanted else {}
+        tested = {name: float(value) for name, value in figures.items() if name.startswith("test/")}
+        metrics = {name: value for name, value in best.items() if name != "epoch"} | tested
         result = {
             "objective": best[monitor],
             "objective_name": monitor,
-            "metrics": {name: value for name, value in best.items() if name != "epoch"} | tested,
+            "metrics": metrics,
             "best_epoch": self.checkpoint.best_epoch,
             "last": {name: value for name, value in rows[-1].items() if name != "epoch"},
             "epochs": rows[-1]["epoch"],
@@ -264,7 +267,7 @@ class Run:
             "config_hash": self.hash,
         }
         for logger in trainer.loggers:
-            logger.log_metrics({"objective": best[monitor]}, step=self.checkpoint.best_epoch)
+            write_best(logger, metrics, best[monitor], self.checkpoint.best_epoch)
             logger.finalize("success")
         write_json(self.path / "result.json", result)
         return self.show(result)

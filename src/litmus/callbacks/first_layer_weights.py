@@ -1,0 +1,54 @@
+"""The first layer's weights, as a picture."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from litmus.errors import whole_number
+from litmus.penalties import weights_by_layer
+from litmus.pictures import boards, show, weight_grid
+
+
+class FirstLayerWeights(pl.Callback):
+    """Shows the weights of the first layer's first `units` units: those of a linear layer in the shape of the image,
+    those of a convolution as its kernels. Before training, after every `every_n_epochs` epochs, and at the end."""
+
+    def __init__(self, every_n_epochs: int, units: int):
+        self.every_n_epochs = whole_number("callbacks.first_layer_weights.every_n_epochs", every_n_epochs, least=1)
+        self.units = whole_number("callbacks.first_layer_weights.units", units, least=1)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.shown = trainer.current_epoch
+        if trainer.current_epoch == 0:
+            self._show(trainer, pl_module, epoch=0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every_n_epochs == 0:
+            self._show(trainer, pl_module, epoch)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.shown != trainer.current_epoch:
+            self._show(trainer, pl_module, trainer.current_epoch)
+
+    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
+        self.shown = epoch
+        if not boards(trainer):
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        layer, weights = next(iter(weights_by_layer(pl_module.network).items()))  # type: ignore[arg-type]
+        images = as_images(weights.detach()[: self.units].float().cpu(), data.image_shape)
+        if images is not None:
+            title = f"weights of {layer}, after epoch {epoch}" if epoch else f"weights of {layer}, before training"
+            show(trainer, "first_layer_weights", weight_grid(images, title))
+
+
+def as_images(weights: Tensor, image_shape: tuple[int, ...]) -> Tensor | None:
+    """(N, C, H, W) with one or three channels, or None for weights that don't lie on an image."""
+    if weights.dim() == 2 and weights.shape[1] == math.prod(image_shape):
+        weights = weights.unflatten(1, image_shape)
+    if weights.dim() != 4:
+        return None
+    return weights if weights.shape[1] in (1, 3) else weights.flatten(0, 1).unsqueeze(1)

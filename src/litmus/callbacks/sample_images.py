@@ -1,0 +1,29 @@
+"""Images to train on, as a picture."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from litmus.errors import whole_number
+from litmus.pictures import boards, image_grid, pixels, shortened, show
+
+
+class SampleImages(pl.Callback):
+    """Shows the first `images` of the first batch with their classes: augmented, as the network gets them, but for
+    the normalisation, which is undone."""
+
+    def __init__(self, images: int):
+        self.images = whole_number("callbacks.sample_images.images", images, least=1)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
+        if batch_idx > 0 or trainer.current_epoch > 0 or not boards(trainer):
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        images, target = (part[: self.images] for part in batch)
+        names = shortened(data.class_names, 18)
+        captions = [names[label] for label in target.tolist()]
+        title = f"{data.name}: the first images of the first batch"
+        show(trainer, "sample_images", image_grid(pixels(images, data.preprocess), captions, title, columns=8))

@@ -1,0 +1,24 @@
+"""How many weights are next to nothing."""
+
+import pytorch_lightning as pl
+import torch
+
+from litmus.errors import number
+from litmus.penalties import weights_by_layer
+
+
+class Sparsity(pl.Callback):
+    """Logs `sparsity/<layer>`, the share of each layer's weights w with |w| <= `threshold`, at the epoch's end.
+
+    An absolute threshold, because optimizers take a weight that L1 pulls to zero past it and back, and never quite
+    to it. With 0, only exact zeros count.
+    """
+
+    def __init__(self, threshold: float):
+        self.threshold = number("callbacks.sparsity.threshold", threshold, least=0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        weights = weights_by_layer(pl_module.network)  # type: ignore[arg-type]
+        counts = torch.stack([(weight.detach().abs() <= self.threshold).sum() for weight in weights.values()]).tolist()
+        shares = [count / weight.numel() for count, weight in zip(counts, weights.values(), strict=True)]
+        pl_module.log_dict({f"sparsity/{layer}": share for layer, share in zip(weights, shares, strict=True)})

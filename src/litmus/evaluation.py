@@ -1,0 +1,34 @@
+"""Measuring a model while it is trained."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+
+def evaluate(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    measure: Callable[[Tensor, Tensor], Any],
+) -> list[Any]:
+    """`measure(logits, target)` of each batch, in eval mode, without gradients and in the run's precision.
+
+    Training does not notice: each submodule gets its own mode back (a frozen one is in eval mode all the time), and so
+    does torch's random state, which a DataLoader draws from.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    precision: Any = trainer.precision_plugin
+    results = []
+    module.eval()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), precision.val_step_context():
+            for batch in batches:
+                images, target = trainer.strategy.batch_to_device(precision.convert_input(batch))
+                results.append(measure(module(images), target))
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    return results
