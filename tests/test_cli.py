@@ -154,5 +154,6 @@ def test_a_run_ends_with_its_figures_and_its_directory(tmp_path):
     assert files == {
         ".hydra/config.yaml", ".hydra/overrides.yaml", "run.json", "train.log", "checkpoints/best.ckpt",
         "checkpoints/last.ckpt", "metrics.csv", "result.json", "tensorboard/hparams.yaml",
+            "test/confusion_matrix.csv", "test/confusion_matrix.png",
     }  # fmt: skip
     assert "epoch 1/1" in (run / "train.log").read_text()

@@ -48,6 +48,8 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     @functools.wraps(main)
     def wrapped() -> Any:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+        # Threads that wait by spinning slow a small network fifty times as soon as anything else wants a core.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         start_logging()
         _answer(lambda: check(sys.argv[1:], conf), traceback_wanted)
         return _answer(hydra_main, traceback_wanted)
