@@ -39,6 +39,14 @@ def test_the_mean_is_over_seeds_and_the_best_comes_first(tmp_path):
     ]
 
 
+def test_among_equals_the_lowest_validation_loss_comes_first(tmp_path):
+    for lr, loss in (("0.1", 0.3), ("0.2", 0.1), ("0.3", 0.2)):
+        fake_run(tmp_path / lr, f"optim.lr={lr}", metrics={"val/loss": loss})
+    found, _ = comparison(tmp_path)
+    assert [str(setting) for setting in found.settings] == ["optim.lr=0.2", "optim.lr=0.3", "optim.lr=0.1"]
+    assert found.ties == 2
+
+
 def test_the_lowest_loss_comes_first(tmp_path):
     for lr, accuracy in (("0.1", 0.9), ("0.2", 0.8)):
         options = {"accuracy": accuracy, "objective": "val/loss"}

@@ -33,8 +33,9 @@ class Setting:
 
 @dataclass
 class Comparison:
-    """Settings, best first by the mean of `metric`. `keys` are their columns; the keys `along` differ too, and the
-    columns decide their values."""
+    """Settings, best first by the mean of `metric`, and among equals by `val/loss`.
+
+    `keys` are their columns; the keys `along` differ too, and the columns decide their values."""
 
     metric: str
     keys: list[str]
@@ -51,6 +52,12 @@ class Comparison:
         """The best mean among the settings with at least as many seeds as the median one: of few seeds, luck wins."""
         enough = median(len(setting.runs) for setting in self.settings)
         return next(setting for setting in self.settings if len(setting.runs) >= enough)
+
+    @property
+    def ties(self) -> int:
+        """How many more settings have the best one's mean."""
+        best = self.best.mean(self.metric)
+        return sum(setting.mean(self.metric) == best for setting in self.settings) - 1
 
     @property
     def losses(self) -> set[str]:
@@ -91,7 +98,8 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
         Setting({key: value for key in keys if (value := _value(members[0], key)) is not None}, members)
         for members in groups
     ]
-    settings.sort(key=lambda setting: setting.mean(metric), reverse=mode(metric) == "max")
+    sign = -1 if mode(metric) == "max" else 1
+    settings.sort(key=lambda s: (sign * s.mean(metric), s.mean("val/loss") if s.all("val/loss") else 0))
     shared = [o for o in runs[0].overrides if compared(key_of(o)) and all(o in run.overrides for run in runs)]
     return Comparison(metric, keys, along, settings, shared), left_out
 
