@@ -129,7 +129,7 @@ def test_switching_a_callback_off_is_a_setting(tmp_path):
 def test_pairs_change_one_thing_and_keep_the_rest(tmp_path):
     found, _ = comparison(fake_sweep(tmp_path, "penalty=l1,l2", "optim.lr=0.1,0.2,0.3", "seed=0,1"))
     by_name = {table.name: table for table in pair_tables(found)}
-    assert {pair.label for pair in by_name["penalty"].pairs} == {f"l2 − l1 at optim.lr={lr}" for lr in (0.1, 0.2, 0.3)}
+    assert [pair.label for pair in by_name["penalty"].pairs] == [f"l2 − l1 at optim.lr={lr}" for lr in (0.1, 0.2, 0.3)]
     for pair in by_name["penalty"].pairs:
         assert pair.setting.values == pair.reference.values | {"penalty": "l2"}
         seeds = zip(pair.setting.all("val/acc"), pair.reference.all("val/acc"), strict=True)

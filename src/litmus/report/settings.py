@@ -76,6 +76,12 @@ def in_order(values: Iterable[Value]) -> list[Value]:
     return sorted(values, key=lambda value: (isinstance(value, str), value))
 
 
+def by_values(settings: Sequence[Setting], keys: Sequence[str]) -> list[Setting]:
+    """The settings in the order of their values; one without a key comes before those with it."""
+    ranks = {key: in_order({s.values[key] for s in settings if key in s.values}) for key in keys}
+    return sorted(settings, key=lambda s: [ranks[k].index(s.values[k]) if k in s.values else -1 for k in keys])
+
+
 def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
     """The settings among finished runs, and the runs that can't be counted; no comparison without runs."""
     if not runs:
