@@ -46,6 +46,14 @@ def test_the_page_and_the_markdown_say_the_same(sweep):
         assert "python train.py -m trainer.max_epochs=4 optim=adam seed=0,1" in told
 
 
+def test_a_sweep_s_own_command_stands_for_those_of_its_runs(tmp_path):
+    fake_run(tmp_path / "a")
+    start = {"time": "2026-01-02T03:04:05", "command": "train.py -m 'optim.lr=0.1,0.2'"}
+    (tmp_path / "sweep.json").write_text(json.dumps({"starts": [start, start]}))
+    page = (write_report([tmp_path]).parent / "report.md").read_text()
+    assert "The sweep was started by:\n\n```sh\npython train.py -m 'optim.lr=0.1,0.2'\n```" in page
+
+
 def test_names_are_escaped(sweep):
     assert "&lt;b&gt;&amp;" in (sweep / "report" / "index.html").read_text()
     assert "<b>" not in (sweep / "report" / "report.md").read_text().replace("\\<b>", "")

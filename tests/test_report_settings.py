@@ -39,6 +39,14 @@ def test_the_mean_is_over_seeds_and_the_best_comes_first(tmp_path):
     ]
 
 
+def test_among_equals_the_lowest_validation_loss_comes_first(tmp_path):
+    for lr, loss in (("0.1", 0.3), ("0.2", 0.1), ("0.3", 0.2)):
+        fake_run(tmp_path / lr, f"optim.lr={lr}", metrics={"val/loss": loss})
+    found, _ = comparison(tmp_path)
+    assert [str(setting) for setting in found.settings] == ["optim.lr=0.2", "optim.lr=0.3", "optim.lr=0.1"]
+    assert found.ties == 2
+
+
 def test_the_lowest_loss_comes_first(tmp_path):
     for lr, accuracy in (("0.1", 0.9), ("0.2", 0.8)):
         options = {"accuracy": accuracy, "objective": "val/loss"}
@@ -121,7 +129,7 @@ def test_switching_a_callback_off_is_a_setting(tmp_path):
 def test_pairs_change_one_thing_and_keep_the_rest(tmp_path):
     found, _ = comparison(fake_sweep(tmp_path, "penalty=l1,l2", "optim.lr=0.1,0.2,0.3", "seed=0,1"))
     by_name = {table.name: table for table in pair_tables(found)}
-    assert {pair.label for pair in by_name["penalty"].pairs} == {f"l2 − l1 at optim.lr={lr}" for lr in (0.1, 0.2, 0.3)}
+    assert [pair.label for pair in by_name["penalty"].pairs] == [f"l2 − l1 at optim.lr={lr}" for lr in (0.1, 0.2, 0.3)]
     for pair in by_name["penalty"].pairs:
         assert pair.setting.values == pair.reference.values | {"penalty": "l2"}
         seeds = zip(pair.setting.all("val/acc"), pair.reference.all("val/acc"), strict=True)

@@ -54,6 +54,8 @@ def plan(sweep: Path, changes: Sequence[str], conf: Path) -> Plan:
     over = f"over {len(best.runs)} seed{'s' * (len(best.runs) != 1)}"
     value = f"{best.mean(comparison.metric):.5g}"
     why = f"the best {among} by mean {comparison.metric}, {value} {over}"
+    if comparison.ties:
+        why += f" ({comparison.ties} more have the same, none with a lower val/loss)"
     return Plan(best, why, reason, overrides, _notes(run, new, changes))
 
 

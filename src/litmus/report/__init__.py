@@ -11,7 +11,7 @@ from litmus.report.blocks import Block, Folded, Heading, Image, Paragraph
 from litmus.report.html import html
 from litmus.report.markdown import markdown
 from litmus.report.pairs import pair_tables
-from litmus.report.reading import LeftOut, Run, read_runs
+from litmus.report.reading import LeftOut, Run, read_commands, read_runs
 from litmus.report.retrained import retrained
 from litmus.report.settings import Comparison, Setting, compare
 
@@ -45,6 +45,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None, pair: tuple[s
     html_only: list[Block] = []
     if comparison is not None:
         blocks += _results(comparison, out, pair)
+        blocks += contents.commands(comparison, [command for folder in folders for command in read_commands(folder)])
         html_only = [Heading("Runs"), Folded("All runs that are counted", [contents.runs_table(comparison)])]
     end = contents.left_out_table(left_out)
     _remove_old_pictures(out, {block.file for block in blocks if isinstance(block, Image)})
@@ -70,7 +71,7 @@ def _results(comparison: Comparison, out: Path, pair: tuple[str, str] | None) ->
     curves = figures.draw_curves(comparison, out)
     if curves:
         blocks += [Heading("Curves"), *curves]
-    return blocks + contents.commands(comparison)
+    return blocks
 
 
 def _remove_old_pictures(folder: Path, new: set[str]) -> None:

@@ -27,13 +27,13 @@ def summary(comparison: Comparison | None, left_out: Sequence[LeftOut]) -> list[
     values = best.all(metric)
     mean = f"{written(metric, best.mean(metric))}{_plus_minus(metric, spread(values))}"
     measured_in = " %" if is_percentage(metric) else f" ({unit(metric, comparison.losses)})"
-    ties = sum(setting.mean(metric) == best.mean(metric) for setting in comparison.settings) - 1
+    ties = comparison.ties
     counted = f"{_count(len(comparison.runs), 'finished run')} of {_count(len(comparison.settings), 'setting')}"
     blocks: list[Block] = [
         Paragraph(f"{counted}{f'; not counted: {besides}' if besides else ''}."),
         Paragraph(
             f"Best {title(metric)} by its mean over {_count(len(values), 'seed')}: {best}, with {mean}"
-            f"{measured_in}{f', the same as {ties} more' if ties else ''}."
+            f"{measured_in}{f'; {ties} more have the same, none with a lower validation loss' if ties else ''}."
         ),
     ]
     if comparison.shared:
@@ -116,13 +116,15 @@ def pair_table(table: PairTable, metric: str) -> Table:
     return Table(columns, rows, keys)
 
 
-def commands(comparison: Comparison) -> list[Block]:
-    started = Counter(command for run in comparison.runs for command in run.commands)
-    lines = [_with_python(command) for command in list(started)[:MOST_COMMANDS]]
+def commands(comparison: Comparison, of_sweeps: Sequence[str]) -> list[Block]:
+    """What started the sweeps, or the runs where that is not known; and what would repeat a setting."""
+    started = list(dict.fromkeys(of_sweeps or [command for run in comparison.runs for command in run.commands]))
+    lines = [_with_python(command) for command in started[:MOST_COMMANDS]]
     blocks: list[Block] = [Heading("Commands")]
     if lines:
         more = f", the first {MOST_COMMANDS} of {len(started)}" if len(started) > MOST_COMMANDS else ""
-        blocks += [Paragraph(f"As they were typed{more}:"), Code(lines)]
+        who = "The sweep was" if of_sweeps else "The runs were"
+        blocks += [Paragraph(f"{who} started by{more}:"), Code(lines)]
     best = comparison.settings[:MOST_TO_REPEAT]
     which = f"the best {MOST_TO_REPEAT} settings" if len(comparison.settings) > MOST_TO_REPEAT else "a setting"
     return [*blocks, Folded(f"To repeat {which}, in the table's order", [Code([to_repeat(s.runs) for s in best])])]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from litmus.errors import ConfigError
 from litmus.metrics import mode
 from litmus.report.reading import Value
-from litmus.report.settings import Comparison, Setting
+from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import Difference, paired_difference
 from litmus.report.words import shown
 
@@ -99,7 +99,9 @@ def _one_change(comparison: Comparison, key: str) -> PairTable:
     found = [pair for pair in pairs if pair]
     total = f", for the best {MOST_ROWS} of {len(found)} settings" if len(found) > MOST_ROWS else ""
     heading = f"{key}: each option minus {shown(baseline)}, all else the same{total}"
-    return PairTable(key, heading, found[:MOST_ROWS])
+    kept = found[:MOST_ROWS]
+    order = by_values([pair.setting for pair in kept], [*(k for k in comparison.keys if k != key), key])
+    return PairTable(key, heading, sorted(kept, key=lambda pair: order.index(pair.setting)))
 
 
 def _alike_but_for(key: str, setting: Setting, reference: Setting) -> bool:

@@ -12,7 +12,7 @@ import yaml
 
 from litmus.runs.identity import NOT_THE_EXPERIMENT
 
-OURS = ("report", "retrain")  # folders that Litmus itself puts beside the runs
+OURS = ("report", "retrain", "logs")  # folders that Litmus itself puts beside the runs
 # What two runs of one setting may differ in besides their seed: nothing of it is felt by the training.
 NOT_COMPARED = (*NOT_THE_EXPERIMENT, "seed", "test", "logger")
 NOT_COMPARED_BELOW = ("data.data_dir",)
@@ -87,6 +87,14 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
         else:
             left_out.append(found)
     return runs, left_out
+
+
+def read_commands(folder: Path) -> list[str]:
+    """The commands that started a sweep, from its sweep.json; none if it is absent or damaged."""
+    try:
+        return [str(start["command"]) for start in _json(folder / "sweep.json")["starts"]]
+    except DAMAGE:
+        return []
 
 
 def _find(folder: Path, runs: list[Path], others: list[LeftOut]) -> bool:

@@ -33,8 +33,9 @@ class Setting:
 
 @dataclass
 class Comparison:
-    """Settings, best first by the mean of `metric`. `keys` are their columns; the keys `along` differ too, and the
-    columns decide their values."""
+    """Settings, best first by the mean of `metric`, and among equals by `val/loss`.
+
+    `keys` are their columns; the keys `along` differ too, and the columns decide their values."""
 
     metric: str
     keys: list[str]
@@ -53,6 +54,12 @@ class Comparison:
         return next(setting for setting in self.settings if len(setting.runs) >= enough)
 
     @property
+    def ties(self) -> int:
+        """How many more settings have the best one's mean."""
+        best = self.best.mean(self.metric)
+        return sum(setting.mean(self.metric) == best for setting in self.settings) - 1
+
+    @property
     def losses(self) -> set[str]:
         return {run.choices.get("loss", "unknown") for run in self.runs}
 
@@ -67,6 +74,12 @@ class Comparison:
 def in_order(values: Iterable[Value]) -> list[Value]:
     """Numbers by size, then words."""
     return sorted(values, key=lambda value: (isinstance(value, str), value))
+
+
+def by_values(settings: Sequence[Setting], keys: Sequence[str]) -> list[Setting]:
+    """The settings in the order of their values; one without a key comes before those with it."""
+    ranks = {key: in_order({s.values[key] for s in settings if key in s.values}) for key in keys}
+    return sorted(settings, key=lambda s: [ranks[k].index(s.values[k]) if k in s.values else -1 for k in keys])
 
 
 def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
@@ -91,7 +104,8 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
         Setting({key: value for key in keys if (value := _value(members[0], key)) is not None}, members)
         for members in groups
     ]
-    settings.sort(key=lambda setting: setting.mean(metric), reverse=mode(metric) == "max")
+    sign = -1 if mode(metric) == "max" else 1
+    settings.sort(key=lambda s: (sign * s.mean(metric), s.mean("val/loss") if s.all("val/loss") else 0))
     shared = [o for o in runs[0].overrides if compared(key_of(o)) and all(o in run.overrides for run in runs)]
     return Comparison(metric, keys, along, settings, shared), left_out
 

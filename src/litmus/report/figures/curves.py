@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from litmus.report.blocks import Image
 from litmus.report.figures.style import MOST_LINES, WIDTH, draw, legend_below, look, short, show_errors
 from litmus.report.reading import Row
-from litmus.report.settings import Comparison, Setting, in_order
+from litmus.report.settings import Comparison, Setting, by_values, in_order
 from litmus.report.statistics import spread
 from litmus.report.words import scaled, shown, title, unit
 
@@ -45,7 +45,7 @@ def _sheets(settings: Sequence[Setting], keys: Sequence[str]) -> list[list[Setti
     """Settings for one figure each: split by the first key that divides them for as long as they are too many, and
     joined again where neighbours fit into one figure."""
     if len(settings) <= MOST_LINES:
-        return [_sorted(settings, keys)]
+        return [by_values(settings, keys)]
     for key in keys:
         values = {setting.values.get(key) for setting in settings}
         if 1 < len(values) <= len(settings) / 2:
@@ -63,11 +63,6 @@ def _joined(sheets: Sequence[list[Setting]]) -> list[list[Setting]]:
         else:
             joined.append(sheet)
     return joined
-
-
-def _sorted(settings: Sequence[Setting], keys: Sequence[str]) -> list[Setting]:
-    ranks = {key: in_order({s.values[key] for s in settings if key in s.values}) for key in keys}
-    return sorted(settings, key=lambda s: [ranks[k].index(s.values[k]) if k in s.values else -1 for k in keys])
 
 
 def _label(setting: Setting, rank: int, common: Sequence[str]) -> str:

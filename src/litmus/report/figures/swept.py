@@ -17,7 +17,7 @@ from litmus.metrics import mode
 from litmus.report.blocks import Image
 from litmus.report.figures.style import MOST_LINES, draw, file_name, legend_below, look, reach, short
 from litmus.report.reading import Value
-from litmus.report.settings import Comparison, Setting
+from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import spread
 from litmus.report.words import axis, scaled, shown, written
 
@@ -121,7 +121,9 @@ def _draw_lines(
     axes: Axes, lines: Sequence[list[Setting]], comparison: Comparison, key: str, places: Scale
 ) -> list[tuple[Any, str]]:
     legend: list[tuple[Any, str]] = []
-    metric, named = comparison.metric, lines[:MOST_LINES]
+    metric, best = comparison.metric, {id(line[0]): line for line in lines[:MOST_LINES]}
+    others_than_key = [other for other in comparison.keys if other != key]
+    named = [best[id(s)] for s in by_values([line[0] for line in best.values()], others_than_key)]
     for line in lines[MOST_LINES:]:
         means = [scaled(metric, setting.mean(metric)) for setting in line]
         xs = [places.places[setting.values[key]] for setting in line]
