@@ -71,13 +71,15 @@ def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     tall = wide * images.shape[2] / images.shape[3]
-    cell = tall + 0.16 * (1 + max(caption.count("\n") for caption in captions)) + 0.12
+    lines = [line for caption in captions for line in caption.split("\n")]
+    size = min(13.0, 72 * wide / (0.6 * max(map(len, lines))))  # in points, of which a letter is about 0.6 wide
+    cell = tall + 1.4 * size / 72 * len(lines) / len(captions) + 0.15
     figure, axes = sheet(max(columns * (wide + 0.1) + 0.1, 5.0), rows * cell + 0.4, title)
     colours = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
     for i, (image, caption) in enumerate(zip(colours.permute(0, 2, 3, 1).numpy(), captions, strict=True)):
         left, top = 0.1 + i % columns * (wide + 0.1), (rows - i // columns) * cell
         axes.imshow(image, extent=(left, left + wide, top - tall, top), aspect="auto")
-        axes.text(left + wide / 2, top - tall - 0.04, caption, ha="center", va="top", fontsize=8)
+        axes.text(left + wide / 2, top - tall - 0.04, caption, ha="center", va="top", fontsize=size)
     return figure
 
 
