@@ -113,7 +113,9 @@ def check(argv: list[str], conf: Path) -> list[str]:
             if (group := override.key_or_group) in groups:
                 for choice in _choices(override)[1:]:
                     bases[f"{group}={choice}"] = _compose(choices | {group: choice})
-        single = {o.key_or_group: _choices(o)[0] for o in given if o.key_or_group in groups and not o.is_sweep_override()}
+        single = {
+            o.key_or_group: _choices(o)[0] for o in given if o.key_or_group in groups and not o.is_sweep_override()
+        }
         master = _compose(single) if len(bases) > 1 or len(overrides) > len(given) else base
     names = {o.key_or_group for o in overrides}
     for name in sorted(OmegaConf.missing_keys(bases[first]) - names):
@@ -194,7 +196,9 @@ def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str
         for base in bases.values():
             default = OmegaConf.select(base, key)
             if override.is_interval_sweep() and isinstance(default, int) and not isinstance(value, int):
-                raise ConfigError(f"{override.input_line} does not fit: {key} takes a whole number, so write int(interval(A,B))")
+                raise ConfigError(
+                    f"{override.input_line} does not fit: {key} takes a whole number, so write int(interval(A,B))"
+                )
             _check_type(key, value, default)
 
 

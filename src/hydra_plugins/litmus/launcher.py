@@ -161,7 +161,8 @@ class LocalLauncher(Launcher):
 
         _, line = self.server.start(None)
         with line:
-            (_, facts), _ = line.recv(), line.send(None)
+            _, facts = line.recv()
+            line.send("heard")
         return gpu_names(facts["count"])
 
     def _some_that_end(self, watch: Watch) -> Iterator[Ended]:

@@ -35,8 +35,8 @@ class LitmusSweeper(Sweeper):
         self.params = params or DictConfig({})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context = hydra_context
-        self.config = config
+        self.loader = hydra_context.config_loader
+        self.config: DictConfig = config
         self.launcher: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -47,9 +47,8 @@ class LitmusSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         name = str(self.config.sweep_name)
-        loader = self.hydra_context.config_loader
-        refuse_own_values(loader, self.config)
-        plan = self._plan(space.read(self.params, arguments, loader), Composer(loader, self.config, name))
+        refuse_own_values(self.loader, self.config)
+        plan = self._plan(space.read(self.params, arguments, self.loader), Composer(self.loader, self.config, name))
         log.info(f"sweep {name}: {plan.introduction}")
         failures: list[Ended] = []
         if not plan.over:
@@ -103,7 +102,7 @@ def refuse_own_values(loader: ConfigLoader, config: DictConfig) -> None:
     name = config.hydra.job.config_name
     plain = loader.load_configuration(name, [], RunMode.MULTIRUN)
     with_sweep = loader.load_configuration(name, [f"sweep={sweep}"], RunMode.MULTIRUN)
-    for key in plain:
+    for key in map(str, plain):
         require(
             key in NOT_THE_EXPERIMENT or plain._get_node(key) == with_sweep._get_node(key),
             f"sweep={sweep} sets something in {key} itself: put it under hydra.sweeper.params in its file, so that "

@@ -13,9 +13,9 @@ SWEEP_ONLY = ("sweep_name", "launcher", "jobs")
 SEARCH_ONLY = ("sampler", "pruner", "n_trials")
 
 
-def lines(params: Mapping[str, Any]) -> list[str]:
+def lines(params: Mapping[Any, Any]) -> list[str]:
     """A sweep file's `params` as they would be typed."""
-    return [f"{key}={'null' if value is None else value}" for key, value in params.items()]
+    return [f"{key!s}={'null' if value is None else value}" for key, value in params.items()]
 
 
 def check_use(overrides: Collection[Override], multirun: bool) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from litmus.sweeps.jobs import Composer, Ended, Job
 from litmus.sweeps.leaderboard import Row, ranked
-from litmus.sweeps.space import Space, grid, several
+from litmus.sweeps.space import Space, fixed, grid
 
 log = logging.getLogger("litmus")
 
@@ -16,7 +16,7 @@ class Grid:
     prunes = False
 
     def __init__(self, space: Space, composer: Composer):
-        self.keys = several(space)
+        self.keys = [key for key in space if key not in fixed(space)]
         jobs = [composer.job(settings) for settings in grid(space)]
         self.all = list({job.hash: job for job in reversed(jobs)}.values())[::-1]
         self.results = {job.hash: result for job in self.all if (result := job.result())}

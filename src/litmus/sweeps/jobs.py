@@ -83,7 +83,7 @@ class Composer:
         lines = [f"{key}={value}" for key, value in settings.items()]
         try:
             config = self._config(lines)
-            task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+            task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
             hash = config_hash(experiment(task))
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error).splitlines()[0].rstrip(".")
@@ -91,7 +91,8 @@ class Composer:
         for key in ("output_dir", "resume"):
             require(
                 config.get(key) is None,
-                f"{key} is for a single run, and the jobs of a sweep have their own: leave it out, or say sweep_name=NAME",
+                f"{key} is for a single run, and the jobs of a sweep have their own: leave it out; sweep_name=NAME "
+                "names the whole",
             )
         return Job(settings, config, hash, job_directory(self.sweep_name, lines, hash))
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.errors import ConfigError, require, whole_number
+from litmus.errors import require, whole_number
 from litmus.seeds import epoch_seed
 from litmus.sweeps import study
 from litmus.sweeps.jobs import Composer, Ended, Job, Settings
 from litmus.sweeps.leaderboard import Row, ranked
-from litmus.sweeps.space import Space, Span, several
+from litmus.sweeps.space import Space, Span, fixed
 
 log = logging.getLogger("litmus")
 
@@ -27,9 +27,11 @@ class Search:
     over = False
 
     def __init__(self, space: Space, composer: Composer, config: DictConfig):
-        self.space, self.composer, self.options = space, composer, config.sampler
+        self.composer, self.options = composer, config.sampler
         self.name = str(config.sweep_name)
-        self.keys = self.setting = several(space)
+        self.fixed = fixed(space)
+        self.space = {key: values for key, values in space.items() if key not in self.fixed}
+        self.keys = self.setting = list(self.space)
         require(bool(self.keys), "there is nothing to search: give a key several values, or an interval")
         require(
             "seed" not in self.keys,
@@ -55,24 +57,16 @@ class Search:
 
     def _try_out(self) -> Job:
         """Composes every choice of options, with any values. Gives the first."""
-        options = {key: values for key, values in self.space.items() if self.composer.is_group(key)}
-        samples = []
-        for choice in product(*options.values()):
-            chosen = dict(zip(options, choice, strict=True))
-            values = {key: str(v.low) if isinstance(v, Span) else v[0] for key, v in self.space.items()}
-            samples.append(self.composer.job(values | chosen))
-        return samples[0]
+        values = {key: [str(v.low)] if isinstance(v, Span) else v for key, v in self.space.items()}
+        values = {key: v if self.composer.is_group(key) else v[:1] for key, v in values.items()}
+        choices = [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
+        jobs = [self.composer.job(self.fixed | choice) for choice in choices]
+        return jobs[0]
 
     def _grid(self) -> list[dict[str, Any]]:
         """Every combination, with the sampler's number of points in each interval."""
-        points = whole_number("sampler.points", self.options.points, least=1)
-        axes = []
-        for key in self.keys:
-            span = self.space[key]
-            if isinstance(span, Span):
-                axes.append([span.number(text) for text in span.listed] or span.points(points))
-            else:
-                axes.append(list(span))
+        count = whole_number("sampler.points", self.options.points, least=1)
+        axes: list[list[Any]] = [v.points(count) if isinstance(v, Span) else v for v in self.space.values()]
         return [dict(zip(self.keys, combination, strict=True)) for combination in product(*axes)]
 
     def _count(self, n_trials: Any) -> int:
@@ -83,11 +77,9 @@ class Search:
 
     def open(self) -> None:
         """Opens the study, and says what is in it."""
-        fixed = {key: values[0] for key, values in self.space.items() if key not in self.keys}
-        searched = {key: str(self.space[key]) for key in self.keys}
-        self.study = study.open(
-            self.name, self.options.storage, self.objective, {**searched, **fixed, "objective": self.objective}
-        )
+        searched = {key: str(values) for key, values in self.space.items()}
+        signature = {**self.fixed, **searched, "objective": self.objective}
+        self.study = study.open(self.name, self.options.storage, self.objective, signature)
         self.study.pruner = self.pruner
         for combination in self.grid[: self.total]:
             self.study.enqueue_trial(combination, skip_if_exists=True)
@@ -111,10 +103,8 @@ class Search:
         self.study.sampler = self._sampler(trial.number)
         if not study.reported(trial):
             trial.should_prune()  # Hyperband's brackets, by which TPE goes too, are laid out when it is first asked
-        settings: Settings = {}
-        for key, values in self.space.items():
-            settings[key] = values[0] if key not in self.keys else study.suggest(trial, key, values)
-        job = self.composer.job(settings)
+        chosen: Settings = {key: study.suggest(trial, key, values) for key, values in self.space.items()}
+        job = self.composer.job(self.fixed | chosen)
         self.running[id(job)] = trial
         study.sign(trial, job.path.name)
         if result := job.result(pruned_too=self.prunes):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from litmus.errors import ConfigError, require
 from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.sweeps.arguments import lines
 from litmus.sweeps.jobs import Settings
 
 
@@ -29,9 +30,6 @@ class Span:
     def whole(self) -> bool:
         return isinstance(self.step, int)
 
-    def number(self, text: str) -> float:
-        return int(text) if self.whole else float(text)
-
     def text(self, value: float) -> str:
         """A number of the span as it is typed: of four digits, which is what names and commands can show."""
         return str(self.rounded(value))
@@ -42,7 +40,9 @@ class Span:
         return f"tag(log,{span})" if self.log else span
 
     def points(self, count: int) -> list[float]:
-        """`count` of them, from end to end at equal distances (of the logarithms, if `log`)."""
+        """`count` of them, from end to end at equal distances (of the logarithms, if `log`), or all that are listed."""
+        if self.listed:
+            return [int(text) if self.whole else float(text) for text in self.listed]
         parts = [i / max(1, count - 1) for i in range(count)]
         if self.log:
             found = [self.low * (self.high / self.low) ** part for part in parts]
@@ -62,9 +62,8 @@ Space = dict[str, Values | Span]
 def read(params: DictConfig, arguments: list[str], loader: ConfigLoader) -> Space:
     """Each key's values, or its span, in the order given. The command line's stand in place of the file's."""
     parser = OverridesParser.create(config_loader=loader)
-    lines = [f"{key}={'null' if value is None else value}" for key, value in params.items()]
     found: Space = {}
-    for override in parser.parse_overrides([*lines, *arguments]):
+    for override in parser.parse_overrides([*lines(params), *arguments]):
         if not of_the_sweep(override.key_or_group):
             found[override.get_key_element()] = _dimension(override)
     return found
@@ -78,15 +77,15 @@ def of_the_sweep(key: str) -> bool:
 def _dimension(override: Override) -> Values | Span:
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
-        assert value.start is not None and value.end is not None
-        whole = isinstance(value.start, int) and isinstance(value.end, int)
-        require(value.start < value.end, f"{override.input_line} is empty: the first end must be the smaller")
+        low: Any = value.start
+        high: Any = value.end
+        require(low < high, f"{override.input_line} is empty: the first end must be the smaller")
         require(
             value.tags <= {"log"}, f"{override.input_line}: the only tag known is log, as in tag(log,interval(1e-4,1))"
         )
         log = "log" in value.tags
-        require(not log or value.start > 0, f"{override.input_line}: a logarithmic interval starts above 0")
-        return Span(value.start, value.end, 1 if whole else None, log)
+        require(not log or low > 0, f"{override.input_line}: a logarithmic interval starts above 0")
+        return Span(low, high, 1 if isinstance(low, int) and isinstance(high, int) else None, log)
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
     values = list(dict.fromkeys(override.sweep_string_iterator()))
@@ -113,6 +112,6 @@ def grid(space: Space) -> Iterator[Settings]:
         yield dict(zip(space, combination, strict=True))
 
 
-def several(space: Space) -> list[str]:
-    """The keys that have more than one value."""
-    return [key for key, values in space.items() if isinstance(values, Span) or len(values) > 1]
+def fixed(space: Space) -> Settings:
+    """What has one value."""
+    return {key: values[0] for key, values in space.items() if not isinstance(values, Span) and len(values) == 1}

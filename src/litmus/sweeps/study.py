@@ -41,7 +41,10 @@ def open(name: str, url: str | None, objective: str, signature: dict[str, str]) 
         url = f"sqlite:///{sweep_folder(name) / 'study.db'}?timeout=60"
     try:
         study = optuna.create_study(
-            storage=url, study_name=name, direction=f"{mode(objective)}imize", load_if_exists=True
+            storage=url,
+            study_name=name,
+            direction="maximize" if mode(objective) == "max" else "minimize",
+            load_if_exists=True,
         )
         there = study.user_attrs.get("searches")
         if there is None:
