@@ -59,6 +59,9 @@ class LitmusSweeper(Sweeper):
 
     def _plan(self, swept: space.Space, composer: Composer) -> Any:
         if self.config.get("sampler") is None:
+            for option, plain in {"pruner": "none", "n_trials": None}.items():
+                given = self.config.hydra.runtime.choices.get(option, self.config.get(option))
+                require(given == plain, f"{option}={given} is for a search: add sampler=tpe, or leave it out")
             return Grid(swept, composer)
         from litmus.sweeps.search import Search
 

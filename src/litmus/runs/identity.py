@@ -19,10 +19,10 @@ NOT_THE_EXPERIMENT = (
 
 def experiment(cfg: Any) -> dict[str, Any]:
     """The resolved config, without where the run is written and how it is started."""
-    cfg = OmegaConf.merge(cfg, {"output_dir": None})
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items() if key not in NOT_THE_EXPERIMENT}
+    if cfg.get("output_dir") is not None:
+        cfg = OmegaConf.merge(cfg, {"output_dir": None})
+    kept = {str(key): cfg[key] for key in cfg if key not in NOT_THE_EXPERIMENT}
+    return {k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for k, v in kept.items()}
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -32,7 +32,7 @@ def config_hash(config: dict[str, Any]) -> str:
 def run_name(overrides: Sequence[str], hash: str) -> str:
     """The overrides, readable, and six digits of the config's hash: at most 100 bytes, all of them safe."""
     shown = [o for o in overrides if re.split("[.=]", o)[0] not in (*NOT_THE_EXPERIMENT, "test")]
-    words = "+".join(re.sub(r"[^\w.+-]+", "-", o).strip("-") for o in sorted(shown)) or "defaults"
+    words = "+".join(re.sub(r"[^\w.+-]+", "-", o).strip("-") for o in shown) or "defaults"
     return f"{words.encode('ascii', 'ignore')[:93].decode()}-{hash[:6]}"
 
 

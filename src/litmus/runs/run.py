@@ -69,9 +69,9 @@ class Run:
         if self.cfg.output_dir:
             return Path(self.cfg.output_dir).expanduser()
         if self.in_sweep:
-            return job_directory(str(self.cfg.sweep_name), self.overrides, self.hash)
+            return job_directory(str(self.cfg.sweep_name), sorted(self.overrides), self.hash)
         now = datetime.now()
-        path = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{run_name(self.overrides, self.hash)}")
+        path = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{run_name(sorted(self.overrides), self.hash)}")
         return path if not path.exists() else path.with_name(f"{path.name}-{time.time_ns() % 10**6:06}")
 
     def _refuse_another(self) -> None:

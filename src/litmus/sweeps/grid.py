@@ -17,7 +17,7 @@ class Grid:
 
     def __init__(self, space: Space, composer: Composer):
         self.keys = [key for key in space if key not in fixed(space)]
-        jobs = [composer.job(settings) for settings in grid(space)]
+        jobs = [composer.job(settings, self.keys) for settings in grid(space)]
         self.all = list({job.hash: job for job in reversed(jobs)}.values())[::-1]
         self.results = {job.hash: result for job in self.all if (result := job.result())}
         self.total, self.done = len(self.all), len(self.results)

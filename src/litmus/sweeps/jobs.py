@@ -1,7 +1,7 @@
 """The jobs of a sweep: composed, named and looked up."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,12 @@ class Composer:
         self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
-    def job(self, settings: Settings) -> Job:
+    def job(self, settings: Settings, swept: Collection[str]) -> Job:
+        """The job of these settings, in a directory whose name begins with those that are `swept`."""
         lines = [f"{key}={value}" for key, value in settings.items()]
         try:
             config = self._config(lines)
-            task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-            hash = config_hash(experiment(task))
+            hash = config_hash(experiment(config))
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(f"{' '.join(lines)} is not possible: {reason}") from error
@@ -94,7 +94,10 @@ class Composer:
                 f"{key} is for a single run, and the jobs of a sweep have their own: leave it out; sweep_name=NAME "
                 "names the whole",
             )
-        return Job(settings, config, hash, job_directory(self.sweep_name, lines, hash))
+        named = sorted(lines, key=lambda line: (line.split("=")[0] not in swept, line))
+        path = job_directory(self.sweep_name, named, hash)
+        config.output_dir = str(path)
+        return Job(settings, config, hash, path)
 
     def is_group(self, key: str) -> bool:
         return key in self.groups or "/" in key

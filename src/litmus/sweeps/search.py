@@ -60,7 +60,7 @@ class Search:
         values = {key: [str(v.low)] if isinstance(v, Span) else v for key, v in self.space.items()}
         values = {key: v if self.composer.is_group(key) else v[:1] for key, v in values.items()}
         choices = [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
-        jobs = [self.composer.job(self.fixed | choice) for choice in choices]
+        jobs = [self.composer.job(self.fixed | choice, self.keys) for choice in choices]
         return jobs[0]
 
     def _grid(self) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ class Search:
         if not study.reported(trial):
             trial.should_prune()  # Hyperband's brackets, by which TPE goes too, are laid out when it is first asked
         chosen: Settings = {key: study.suggest(trial, key, values) for key, values in self.space.items()}
-        job = self.composer.job(self.fixed | chosen)
+        job = self.composer.job(self.fixed | chosen, self.keys)
         self.running[id(job)] = trial
         study.sign(trial, job.path.name)
         if result := job.result(pruned_too=self.prunes):
