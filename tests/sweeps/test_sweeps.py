@@ -101,7 +101,7 @@ def test_a_failed_job_leaves_the_others_alone_and_is_told_at_the_end(starter, tm
     command = ("-m", *SMALL, "penalty=l1", "penalty.weight=-1,0.1,1e-1", "trainer.max_epochs=1", "sweep_name=some")
     done = starter.start(*command, cwd=tmp_path)
     assert done.wait() == 1
-    assert "sweep some: 2 jobs, 1 more are the same as others" in done.text
+    assert "sweep some: 2 jobs\n" in done.text
     assert "1/2  penalty.weight=-1  FAILED: penalty.weight is -1, and must be a number of 0 or more" in done.text
     assert "2/2  penalty.weight=0.1  val/acc" in done.text
     assert "1 of 2 jobs failed" in done.text
