@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -83,6 +83,8 @@ class LitmusSweeper(Sweeper):
 
     def _conclude(self, plan: Any, name: str, failures: list[Ended]) -> None:
         folder = sweep_folder(name)
+        with suppress(OSError):
+            (folder / "logs").rmdir()  # if no job left anything there
         if rows := plan.rows():
             leaderboard.write(folder / "leaderboard.csv", rows, plan.setting)
             log.info(f"\n{leaderboard.table(rows, plan.setting)}")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from litmus.sweeps.jobs import Composer, Ended, Job
 from litmus.sweeps.leaderboard import Row, ranked
+from litmus.sweeps.screen import count_of
 from litmus.sweeps.space import Space, fixed, grid
 
 log = logging.getLogger("litmus")
@@ -25,7 +26,7 @@ class Grid:
         counts = [f"{self.done} finished already" if self.done else "", f"{begun} begun" if begun else ""]
         repeated = len(jobs) - self.total
         counts.append(f"{repeated} more are the same as others" if repeated else "")
-        self.introduction = ", ".join(["1 job" if self.total == 1 else f"{self.total} jobs", *filter(None, counts)])
+        self.introduction = ", ".join([count_of(self.total, "job"), *filter(None, counts)])
 
     @property
     def over(self) -> bool:

@@ -52,6 +52,10 @@ def _outcome(ended: Ended) -> str:
     return f"{told}, pruned after epoch {ended.result['epochs']}" if ended.result.get("pruned") else told
 
 
+def count_of(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s"

@@ -12,6 +12,7 @@ from litmus.seeds import epoch_seed
 from litmus.sweeps import study
 from litmus.sweeps.jobs import Composer, Ended, Job, Settings
 from litmus.sweeps.leaderboard import Row, ranked
+from litmus.sweeps.screen import count_of
 from litmus.sweeps.space import Space, Span, fixed
 
 log = logging.getLogger("litmus")
@@ -52,7 +53,7 @@ class Search:
         )
         self.grid = self._grid() if "points" in self.options else []
         self.total = self._count(config.n_trials)
-        self.introduction = f"a search of {self.total} trials"
+        self.introduction = f"a search of {count_of(self.total, 'trial')}"
         self.running: dict[int, Any] = {}
 
     def _try_out(self) -> Job:
@@ -86,7 +87,7 @@ class Search:
         self.left_over = [trial for trial in self.study.get_trials() if study.is_left_over(trial, self.name)]
         self.done = study.count(self.study, finished=True)
         if self.done or self.left_over:
-            log.info(f"{self.done} trials are done already, and {len(self.left_over)} taken up again")
+            log.info(f"{count_of(self.done, 'trial')} done already, {len(self.left_over)} taken up again")
 
     def jobs(self) -> Iterator[Job]:
         for frozen in self.left_over:
@@ -161,4 +162,4 @@ class Search:
         counts = {told: sum(t.state.name == name for t in trials) for name, told in names.items()}
         told = ", ".join(f"{count} {told}" for told, count in counts.items() if count)
         epochs = sum(trial.user_attrs.get("epochs", 0) for trial in trials)
-        return f"{sum(counts.values())} trials: {told}; {epochs} epochs"
+        return f"{count_of(sum(counts.values()), 'trial')}: {told}; {count_of(epochs, 'epoch')}"
