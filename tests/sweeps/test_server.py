@@ -13,7 +13,7 @@ from litmus.sweeps.server import Server
 
 def work(request, line):
     if request == "modules":
-        line.tell("modules", there="colorsys" in sys.modules, pid=os.getpid(), group=os.getpgid(0))
+        line.tell("modules", there="tabnanny" in sys.modules, pid=os.getpid(), group=os.getpgid(0))
     elif request == "ask":
         line.tell("heard", answer=line.ask("question"))
     elif request == "raise":
@@ -26,7 +26,7 @@ def work(request, line):
 
 @pytest.fixture
 def server():
-    made = Server(["colorsys"], work)
+    made = Server(["tabnanny"], work)
     yield made
     made.close()
 
@@ -38,7 +38,7 @@ def ended(server: Server, pid: int) -> int:
 
 
 def test_each_job_is_a_new_process_with_the_imports_done_and_leads_its_group(server):
-    assert "colorsys" not in sys.modules
+    assert "tabnanny" not in sys.modules
     pids = set()
     for _ in range(2):
         pid, line = server.start("modules")
@@ -47,7 +47,7 @@ def test_each_job_is_a_new_process_with_the_imports_done_and_leads_its_group(ser
         pids.add(pid)
         line.close()
     assert len(pids) == 2
-    assert "colorsys" not in sys.modules
+    assert "tabnanny" not in sys.modules
 
 
 def test_a_job_is_answered(server):

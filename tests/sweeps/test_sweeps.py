@@ -41,10 +41,9 @@ def wait_for(condition, started: Started, seconds: float = 60):
     return found
 
 
-def unfinished(cwd: Path, name: str, epochs: int = 1) -> list[Path]:
-    """The jobs of which that many epochs are on disk, and no result."""
-    found = [path for path in folder(cwd, name).glob("*/metrics.csv") if len(path.read_text().splitlines()) > epochs]
-    return [path.parent for path in found if not (path.parent / "result.json").exists()]
+def begun(cwd: Path, name: str) -> list[Path]:
+    """The jobs that are past their second epoch, so that they have a checkpoint, and far from their last."""
+    return [path.parent for path in folder(cwd, name).glob("*/metrics.csv") if 2 < len(path.read_text().split()) < 6]
 
 
 def alive_in(session: int) -> list[str]:
@@ -61,7 +60,7 @@ def alive_in(session: int) -> list[str]:
     return found
 
 
-GRID = ("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=5", "optim.lr=1e-3,1e-2", "seed=0,1", "jobs=2")
+GRID = ("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=8", "optim.lr=1e-3,1e-2", "seed=0,1", "jobs=2")
 
 
 def test_a_sweep_that_is_killed_and_started_again_equals_one_that_was_not(starter, tmp_path):
@@ -71,19 +70,20 @@ def test_a_sweep_that_is_killed_and_started_again_equals_one_that_was_not(starte
     cut = starter.start(*GRID, "sweep_name=cut", cwd=tmp_path)
     # Two run side by side: the third begins when one has finished.
     wait_for(lambda: len(results(tmp_path, "cut")) >= 1, cut)
-    wait_for(lambda: unfinished(tmp_path, "cut", epochs=2), cut)
+    wait_for(lambda: begun(tmp_path, "cut"), cut)
     cut.kill(signal.SIGKILL)
     wait_for(lambda: not alive_in(cut.pid), cut, seconds=5)
-    begun = unfinished(tmp_path, "cut", epochs=2)
+    cut_off = [path.parent.parent for path in folder(tmp_path, "cut").glob("*/checkpoints/last.ckpt")]
+    cut_off = [path for path in cut_off if not (path / "result.json").exists()]
     done = [folder(tmp_path, "cut") / name for name in results(tmp_path, "cut")]
     finished = {path: path.stat().st_mtime_ns for job in done for path in job.rglob("*")}
-    assert begun
+    assert cut_off
     assert finished
 
     again = starter.start(*GRID, "sweep_name=cut", cwd=tmp_path)
     assert again.wait() == 0, again.text
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
-    assert all("going on from" in (job / "train.log").read_text() for job in begun)
+    assert all("going on from" in (job / "train.log").read_text() for job in cut_off)
     expected, found = results(tmp_path, "whole"), results(tmp_path, "cut")
     assert len(expected) == 4
     assert found.keys() == expected.keys()
@@ -175,7 +175,7 @@ def trials(cwd: Path, name: str) -> list[tuple]:
 
 
 SEARCH = (
-    *("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=5", "sampler=tpe", "sampler.sampler.n_startup_trials=2"),
+    *("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=8", "sampler=tpe", "sampler.sampler.n_startup_trials=2"),
     *("pruner=median", "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0", "n_trials=5"),
     *("optim.lr=tag(log,interval(1e-5,1e-1))", "model.hidden=choice([16],[8,8])", "optim=adam,sgd"),
 )
@@ -190,7 +190,7 @@ def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(s
 
     cut = starter.start(*SEARCH, "sweep_name=cut", cwd=tmp_path)
     wait_for(lambda: len(results(tmp_path, "cut")) == 2, cut)
-    wait_for(lambda: unfinished(tmp_path, "cut"), cut)
+    wait_for(lambda: begun(tmp_path, "cut"), cut)
     cut.kill(signal.SIGKILL)
     wait_for(lambda: not alive_in(cut.pid), cut, seconds=5)
     assert [state for _, state, *_ in trials(tmp_path, "cut")].count("RUNNING") == 1
@@ -211,7 +211,7 @@ def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(s
     assert done.wait() == 0, done.text
     result = results(tmp_path, "cut")[job]
     assert "pruned" not in result
-    assert result["epochs"] == 5
+    assert result["epochs"] == 8
 
 
 def test_a_sweep_file_needs_no_m_and_can_be_overridden(starter, tmp_path):

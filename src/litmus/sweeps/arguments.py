@@ -74,7 +74,7 @@ def is_plain(override: Override) -> bool:
 def as_sweep(line: str) -> str:
     """The same setting as a sweep of one value, given twice.
 
-    Hydra leaves sweeps alone when it composes the config of the sweep itself, in which every swept group has its default
+    Hydra leaves sweeps alone when it composes the config of the sweep itself, where every swept group has its default
     option, and would refuse the value if that has no such key.
     """
     key, value = line.split("=", 1)
