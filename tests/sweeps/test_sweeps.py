@@ -175,7 +175,7 @@ def trials(cwd: Path, name: str) -> list[tuple]:
 
 
 SEARCH = (
-    *("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=8", "sampler=tpe", "sampler.sampler.n_startup_trials=2"),
+    *("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=5", "sampler=tpe", "sampler.sampler.n_startup_trials=2"),
     *("pruner=median", "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0", "n_trials=5"),
     *("optim.lr=tag(log,interval(1e-5,1e-1))", "model.hidden=choice([16],[8,8])", "optim=adam,sgd"),
 )
@@ -211,7 +211,7 @@ def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(s
     assert done.wait() == 0, done.text
     result = results(tmp_path, "cut")[job]
     assert "pruned" not in result
-    assert result["epochs"] == 8
+    assert result["epochs"] == 5
 
 
 def test_a_sweep_file_needs_no_m_and_can_be_overridden(starter, tmp_path):
