@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from litmus.errors import ConfigError, StoppedRun, closest, require
+from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, typed, values
 
 NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info", "config_path", "config_name", "config_dir")
 WANTED: dict[type, str] = {
@@ -51,7 +52,8 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         # Threads that wait by spinning slow a small network fifty times as soon as anything else wants a core.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         start_logging()
-        _answer(lambda: check(sys.argv[1:], conf), traceback_wanted)
+        typed[:] = sys.argv[1:]
+        sys.argv[1:] = _answer(lambda: check(sys.argv[1:], conf), traceback_wanted)
         return _answer(hydra_main, traceback_wanted)
 
     return wrapped
@@ -90,34 +92,56 @@ def start_logging() -> None:
         logger.propagate = False
 
 
-def check(argv: list[str], conf: Path) -> None:
-    """Raises ConfigError for an unknown key or option, `+key`, or a value whose type differs from its default's."""
+def check(argv: list[str], conf: Path) -> list[str]:
+    """Raises ConfigError for an unknown key or option, `+key`, or a value whose type differs from its default's.
+
+    Gives the arguments for Hydra: the same, but for what it would refuse before it has seen a sweep's combinations.
+    """
     args = get_args_parser().parse_args(argv)
     if any(getattr(args, name) for name in NOT_COMPOSED):
-        return
+        return argv
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        overrides = _parse(args.overrides, loader)
+        given = _parse(args.overrides, loader)
         groups = {name for name in loader.list_groups("") if name != "hydra"}
-        chosen = [o for o in overrides if o.key_or_group in groups]
-        for override in chosen:
-            _check_option(override, loader)
-        first = {o.key_or_group: _choices(o)[0] for o in chosen}
-        bases = [_compose(first)]
-        for override in chosen:
-            bases += [_compose(first | {override.key_or_group: choice}) for choice in _choices(override)[1:]]
-    given = {o.key_or_group for o in overrides}
-    for name in sorted(OmegaConf.missing_keys(bases[0]) - given):
+        base = _compose(_first_choices(given, groups, loader))
+        multirun = args.multirun or str(base.hydra.mode).endswith("MULTIRUN")
+        check_use(given, multirun)
+        overrides = [*_of_the_file(base, given, loader), *given] if multirun else given
+        choices = _first_choices(overrides, groups, loader)
+        first = " ".join(f"{group}={choice}" for group, choice in choices.items())
+        bases = {first: _compose(choices) if len(overrides) > len(given) else base}
+        for override in overrides:
+            if (group := override.key_or_group) in groups:
+                for choice in _choices(override)[1:]:
+                    bases[f"{group}={choice}"] = _compose(choices | {group: choice})
+        single = {
+            o.key_or_group: _choices(o)[0] for o in given if o.key_or_group in groups and not o.is_sweep_override()
+        }
+        master = _compose(single) if len(bases) > 1 or len(overrides) > len(given) else base
+    names = {o.key_or_group for o in overrides}
+    for name in sorted(OmegaConf.missing_keys(bases[first]) - names):
         if not name.startswith("hydra."):
             raise ConfigError(f"{name} has no default: say {name}=VALUE")
-    multirun = args.multirun or str(bases[0].hydra.mode).endswith("MULTIRUN")
     for override in overrides:
-        if override.is_sweep_override() and not multirun:
-            raise ConfigError(
-                f"{override.input_line} names several values: add -m to run each of them, or write a list as [1,2]"
-            )
-        if override not in chosen and not override.key_or_group.startswith("hydra"):
+        if override.key_or_group not in groups and not override.key_or_group.startswith("hydra"):
             _check_key(override, bases, groups)
+    known = set(_keys(master)) | groups
+    unseen = {o.input_line for o in given if is_plain(o) and o.key_or_group not in known}
+    return [as_sweep(argument) if argument in unseen else argument for argument in argv]
+
+
+def _first_choices(overrides: list[Override], groups: set[str], loader: ConfigLoader) -> dict[str, str]:
+    chosen = [o for o in overrides if o.key_or_group in groups]
+    for override in chosen:
+        _check_option(override, loader)
+    return {o.key_or_group: _choices(o)[0] for o in chosen}
+
+
+def _of_the_file(base: DictConfig, given: list[Override], loader: ConfigLoader) -> list[Override]:
+    """What `sweep=` sets and the command line does not."""
+    names = {o.key_or_group for o in given}
+    return [o for o in _parse(lines(base.hydra.sweeper.get("params") or {}), loader) if o.key_or_group not in names]
 
 
 def _parse(lines: list[str], loader: ConfigLoader) -> list[Override]:
@@ -155,9 +179,9 @@ def _compose(choices: dict[str, str]) -> DictConfig:
     return compose("train", [f"{group}={choice}" for group, choice in choices.items()], return_hydra_config=True)
 
 
-def _check_key(override: Override, bases: list[DictConfig], groups: set[str]) -> None:
+def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str]) -> None:
     key = override.key_or_group
-    known = sorted({name for base in bases for name in _keys(base)} | groups)
+    known = sorted({name for base in bases.values() for name in _keys(base)} | groups)
     if override.is_add():
         raise ConfigError(
             f"{override.input_line}: there is no option {key}; "
@@ -165,17 +189,19 @@ def _check_key(override: Override, bases: list[DictConfig], groups: set[str]) ->
         )
     if key not in known:
         raise ConfigError(f"{key} does not exist: " + _meant(key, known, "see --help"))
-    lacking = [base for base in bases if key not in _keys(base)]
-    require(
-        not lacking,
-        f"{key} does not exist with every option of this sweep: split it into one command for each",
-    )
+    having = [label for label, base in bases.items() if key in _keys(base)]
+    if len(having) < len(bases):
+        raise ConfigError(not_with_all(override, list(bases), having))
     if override.is_delete():
         return
-    values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
-    for value in values:
-        for base in bases:
-            _check_type(key, value, OmegaConf.select(base, key))
+    for value in values(override):
+        for base in bases.values():
+            default = OmegaConf.select(base, key)
+            if override.is_interval_sweep() and isinstance(default, int) and not isinstance(value, int):
+                raise ConfigError(
+                    f"{override.input_line} does not fit: {key} takes a whole number, so write int(interval(A,B))"
+                )
+            _check_type(key, value, default)
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

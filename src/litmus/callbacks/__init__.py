@@ -9,6 +9,7 @@ from litmus.callbacks.learned_by_heart import LearnedByHeart
 from litmus.callbacks.learning_rate import LearningRate
 from litmus.callbacks.metrics_csv import MetricsCSV
 from litmus.callbacks.progress import Progress
+from litmus.callbacks.report_epoch import ReportEpoch
 from litmus.callbacks.sample_images import SampleImages
 from litmus.callbacks.sparsity import Sparsity
 from litmus.callbacks.test_curve import TestCurve
@@ -28,6 +29,7 @@ __all__ = [
     "LearningRate",
     "MetricsCSV",
     "Progress",
+    "ReportEpoch",
     "SampleImages",
     "Sparsity",
     "TestCurve",

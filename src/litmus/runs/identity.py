@@ -1,29 +1,59 @@
-"""What makes a run the run it is."""
+"""What makes a run the run it is, and what it is called. Imports no torch: whoever starts runs asks this often."""
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from litmus.tensorboard import flatten
+from litmus.atomic import read_json
 
-NOT_THE_EXPERIMENT = ("output_dir", "sweep_name", "resume", "launcher", "sampler", "hydra")
+NOT_THE_EXPERIMENT = (
+    *("output_dir", "sweep_name", "resume", "hydra"),
+    *("launcher", "jobs", "sweep", "sampler", "pruner", "n_trials"),
+)
 
 
 def experiment(cfg: Any) -> dict[str, Any]:
     """The resolved config, without where the run is written and how it is started."""
-    cfg = OmegaConf.merge(cfg, {"output_dir": None})
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items() if key not in NOT_THE_EXPERIMENT}
+    if cfg.get("output_dir") is not None:
+        cfg = OmegaConf.merge(cfg, {"output_dir": None})
+    kept = {str(key): cfg[key] for key in cfg if key not in NOT_THE_EXPERIMENT}
+    return {k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for k, v in kept.items()}
 
 
 def config_hash(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
+def run_name(overrides: Sequence[str], hash: str) -> str:
+    """The overrides, readable, and six digits of the config's hash: at most 100 bytes, all of them safe."""
+    shown = [o for o in overrides if re.split("[.=]", o)[0] not in (*NOT_THE_EXPERIMENT, "test")]
+    words = "+".join(re.sub(r"[^\w.+-]+", "-", o).strip("-") for o in shown) or "defaults"
+    return f"{words.encode('ascii', 'ignore')[:93].decode()}-{hash[:6]}"
+
+
+def sweep_folder(name: str) -> Path:
+    return Path("outputs", "sweeps", name)
+
+
+def job_directory(sweep_name: str, overrides: Sequence[str], hash: str) -> Path:
+    """A job's directory in its sweep: the one that holds this experiment already, or the one to make."""
+    folder = sweep_folder(sweep_name)
+    # The same experiment may have been asked for with its overrides in another order.
+    for path in sorted(folder.glob(f"*-{hash[:6]}")):
+        record = path / "run.json"
+        if record.exists() and read_json(record)["config_hash"] == hash:
+            return path
+    return folder / run_name(overrides, hash)
+
+
 def differences(there: dict[str, Any], here: dict[str, Any], most: int = 5) -> str:
+    from litmus.tensorboard import flatten
+
     flat_there, flat_here = flatten(there, ""), flatten(here, "")
     keys = [k for k in sorted(flat_there.keys() | flat_here.keys()) if flat_there.get(k) != flat_here.get(k)]
     told = [f"{k} is {flat_there.get(k)} there and {flat_here.get(k)} here" for k in keys[:most]]

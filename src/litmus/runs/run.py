@@ -1,7 +1,6 @@
 """One run and its directory."""
 
 import logging
-import re
 import shlex
 import sys
 import time
@@ -17,16 +16,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.callbacks import Checkpoint, EpochSeed, MetricsCSV, Progress, ValidateLast
+from litmus.callbacks import Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.errors import ConfigError, one_of, require
 from litmus.files import AtomicCheckpointIO, load_checkpoint, read_json, write_json, write_text
 from litmus.models.classifier import Classifier, laid_out_over_all_steps
 from litmus.runs.building import build
-from litmus.runs.identity import NOT_THE_EXPERIMENT, config_hash, differences, experiment
+from litmus.runs.identity import config_hash, differences, experiment, job_directory, run_name
 from litmus.runs.loading import FORMAT
 from litmus.runs.processes import announce, announced, check_directory_agreed, is_first
 from litmus.runs.record import circumstances
+from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 
 log = logging.getLogger("litmus")
@@ -69,18 +69,10 @@ class Run:
         if self.cfg.output_dir:
             return Path(self.cfg.output_dir).expanduser()
         if self.in_sweep:
-            folder = Path("outputs", "sweeps", str(self.cfg.sweep_name))
-            # The same experiment may have been asked for with its overrides in another order.
-            return next(iter(sorted(folder.glob(f"*-{self.hash[:6]}"))), folder / self.name())
+            return job_directory(str(self.cfg.sweep_name), sorted(self.overrides), self.hash)
         now = datetime.now()
-        path = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{self.name()}")
+        path = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{run_name(sorted(self.overrides), self.hash)}")
         return path if not path.exists() else path.with_name(f"{path.name}-{time.time_ns() % 10**6:06}")
-
-    def name(self) -> str:
-        """The overrides, readable, and six digits of the config's hash: at most 100 bytes, all of them safe."""
-        shown = [o for o in self.overrides if o.split("=")[0] not in (*NOT_THE_EXPERIMENT, "test")]
-        words = "+".join(re.sub(r"[^\w.+-]+", "-", o).strip("-") for o in sorted(shown)) or "defaults"
-        return f"{words.encode('ascii', 'ignore')[:93].decode()}-{self.hash[:6]}"
 
     def _refuse_another(self) -> None:
         record = self.path / "run.json"
@@ -135,7 +127,10 @@ class Run:
         """What is in result.json, if this very run has finished."""
         path = self.path / "result.json"
         found = read_json(path) if path.exists() else None
-        return found if found and found["config_hash"] == self.hash else None
+        if not found or found["config_hash"] != self.hash:
+            return None
+        # What a pruner cut short is unfinished to whoever does not prune.
+        return None if found.get("pruned") and not (line.current and line.current.prunes) else found
 
     @property
     def last_checkpoint(self) -> Path | None:
@@ -156,6 +151,9 @@ class Run:
             MetricsCSV(self.path / "metrics.csv"),
             self.checkpoint,
         ]
+        self.reporting = ReportEpoch(self.monitor or "train/loss", line.current.epoch) if line.current else None
+        if self.reporting is not None:
+            every.append(self.reporting)
         loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
         trainer = build(self.cfg.trainer, _partial_=True)(
             callbacks=[*listed.values(), *every],
@@ -266,6 +264,8 @@ class Run:
             "seconds": round(self.seconds, 3),
             "config_hash": self.hash,
         }
+        if self.reporting is not None and self.reporting.reason:
+            result["pruned"] = True
         for logger in trainer.loggers:
             write_best(logger, metrics, best[monitor], self.checkpoint.best_epoch)
             logger.finalize("success")

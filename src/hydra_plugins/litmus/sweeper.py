@@ -1,0 +1,133 @@
+"""Every sweep: a grid over what was listed, or a search with `sampler=`."""
+
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig
+
+from litmus.errors import require
+from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
+from litmus.sweeps import ending, leaderboard, space
+from litmus.sweeps.arguments import typed
+from litmus.sweeps.grid import Grid
+from litmus.sweeps.jobs import Composer, Ended, Job
+from litmus.sweeps.screen import Screen
+
+log = logging.getLogger("litmus")
+
+
+class LitmusSweeper(Sweeper):
+    """Runs what is left of a sweep, and ends with its leaderboard. Its folder alone says what is left.
+
+    `params` are overrides that come before the command line's, each in Hydra's sweep syntax.
+    """
+
+    def __init__(self, params: DictConfig | None = None):
+        self.params = params or DictConfig({})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.loader = hydra_context.config_loader
+        self.config: DictConfig = config
+        self.launcher: Any = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        require(
+            hasattr(self.launcher, "work"),
+            "this launcher is not one of Litmus': leave hydra/launcher out, and choose with launcher=",
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        name = str(self.config.sweep_name)
+        refuse_own_values(self.loader, self.config)
+        plan = self._plan(space.read(self.params, arguments, self.loader), Composer(self.loader, self.config, name))
+        log.info(f"sweep {name}: {plan.introduction}")
+        failures: list[Ended] = []
+        if not plan.over:
+            with stoppable(name), self.launcher:
+                plan.open()
+                failures = self._work(plan)
+        self._conclude(plan, name, failures)
+
+    def _plan(self, swept: space.Space, composer: Composer) -> Any:
+        if self.config.get("sampler") is None:
+            for option, plain in {"pruner": "none", "n_trials": None}.items():
+                given = self.config.hydra.runtime.choices.get(option, self.config.get(option))
+                require(given == plain, f"{option}={given} is for a search: add sampler=tpe, or leave it out")
+            return Grid(swept, composer)
+        from litmus.sweeps.search import Search
+
+        return Search(swept, composer, self.config)
+
+    def _work(self, plan: Any) -> list[Ended]:
+        failures = []
+        screen = Screen(plan.total, plan.done, self.launcher.jobs)
+
+        def watch(job: Job, epoch: int, value: float) -> bool:
+            screen.epoch(job, job.shown(plan.keys), epoch, value)
+            return bool(plan.watch(job, epoch, value))
+
+        for ended in self.launcher.work(plan.jobs(), watch, plan.prunes):
+            if plan.take(ended):
+                failures.append(ended)
+            screen.ended(ended, ended.job.shown(plan.keys))
+        return failures
+
+    def _conclude(self, plan: Any, name: str, failures: list[Ended]) -> None:
+        folder = sweep_folder(name)
+        with suppress(OSError):
+            (folder / "logs").rmdir()  # if no job left anything there
+        if rows := plan.rows():
+            leaderboard.write(folder / "leaderboard.csv", rows, plan.setting)
+            log.info(f"\n{leaderboard.table(rows, plan.setting)}")
+        ending.at_end(folder)
+        if summary := plan.summary():
+            log.info(f"\n{summary}")
+        log.info(f"\n{folder}")
+        if failures:
+            log.info(f"\n{len(failures)} of {plan.total} jobs failed; the same command tries them again:")
+            for ended in failures:
+                log.info(f"  {ended.job.shown(plan.keys)}: {ended.reason}\n    {ended.log}")
+            sys.exit(1)
+
+
+def refuse_own_values(loader: ConfigLoader, config: DictConfig) -> None:
+    """Raises ConfigError if the `sweep=` file sets a value of its jobs where they would not see it."""
+    sweep = config.hydra.runtime.choices.get("sweep")
+    if not sweep:
+        return
+    name = config.hydra.job.config_name
+    plain = loader.load_configuration(name, [], RunMode.MULTIRUN)
+    with_sweep = loader.load_configuration(name, [f"sweep={sweep}"], RunMode.MULTIRUN)
+    for key in map(str, plain):
+        require(
+            key in NOT_THE_EXPERIMENT or plain._get_node(key) == with_sweep._get_node(key),
+            f"sweep={sweep} sets something in {key} itself: put it under hydra.sweeper.params in its file, so that "
+            "the jobs are started with it",
+        )
+
+
+@contextmanager
+def stoppable(sweep_name: str) -> Iterator[None]:
+    """Turns Ctrl-C and SIGTERM into the exit statuses that shells expect, once everything has been ended."""
+
+    def terminate(*_: Any) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        named = [] if any(a.startswith("sweep_name=") for a in typed) else [f"sweep_name={sweep_name}"]
+        log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], *typed, *named])}")
+        sys.exit(128 + signal.SIGINT if isinstance(stop, KeyboardInterrupt) else stop.code)
+    finally:
+        signal.signal(signal.SIGTERM, before)

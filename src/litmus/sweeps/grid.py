@@ -1,0 +1,63 @@
+"""A sweep over every combination."""
+
+import logging
+from collections.abc import Iterator
+
+from litmus.sweeps.jobs import Composer, Ended, Job
+from litmus.sweeps.leaderboard import Row, ranked
+from litmus.sweeps.screen import count_of
+from litmus.sweeps.space import Space, fixed, grid
+
+log = logging.getLogger("litmus")
+
+
+class Grid:
+    """The jobs of every combination of `space`, each once. Raises ConfigError if one of them can't be composed."""
+
+    prunes = False
+
+    def __init__(self, space: Space, composer: Composer):
+        self.keys = [key for key in space if key not in fixed(space)]
+        jobs = [composer.job(settings, self.keys) for settings in grid(space)]
+        self.all = list({job.hash: job for job in reversed(jobs)}.values())[::-1]
+        self.results = {job.hash: result for job in self.all if (result := job.result())}
+        self.total, self.done = len(self.all), len(self.results)
+        begun = sum(job.started for job in self.all) - self.done
+        counts = [f"{self.done} finished already" if self.done else "", f"{begun} begun" if begun else ""]
+        repeated = len(jobs) - self.total
+        counts.append(f"{repeated} more are the same as others" if repeated else "")
+        self.introduction = ", ".join([count_of(self.total, "job"), *filter(None, counts)])
+
+    @property
+    def over(self) -> bool:
+        return self.done == self.total
+
+    def open(self) -> None:
+        pass
+
+    def jobs(self) -> Iterator[Job]:
+        return iter([job for job in self.all if job.hash not in self.results])
+
+    def watch(self, job: Job, epoch: int, value: float) -> bool:
+        return False
+
+    def take(self, ended: Ended) -> bool:
+        """Whether it failed."""
+        if ended.result is not None:
+            self.results[ended.job.hash] = ended.result
+        return ended.result is None
+
+    @property
+    def setting(self) -> list[str]:
+        """The keys that make a setting: a seed only repeats one."""
+        return [key for key in self.keys if key != "seed"]
+
+    def rows(self) -> list[Row]:
+        return ranked(
+            (tuple(job.settings[key] for key in self.setting), result["objective_name"], result["objective"])
+            for job in self.all
+            if (result := self.results.get(job.hash))
+        )
+
+    def summary(self) -> str:
+        return ""

@@ -1,0 +1,69 @@
+"""The settings of a sweep, best first."""
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from litmus.atomic import write_text
+from litmus.metrics import mode
+
+SHOWN = 20
+
+
+@dataclass
+class Row:
+    """One setting's objective over its seeds."""
+
+    setting: tuple[str, ...]
+    objective: str
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample's standard deviation; None for a single value."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+def ranked(results: Iterable[tuple[tuple[str, ...], str, float]]) -> list[Row]:
+    """Rows of (setting, the objective's name, value): best first, and each objective for itself."""
+    rows: dict[tuple[tuple[str, ...], str], Row] = {}
+    for setting, objective, value in results:
+        rows.setdefault((setting, objective), Row(setting, objective)).values.append(value)
+
+    def place(row: Row) -> tuple[str, float]:
+        return row.objective, -row.mean if mode(row.objective) == "max" else row.mean
+
+    return sorted(rows.values(), key=place)
+
+
+def table(rows: Sequence[Row], keys: Sequence[str]) -> str:
+    """The first rows as text."""
+    lines = [["", *keys, "", "", "n"]]
+    for i, row in enumerate(rows[:SHOWN]):
+        first = i == 0 or rows[i - 1].objective != row.objective
+        deviation = "" if row.deviation is None else f"± {row.deviation:.4f}"
+        name = row.objective if first else ""
+        lines.append([name, *row.setting, f"{row.mean:.4f}", deviation, str(len(row.values))])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    if len(rows) > SHOWN:
+        text.append(f"and {len(rows) - SHOWN} more")
+    return "\n".join(text)
+
+
+def write(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:
+    """All rows with all digits, as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*keys, "objective", "mean", "standard_deviation", "n"])
+    for row in rows:
+        deviation = "" if row.deviation is None else repr(row.deviation)
+        writer.writerow([*row.setting, row.objective, repr(row.mean), deviation, len(row.values)])
+    write_text(path, text.getvalue())

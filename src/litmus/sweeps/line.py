@@ -1,0 +1,52 @@
+"""What a job and its sweep say to each other."""
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+current: "Line | None" = None  # this process' line to its sweep, if it is a job
+
+
+class Line:
+    """A job's end of its line to the sweep. When the other end is closed the sweep is gone, and the job goes too."""
+
+    prunes = False  # whether the sweep may end a job early
+
+    def __init__(self, fd: int):
+        self.connection = Connection(fd)
+        self.answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self.answers.put(self.connection.recv())
+        except (EOFError, OSError):
+            os.kill(0, signal.SIGKILL)  # this job's process group
+
+    def tell(self, kind: str, **facts: Any) -> None:
+        self.connection.send((kind, facts))
+
+    def ask(self, kind: str, **facts: Any) -> Any:
+        self.tell(kind, **facts)
+        return self.answers.get()
+
+    def epoch(self, epoch: int, value: float) -> bool:
+        """Tells of an epoch of this job. Whether the job is to end."""
+        if self.prunes:
+            return bool(self.ask("epoch", epoch=epoch, value=value))
+        self.tell("epoch", epoch=epoch, value=value)
+        return False
+
+
+def messages(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What has come from a job by now."""
+    try:
+        while connection.poll():
+            yield connection.recv()
+    except (EOFError, OSError):
+        return  # it has ended; how, its exit status says

@@ -1,0 +1,165 @@
+"""A sweep that chooses its jobs as it goes, with Optuna."""
+
+import logging
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from litmus.errors import require, whole_number
+from litmus.seeds import epoch_seed
+from litmus.sweeps import study
+from litmus.sweeps.jobs import Composer, Ended, Job, Settings
+from litmus.sweeps.leaderboard import Row, ranked
+from litmus.sweeps.screen import count_of
+from litmus.sweeps.space import Space, Span, fixed
+
+log = logging.getLogger("litmus")
+
+
+class Search:
+    """The trials of one study, which is kept in a database and goes on where it was.
+
+    A trial's settings depend on its number, the sampler's seed and the trials that ended before it, so that a study
+    that was interrupted chooses as one that was not.
+    """
+
+    over = False
+
+    def __init__(self, space: Space, composer: Composer, config: DictConfig):
+        self.composer, self.options = composer, config.sampler
+        self.name = str(config.sweep_name)
+        self.fixed = fixed(space)
+        self.space = {key: values for key, values in space.items() if key not in self.fixed}
+        self.keys = self.setting = list(self.space)
+        require(bool(self.keys), "there is nothing to search: give a key several values, or an interval")
+        require(
+            "seed" not in self.keys,
+            "a search compares settings, so it takes one seed: search first, then run the best ones with seed=0,1,2",
+        )
+        sample = self._try_out().config
+        self.objective = str(sample.objective)
+        require(
+            sample.data.get("val_size") != 0,
+            "data.val_size=0 leaves no validation part for a search to choose by: leave it out",
+        )
+        OmegaConf.update(sample, "pruner", OmegaConf.to_container(config.pruner), merge=False)
+        self.pruner = study.build("pruner", sample.pruner)
+        self.prunes = not sample.pruner._target_.endswith(".NopPruner")
+        require(
+            not self.prunes or sample.accelerator.devices == 1,
+            "pruning works with one device for each trial: say pruner=none or accelerator.devices=1",
+        )
+        self.grid = self._grid() if "points" in self.options else []
+        self.total = self._count(config.n_trials)
+        self.introduction = f"a search of {count_of(self.total, 'trial')}"
+        self.running: dict[int, Any] = {}
+
+    def _try_out(self) -> Job:
+        """Composes every choice of options, with any values. Gives the first."""
+        values = {key: [str(v.low)] if isinstance(v, Span) else v for key, v in self.space.items()}
+        values = {key: v if self.composer.is_group(key) else v[:1] for key, v in values.items()}
+        choices = [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
+        jobs = [self.composer.job(self.fixed | choice, self.keys) for choice in choices]
+        return jobs[0]
+
+    def _grid(self) -> list[dict[str, Any]]:
+        """Every combination, with the sampler's number of points in each interval."""
+        count = whole_number("sampler.points", self.options.points, least=1)
+        axes: list[list[Any]] = [v.points(count) if isinstance(v, Span) else v for v in self.space.values()]
+        return [dict(zip(self.keys, combination, strict=True)) for combination in product(*axes)]
+
+    def _count(self, n_trials: Any) -> int:
+        wanted = n_trials if n_trials is not None else self.options.get("n_trials")
+        if self.grid:
+            return min(len(self.grid), whole_number("n_trials", wanted or len(self.grid), least=1))
+        return whole_number("n_trials", wanted, least=1)
+
+    def open(self) -> None:
+        """Opens the study, and says what is in it."""
+        searched = {key: str(values) for key, values in self.space.items()}
+        signature = {**self.fixed, **searched, "objective": self.objective}
+        self.study = study.open(self.name, self.options.storage, self.objective, signature)
+        self.study.pruner = self.pruner
+        for combination in self.grid[: self.total]:
+            self.study.enqueue_trial(combination, skip_if_exists=True)
+        self.left_over = [trial for trial in self.study.get_trials() if study.is_left_over(trial, self.name)]
+        self.done = study.count(self.study, finished=True)
+        if self.done or self.left_over:
+            log.info(f"{count_of(self.done, 'trial')} done already, {len(self.left_over)} taken up again")
+
+    def jobs(self) -> Iterator[Job]:
+        for frozen in self.left_over:
+            yield from self._choose(study.take_up(self.study, frozen))
+        while study.count(self.study) < self.total:
+            trial = self.study.ask()
+            if trial.number >= self.total:  # another machine was faster
+                self.study.tell(trial, state=study.state("FAIL"))
+                return
+            yield from self._choose(trial)
+
+    def _choose(self, trial: Any) -> Iterator[Job]:
+        """The job of a trial, unless there is a result of it already."""
+        self.study.sampler = self._sampler(trial.number)
+        if not study.reported(trial):
+            trial.should_prune()  # Hyperband's brackets, by which TPE goes too, are laid out when it is first asked
+        chosen: Settings = {key: study.suggest(trial, key, values) for key, values in self.space.items()}
+        job = self.composer.job(self.fixed | chosen, self.keys)
+        self.running[id(job)] = trial
+        study.sign(trial, job.path.name)
+        if result := job.result(pruned_too=self.prunes):
+            self.take(Ended(job, result, 0.0))
+        else:
+            yield job
+
+    def _sampler(self, number: int) -> Any:
+        if self.grid:
+            return self.study.sampler
+        seed = epoch_seed(whole_number("sampler.seed", self.options.seed, least=0), number, "trial") % 2**32
+        return study.build("sampler", self.options.sampler, seed=seed)
+
+    def watch(self, job: Job, epoch: int, value: float) -> bool:
+        """Whether the trial is to be pruned."""
+        trial = self.running[id(job)]
+        study.sign(trial, job.path.name)
+        if not self.prunes:
+            return False
+        if epoch not in study.reported(trial):
+            trial.report(value, epoch)
+        return bool(trial.should_prune())
+
+    def take(self, ended: Ended) -> bool:
+        """Tells the study. Whether the job failed; a training that diverged is a result too, and a bad one."""
+        trial = self.running.pop(id(ended.job))
+        result = ended.result
+        if result is not None:
+            trial.set_user_attr("epochs", result["epochs"])
+            if result.get("pruned") and not study.reported(trial):  # the result is an earlier trial's
+                trial.report(result["objective"], result["epochs"])
+        if result is not None and not result.get("pruned"):
+            self.study.tell(trial, result["objective"], skip_if_finished=True)
+        elif result is not None or ended.diverged:
+            self.study.tell(trial, state=study.state("PRUNED"), skip_if_finished=True)
+        else:
+            trial.set_user_attr("reason", ended.reason)
+            self.study.tell(trial, state=study.state("FAIL"), skip_if_finished=True)
+        return result is None and not ended.diverged
+
+    def rows(self) -> list[Row]:
+        return ranked(
+            (tuple(self._text(key, trial.params[key]) for key in self.keys), self.objective, trial.value)
+            for trial in self.study.get_trials(states=(study.state("COMPLETE"),))
+        )
+
+    def _text(self, key: str, value: Any) -> str:
+        span = self.space[key]
+        return span.text(value) if isinstance(span, Span) else str(value)
+
+    def summary(self) -> str:
+        trials = self.study.get_trials(deepcopy=False)
+        names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "run elsewhere"}
+        counts = {told: sum(t.state.name == name for t in trials) for name, told in names.items()}
+        told = ", ".join(f"{count} {told}" for told, count in counts.items() if count)
+        epochs = sum(trial.user_attrs.get("epochs", 0) for trial in trials)
+        return f"{count_of(sum(counts.values()), 'trial')}: {told}; {count_of(epochs, 'epoch')}"

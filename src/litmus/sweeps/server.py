@@ -1,0 +1,163 @@
+"""A process that has the imports loaded already, and forks a fresh one for each job."""
+
+import atexit
+import gc
+import importlib
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn
+
+from litmus.sweeps import line
+from litmus.sweeps.line import Line
+
+Work = Callable[[Any, Line], int]
+
+SIZE = struct.Struct("Q")
+NOTICE = struct.Struct("ii")
+FORKED = -(2**30)  # in a notice, in place of an exit status
+
+
+class Server:
+    """Calls `work(request, line)` in a forked process for each `start`, with `imports` imported.
+
+    To be made before its maker has threads, connections or a GPU in use, which a forked process could not share.
+    Its methods raise OSError when the process is gone.
+    """
+
+    def __init__(self, imports: Sequence[str], work: Work):
+        self.exits: dict[int, int] = {}
+        self.channel, theirs = socket.socketpair()
+        _flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.channel.close()
+            _finish(lambda: _serve(theirs, imports, work))
+        theirs.close()
+
+    def start(self, request: Any) -> tuple[int, Connection]:
+        """The new process' id, which is its group's too, and this end of the line to it."""
+        here, there = socket.socketpair()
+        payload = pickle.dumps(request)
+        with there:
+            socket.send_fds(self.channel, [SIZE.pack(len(payload))], [there.fileno()])
+            self.channel.sendall(payload)
+        connection = Connection(here.detach())
+        while True:
+            pid, status = NOTICE.unpack(_receive(self.channel, NOTICE.size))
+            if status == FORKED:
+                return pid, connection
+            self.exits[pid] = status
+
+    def wait(self, connections: Sequence[Connection], seconds: float | None = None) -> None:
+        """Until a connection has something to say or a process has ended, which is then in `exits` with its status."""
+        if self.exits:
+            return
+        if self.channel in wait([self.channel, *connections], seconds):
+            pid, status = NOTICE.unpack(_receive(self.channel, NOTICE.size))
+            self.exits[pid] = status
+
+    def close(self) -> None:
+        self.channel.close()
+        os.kill(self.pid, signal.SIGKILL)  # it may still be importing, and has nothing to lose
+        os.waitpid(self.pid, 0)
+
+
+def _serve(channel: socket.socket, imports: Sequence[str], work: Work) -> int:
+    # The terminal sends Ctrl-C to everyone in the group; what follows from it is the sweep's to decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in imports:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else every job's first collection would copy the pages that all share
+    woken, wake = socket.socketpair()
+    for end in (woken, wake):
+        end.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake.fileno())
+    while True:
+        ready = wait([channel, woken])
+        if woken in ready:
+            woken.recv(4096)
+            for pid, status in _ended():
+                channel.sendall(NOTICE.pack(pid, status))
+        if channel in ready:
+            header, fds, _, _ = socket.recv_fds(channel, SIZE.size, 1)
+            if not header:
+                return 0  # the sweep is gone; its jobs see that for themselves
+            request = pickle.loads(_receive(channel, SIZE.unpack(header)[0]))
+            _flush()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # numpy's BLAS has threads, and minds forks
+                pid = os.fork()
+            if pid == 0:
+                for end in (channel, woken, wake):
+                    end.close()
+                _finish(lambda: _job(fds[0], request, work))  # noqa: B023 (called at once)
+            os.close(fds[0])
+            with suppress(OSError):
+                os.setpgid(pid, pid)  # here too, so that it is done before the sweep hears of it
+            channel.sendall(NOTICE.pack(pid, FORKED))
+
+
+def _job(fd: int, request: Any, work: Work) -> int:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setpgid(0, 0)
+    os.set_inheritable(fd, False)
+    line.current = Line(fd)
+    try:
+        return work(request, line.current)
+    finally:
+        atexit._run_exitfuncs()
+
+
+def _finish(function: Callable[[], int]) -> NoReturn:
+    """Ends this forked process with what `function` returns, and never goes back into its parent's code."""
+    status = 1
+    try:
+        status = function()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # whoever asked is gone
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _flush()
+        os._exit(status)
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
+def _receive(channel: socket.socket, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = channel.recv(size - len(parts))
+        if not part:
+            raise BrokenPipeError("the other end is closed")
+        parts += part
+    return bytes(parts)

@@ -1,0 +1,117 @@
+"""What is swept: overrides in Hydra's sweep syntax, from a sweep's file and from the command line."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig
+
+from litmus.errors import ConfigError, require
+from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.sweeps.arguments import lines
+from litmus.sweeps.jobs import Settings
+
+
+@dataclass(frozen=True)
+class Span:
+    """Numbers from `low` to `high`, both included; whole ones where `step` is whole."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+    listed: tuple[str, ...] = ()  # all of them, where they can be
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.step, int)
+
+    def text(self, value: float) -> str:
+        """A number of the span as it is typed: of four digits, which is what names and commands can show."""
+        return str(self.rounded(value))
+
+    def __str__(self) -> str:
+        inside = f"{self.low},{self.high}"
+        span = f"range {inside} by {self.step}" if self.listed else f"interval({inside})"
+        return f"tag(log,{span})" if self.log else span
+
+    def points(self, count: int) -> list[float]:
+        """`count` of them, from end to end at equal distances (of the logarithms, if `log`), or all that are listed."""
+        if self.listed:
+            return [int(text) if self.whole else float(text) for text in self.listed]
+        parts = [i / max(1, count - 1) for i in range(count)]
+        if self.log:
+            found = [self.low * (self.high / self.low) ** part for part in parts]
+        else:
+            found = [self.low + (self.high - self.low) * part for part in parts]
+        return sorted({self.rounded(value) for value in found})
+
+    def rounded(self, value: float) -> float:
+        value = round(value) if self.whole else float(f"{value:.4g}")
+        return min(max(value, self.low), self.high)
+
+
+Values = list[str]
+Space = dict[str, Values | Span]
+
+
+def read(params: DictConfig, arguments: list[str], loader: ConfigLoader) -> Space:
+    """Each key's values, or its span, in the order given. The command line's stand in place of the file's."""
+    parser = OverridesParser.create(config_loader=loader)
+    found: Space = {}
+    for override in parser.parse_overrides([*lines(params), *arguments]):
+        if not of_the_sweep(override.key_or_group):
+            found[override.get_key_element()] = _dimension(override)
+    return found
+
+
+def of_the_sweep(key: str) -> bool:
+    """Whether a key says how the sweep goes, rather than what its jobs are."""
+    return key.replace("/", ".").split(".")[0] in NOT_THE_EXPERIMENT and key not in ("output_dir", "resume")
+
+
+def _dimension(override: Override) -> Values | Span:
+    value: Any = override.value()
+    if isinstance(value, IntervalSweep):
+        low: Any = value.start
+        high: Any = value.end
+        require(low < high, f"{override.input_line} is empty: the first end must be the smaller")
+        require(
+            value.tags <= {"log"}, f"{override.input_line}: the only tag known is log, as in tag(log,interval(1e-4,1))"
+        )
+        log = "log" in value.tags
+        require(not log or low > 0, f"{override.input_line}: a logarithmic interval starts above 0")
+        return Span(low, high, 1 if isinstance(low, int) and isinstance(high, int) else None, log)
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    values = list(dict.fromkeys(override.sweep_string_iterator()))
+    require(bool(values), f"{override.input_line} has no values")
+    if isinstance(value, RangeSweep) and not value.shuffle and len(values) > 1:
+        numbers = [float(text) for text in values]
+        whole = all(isinstance(end, int) for end in (value.start, value.stop, value.step))
+        step = abs(int(value.step) if whole else value.step)
+        return Span(min(numbers), max(numbers), step, listed=tuple(values))
+    return values
+
+
+def grid(space: Space) -> Iterator[Settings]:
+    """Every combination, the last key changing fastest."""
+    lists = []
+    for key, values in space.items():
+        if isinstance(values, Span) and not values.listed:
+            raise ConfigError(
+                f"{key} is given an interval, which has no list of values: list them as {key}=A,B,C, "
+                "or let a search choose with sampler=tpe"
+            )
+        lists.append(values.listed if isinstance(values, Span) else values)
+    for combination in product(*lists):
+        yield dict(zip(space, combination, strict=True))
+
+
+def fixed(space: Space) -> Settings:
+    """What has one value."""
+    return {key: values[0] for key, values in space.items() if not isinstance(values, Span) and len(values) == 1}

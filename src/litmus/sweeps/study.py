@@ -1,0 +1,138 @@
+"""An Optuna study in a database. Nothing else knows of Optuna, which is imported when a search begins."""
+
+import fcntl
+import logging
+import os
+import socket
+import time
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from litmus.errors import ConfigError
+from litmus.metrics import mode
+from litmus.runs.identity import sweep_folder
+from litmus.sweeps.space import Span
+
+SIGN_OF_LIFE = 60.0  # seconds between a worker's signs of life, if its trials' epochs are no longer than that
+DEAD_AFTER = 3600.0  # seconds of silence after which a worker on another machine is taken to be gone
+
+
+def build(name: str, node: Any, **arguments: Any) -> Any:
+    """Instantiates a sampler's or pruner's config."""
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise ConfigError(f"{name} refuses its options: {str(cause).splitlines()[0]}") from error
+
+
+def open(name: str, url: str | None, objective: str, signature: dict[str, str]) -> Any:
+    """The study `name`, made if it is not there.
+
+    Raises ConfigError if the database can't be used, or if the study searched something else.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(logging.ERROR)
+    if url is None:
+        sweep_folder(name).mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{sweep_folder(name) / 'study.db'}?timeout=60"
+    try:
+        study = optuna.create_study(
+            storage=url,
+            study_name=name,
+            direction="maximize" if mode(objective) == "max" else "minimize",
+            load_if_exists=True,
+        )
+        there = study.user_attrs.get("searches")
+        if there is None:
+            study.set_user_attr("searches", signature)
+    except Exception as error:  # of SQLAlchemy, of its drivers and of Optuna
+        raise ConfigError(f"the study in {url} cannot be opened: {str(error).splitlines()[0]}") from error
+    for key in dict.fromkeys([*(there or {}), *signature]):
+        if there is not None and there.get(key) != signature.get(key):
+            raise ConfigError(
+                f"sweep_name={name} searched with {key}={there.get(key)}, and now it is {signature.get(key)}: "
+                "choose another sweep_name"
+            )
+    return study
+
+
+def suggest(trial: Any, key: str, values: Span | list[str]) -> str:
+    if not isinstance(values, Span):
+        return str(trial.suggest_categorical(key, values))
+    if values.whole:
+        step = values.step if values.listed else 1
+        return values.text(trial.suggest_int(key, int(values.low), int(values.high), step=step, log=values.log))
+    return values.text(trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log))
+
+
+def state(name: str) -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState[name]
+
+
+def count(study: Any, finished: bool = False) -> int:
+    """The trials that have begun, or those that have finished, in whatever way."""
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state.is_finished() or (trial.state.name == "RUNNING" and not finished) for trial in trials)
+
+
+def reported(trial: Any) -> dict[int, float]:
+    """The epochs a trial has told of, also before it was taken up again."""
+    return dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
+
+
+def sign(trial: Any, job: str) -> None:
+    """Notes who works on a trial, where its log is, and that it is alive."""
+    signed = trial.user_attrs.get("worker")
+    if not signed or signed["pid"] != os.getpid() or time.time() - signed["seen"] > SIGN_OF_LIFE:
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "job": job, "seen": time.time()}
+        trial.set_user_attr("worker", who)
+
+
+def is_left_over(trial: Any, sweep_name: str) -> bool:
+    """Whether nobody works any more on a trial that is said to be running."""
+    if trial.state.name != "RUNNING":
+        return False
+    worker = trial.user_attrs.get("worker")
+    if worker is None:  # it was cut off, or is another's that is choosing right now
+        started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+        return time.time() - started > SIGN_OF_LIFE
+    silence = time.time() - worker["seen"]
+    if worker["host"] != socket.gethostname():
+        return silence > DEAD_AFTER
+    locked = is_locked(sweep_folder(sweep_name) / "logs" / f"{worker['job']}.log")
+    return not locked and (silence > SIGN_OF_LIFE or not is_alive(worker["pid"]))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def is_locked(path: os.PathLike[str]) -> bool:
+    """Whether a process holds it, as a job does with the log it prints to."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY)) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def take_up(study: Any, frozen: Any) -> Any:
+    """A trial that was left running, to go on with."""
+    from optuna.trial import Trial
+
+    return Trial(study, frozen._trial_id)

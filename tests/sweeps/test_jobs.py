@@ -1,0 +1,92 @@
+"""A sweep's jobs, composed and named."""
+
+import pytest
+from conftest import CONF, composed
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from litmus.errors import ConfigError
+from litmus.runs.identity import config_hash, experiment
+from litmus.sweeps.grid import Grid
+from litmus.sweeps.jobs import Composer
+from litmus.sweeps.search import Search
+
+
+@pytest.fixture
+def compose():
+    """A composer for what follows `-m` on a command line, and the sweep's own config."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+
+        def made(*arguments: str):
+            master = loader.load_configuration("train", list(arguments), RunMode.MULTIRUN)
+            return Composer(loader, master, "name"), master
+
+        yield made
+
+
+def test_a_job_is_composed_as_hydra_composes_its_command_line(compose):
+    settings = {"optim": "momentum", "optim.momentum": "0.5", "model.hidden": "[8,8]", "penalty": "l1", "seed": "3"}
+    job = compose()[0].job(settings, ["seed", "optim"])
+    GlobalHydra.instance().clear()
+    expected = experiment(composed(*job.overrides))
+    assert job.hash == config_hash(expected)
+    assert experiment(job.config) == expected
+    assert job.config.hydra.overrides.task == job.overrides
+    assert job.config.hydra.runtime.choices.optim == "momentum"
+    assert job.path.name == f"optim-momentum+seed-3+model.hidden-8-8+optim.momentum-0.5+penalty-l1-{job.hash[:6]}"
+
+
+def test_a_long_name_keeps_what_was_swept_and_100_bytes(compose):
+    settings = {"data": "synthetic", "data.num_classes": "12", "trainer.log_every_n_steps": "17", "optim.lr": "0.1"}
+    name = compose()[0].job(settings | {"trainer.limit_train_batches": "0.25"}, ["optim.lr"]).path.name
+    assert name.startswith("optim.lr-0.1+data")
+    assert len(name.encode()) == 100
+
+
+def test_equal_jobs_are_one(compose):
+    grid = Grid({"optim.lr": ["0.1", "1e-1", "0.2"], "seed": ["0"]}, compose()[0])
+    assert [job.overrides for job in grid.all] == [["optim.lr=0.1", "seed=0"], ["optim.lr=0.2", "seed=0"]]
+    assert grid.introduction == "2 jobs, 1 more are the same as others"
+
+
+def test_a_combination_that_cannot_be_composed_is_named(compose):
+    space = {"optim": ["adam", "sgd"], "optim.lr": ["0.1"], "optim.momentum": ["0.9"]}
+    with pytest.raises(ConfigError, match="optim=adam optim.lr=0.1 optim.momentum=0.9 is not possible: Could not over"):
+        Grid(space, compose()[0])
+
+
+def test_hydra_composes_once_for_each_choice_of_options_however_many_jobs_there_are(compose, monkeypatch):
+    composer, _ = compose()
+    calls = []
+    load = composer.loader.load_configuration
+    monkeypatch.setattr(composer.loader, "load_configuration", lambda *a, **k: calls.append(a) or load(*a, **k))
+    Grid({"penalty": ["l1", "l2"], "penalty.weight": [str(i) for i in range(20)]}, composer)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "space", "sentence"),
+    [
+        ([], {"optim.lr": ["1"]}, "there is nothing to search"),
+        ([], {"optim.lr": ["1", "2"], "seed": ["0", "1"]}, "it takes one seed"),
+        (["n_trials=0"], {"optim.lr": ["1", "2"]}, "n_trials is 0, and must be a whole number of 1 or more"),
+        ([], {"optim.lr": ["1", "2"], "data.val_size": ["0"]}, "leaves no validation part for a search"),
+        (["pruner=median"], {"seed": ["1"], "optim.lr": ["1", "2"], "accelerator.devices": ["2"]}, "with one device"),
+        (["pruner=median", "pruner.n_startup_trials=-1"], {"optim.lr": ["1", "2"]}, "pruner refuses its options"),
+        ([], {"optim": ["sgd", "adam"], "optim.momentum": ["0.9"]}, "optim.momentum=0.9 optim=adam is not possible"),
+    ],
+    ids=str,
+)
+def test_an_impossible_search_is_refused(compose, arguments, space, sentence):
+    composer, master = compose("sampler=tpe", *arguments)
+    with pytest.raises(ConfigError, match=sentence):
+        Search(space, composer, master)
+
+
+def test_a_grid_search_is_as_long_as_its_grid(compose):
+    space = {"optim.lr": ["1", "2"], "penalty": ["l1", "l2", "none"]}
+    assert Search(space, *compose("sampler=grid")).total == 6
+    assert Search(space, *compose("sampler=grid", "n_trials=4")).total == 4
+    assert Search(space, *compose("sampler=random")).total == 30

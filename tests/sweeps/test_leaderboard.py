@@ -1,0 +1,48 @@
+"""The leaderboard."""
+
+import statistics
+
+from litmus.sweeps import leaderboard
+
+RESULTS = [
+    (("l1",), "val/acc", 0.9),
+    (("l2",), "val/acc", 0.96),
+    (("l1",), "val/acc", 0.94),
+    (("none",), "val/acc", 0.5),
+]
+
+
+def test_a_setting_is_averaged_over_its_seeds_and_the_best_comes_first():
+    rows = leaderboard.ranked(RESULTS)
+    assert [row.setting for row in rows] == [("l2",), ("l1",), ("none",)]
+    assert rows[1].mean == statistics.mean([0.9, 0.94])
+    assert rows[1].deviation == statistics.stdev([0.9, 0.94])
+    assert rows[0].deviation is None
+
+
+def test_the_best_loss_is_the_lowest_and_objectives_are_never_mixed():
+    rows = leaderboard.ranked([(("a",), "val/loss", 0.2), (("b",), "val/loss", 0.1), (("a",), "val/acc", 0.3)])
+    assert [(row.setting, row.objective) for row in rows] == [
+        (("a",), "val/acc"),
+        (("b",), "val/loss"),
+        (("a",), "val/loss"),
+    ]
+
+
+def test_the_table_is_aligned():
+    assert leaderboard.table(leaderboard.ranked(RESULTS), ["penalty"]) == (
+        "         penalty                    n\n"
+        "val/acc  l2       0.9600            1\n"
+        "         l1       0.9200  ± 0.0283  2\n"
+        "         none     0.5000            1"
+    )
+
+
+def test_the_file_has_all_rows_and_all_digits(tmp_path):
+    leaderboard.write(tmp_path / "board.csv", leaderboard.ranked(RESULTS), ["penalty"])
+    assert (tmp_path / "board.csv").read_text() == (
+        "penalty,objective,mean,standard_deviation,n\n"
+        "l2,val/acc,0.96,,1\n"
+        f"l1,val/acc,{statistics.fmean([0.9, 0.94])!r},{statistics.stdev([0.9, 0.94])!r},2\n"
+        "none,val/acc,0.5,,1\n"
+    )

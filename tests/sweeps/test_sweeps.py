@@ -1,0 +1,261 @@
+"""Whole sweeps, as their user meets them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, assert_same, weights
+from starter import Started, Starter
+
+SMALL = ("data=synthetic", "model.hidden=[16]", "accelerator=cpu", "accelerator.threads=1", "logger=none")
+
+
+@pytest.fixture(scope="module")
+def starter():
+    made = Starter()
+    yield made
+    made.close()
+
+
+def folder(cwd: Path, name: str) -> Path:
+    return cwd / "outputs" / "sweeps" / name
+
+
+def results(cwd: Path, name: str) -> dict[str, dict]:
+    """Each finished job's directory name and result."""
+    return {p.parent.name: json.loads(p.read_text()) for p in sorted(folder(cwd, name).glob("*/result.json"))}
+
+
+def wait_for(condition, started: Started, seconds: float = 60):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, started.text
+        time.sleep(0.002)
+    return found
+
+
+def begun(cwd: Path, name: str) -> list[Path]:
+    """The jobs that are past their second epoch, so that they have a checkpoint, and far from their last."""
+    return [path.parent for path in folder(cwd, name).glob("*/metrics.csv") if 2 < len(path.read_text().split()) < 6]
+
+
+def alive_in(session: int) -> list[str]:
+    """The processes of a session, but for those that only wait to be reaped."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = path.read_text().rsplit(")", 1)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        state, _, _, its_session = rest.split()[:4]
+        if int(its_session) == session and state != "Z":
+            found.append(name)
+    return found
+
+
+GRID = ("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=8", "optim.lr=1e-3,1e-2", "seed=0,1", "jobs=2")
+
+
+def test_a_sweep_that_is_killed_and_started_again_equals_one_that_was_not(starter, tmp_path):
+    whole = starter.start(*GRID, "sweep_name=whole", cwd=tmp_path)
+    assert whole.wait() == 0, whole.text
+
+    cut = starter.start(*GRID, "sweep_name=cut", cwd=tmp_path)
+    # Two run side by side: the third begins when one has finished.
+    wait_for(lambda: len(results(tmp_path, "cut")) >= 1, cut)
+    wait_for(lambda: begun(tmp_path, "cut"), cut)
+    cut.kill(signal.SIGKILL)
+    wait_for(lambda: not alive_in(cut.pid), cut, seconds=5)
+    cut_off = [path.parent.parent for path in folder(tmp_path, "cut").glob("*/checkpoints/last.ckpt")]
+    cut_off = [path for path in cut_off if not (path / "result.json").exists()]
+    done = [folder(tmp_path, "cut") / name for name in results(tmp_path, "cut")]
+    finished = {path: path.stat().st_mtime_ns for job in done for path in job.rglob("*")}
+    assert cut_off
+    assert finished
+
+    again = starter.start(*GRID, "sweep_name=cut", cwd=tmp_path)
+    assert again.wait() == 0, again.text
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert all("going on from" in (job / "train.log").read_text() for job in cut_off)
+    expected, found = results(tmp_path, "whole"), results(tmp_path, "cut")
+    assert len(expected) == 4
+    assert found.keys() == expected.keys()
+    for job in expected:
+        one, other = folder(tmp_path, "whole") / job, folder(tmp_path, "cut") / job
+        assert_same(weights(one), weights(other))
+        assert_same(weights(one, "best"), weights(other, "best"))
+        assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+        assert {**found[job], "seconds": 0} == {**expected[job], "seconds": 0}
+    board = [folder(tmp_path, name) / "leaderboard.csv" for name in ("whole", "cut")]
+    assert board[0].read_text() == board[1].read_text()
+
+
+def test_a_failed_job_leaves_the_others_alone_and_is_told_at_the_end(starter, tmp_path):
+    command = ("-m", *SMALL, "penalty=l1", "penalty.weight=-1,0.1,1e-1", "trainer.max_epochs=1", "sweep_name=some")
+    done = starter.start(*command, cwd=tmp_path)
+    assert done.wait() == 1
+    assert "sweep some: 2 jobs\n" in done.text
+    assert "1/2  penalty.weight=-1  FAILED: penalty.weight is -1, and must be a number of 0 or more" in done.text
+    assert "2/2  penalty.weight=0.1  val/acc" in done.text
+    assert "1 of 2 jobs failed" in done.text
+    (log,) = (folder(tmp_path, "some") / "logs").iterdir()
+    assert str(log.relative_to(tmp_path)) in done.text
+    assert log.read_text() == "error: penalty.weight is -1, and must be a number of 0 or more\n"
+    assert len(results(tmp_path, "some")) == 1
+    assert len(list(folder(tmp_path, "some").glob("*/run.json"))) == 1
+
+
+def test_a_job_that_is_killed_leaves_the_others_alone(starter, tmp_path):
+    done = starter.start(*GRID, "seed=0", "jobs=1", "sweep_name=hit", "optim.lr=1e-3,1e-2", cwd=tmp_path)
+    first = wait_for(lambda: next(folder(tmp_path, "hit").glob("*/run.json"), None), done)
+    # The process that holds its log is the job.
+    held = [p for p in Path("/proc").glob("[0-9]*/fd/1") if os.path.realpath(p).endswith(f"{first.parent.name}.log")]
+    os.kill(int(held[0].parts[2]), signal.SIGKILL)
+    assert done.wait() == 1
+    assert "FAILED: killed by SIGKILL" in done.text
+    assert len(results(tmp_path, "hit")) == 1
+
+
+def test_an_extended_grid_reuses_its_jobs_and_a_setting_is_averaged_over_its_seeds(starter, tmp_path):
+    command = ("-m", *SMALL, "trainer.max_epochs=1", "sweep_name=more")
+    first = starter.start(*command, "seed=0,1", "optim.lr=0.01", cwd=tmp_path)
+    assert first.wait() == 0
+    second = starter.start(*command, "optim.lr=0.01,0.001", "seed=1,0", cwd=tmp_path)
+    assert second.wait() == 0
+    assert "sweep more: 4 jobs, 2 finished already" in second.text
+    with (folder(tmp_path, "more") / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    wanted = [p.parent.parent.name for p in tmp_path.rglob("overrides.yaml") if "optim.lr=0.01\n" in p.read_text()]
+    values = [results(tmp_path, "more")[name]["objective"] for name in wanted]
+    row = next(row for row in rows if row["optim.lr"] == "0.01")
+    assert float(row["mean"]) == pytest.approx(sum(values) / 2, rel=1e-15)
+    assert row["n"] == "2"
+    assert [float(row["mean"]) for row in rows] == sorted((float(row["mean"]) for row in rows), reverse=True)
+    assert "test/acc" not in next(iter(results(tmp_path, "more").values()))["metrics"]
+
+
+def test_a_value_that_only_some_default_knows_is_fine_if_every_combination_does(starter, tmp_path):
+    done = starter.start(
+        "-m", *SMALL, "trainer.max_epochs=1", "optim=sgd,momentum", "optim.momentum=0.5", "sweep_name=m", cwd=tmp_path
+    )
+    assert done.wait() == 0, done.text
+    assert len(results(tmp_path, "m")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["optim.lr=interval(1,2)"], "list them as optim.lr=A,B,C, or let a search choose with sampler=tpe"),
+        (["output_dir=here", "seed=0,1"], "output_dir is for a single run"),
+        (["pruner=median", "seed=0,1"], "pruner=median is for a search: add sampler=tpe"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_impossible_sweep_is_refused_before_anything_is_written(starter, tmp_path, arguments, sentence):
+    done = starter.start("-m", *arguments, cwd=tmp_path)
+    assert done.wait() == 2
+    (line,) = done.text.splitlines()
+    assert line.startswith("error: ")
+    assert sentence in line
+    assert os.listdir(tmp_path) == [done.path.name]
+
+
+def trials(cwd: Path, name: str) -> list[tuple]:
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder(cwd, name) / 'study.db'}")
+    return [(t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in study.trials]
+
+
+SEARCH = (
+    *("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=5", "sampler=tpe", "sampler.sampler.n_startup_trials=2"),
+    *("pruner=median", "pruner.n_startup_trials=1", "pruner.n_warmup_steps=0", "n_trials=5"),
+    *("optim.lr=tag(log,interval(1e-5,1e-1))", "model.hidden=choice([16],[8,8])", "optim=adam,sgd"),
+)
+
+
+def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(starter, tmp_path):
+    whole = starter.start(*SEARCH, "sweep_name=whole", cwd=tmp_path)
+    assert whole.wait() == 0, whole.text
+    expected = trials(tmp_path, "whole")
+    assert [number for number, *_ in expected] == list(range(5))
+    assert {state for _, state, *_ in expected} == {"COMPLETE", "PRUNED"}
+
+    cut = starter.start(*SEARCH, "sweep_name=cut", cwd=tmp_path)
+    wait_for(lambda: len(results(tmp_path, "cut")) == 2, cut)
+    wait_for(lambda: begun(tmp_path, "cut"), cut)
+    cut.kill(signal.SIGKILL)
+    wait_for(lambda: not alive_in(cut.pid), cut, seconds=5)
+    assert [state for _, state, *_ in trials(tmp_path, "cut")].count("RUNNING") == 1
+
+    again = starter.start(*SEARCH, "sweep_name=cut", cwd=tmp_path)
+    assert again.wait() == 0, again.text
+    assert "1 taken up again" in again.text
+    assert trials(tmp_path, "cut") == expected
+    pruned = [result for result in results(tmp_path, "cut").values() if result.get("pruned")]
+    assert len(pruned) == sum(state == "PRUNED" for _, state, *_ in expected)
+    assert all(result["stop_reason"].startswith("pruned: val/acc of") for result in pruned)
+
+    # What was pruned is unfinished to a sweep that does not prune.
+    job = next(name for name, result in results(tmp_path, "cut").items() if result.get("pruned"))
+    overrides = (folder(tmp_path, "cut") / job / ".hydra" / "overrides.yaml").read_text()
+    single = yaml.safe_load(overrides)
+    done = starter.start("-m", *single, "sweep_name=cut", cwd=tmp_path)
+    assert done.wait() == 0, done.text
+    result = results(tmp_path, "cut")[job]
+    assert "pruned" not in result
+    assert result["epochs"] == 5
+
+
+def test_a_sweep_file_needs_no_m_and_can_be_overridden(starter, tmp_path):
+    done = starter.start(
+        *(
+            "sweep=mlp",
+            "sampler=grid",
+            "sampler.points=2",
+            "pruner=none",
+            *SMALL[:1],
+            *SMALL[2:],
+            "trainer.max_epochs=1",
+        ),
+        *("model.hidden=[8]", "model.dropout=0", "data.batch_size=64", "sweep_name=file"),
+        cwd=tmp_path,
+    )
+    assert done.wait() == 0, done.text
+    assert "1/2  optim.lr=" in done.text
+    assert len(results(tmp_path, "file")) == 2
+
+
+def assert_ended_at_once(session: int, number: int, cwd: Path, wait) -> int:
+    """Sends the signal when two jobs run, and gives the exit status."""
+    end = time.monotonic() + 60
+    while len(list(folder(cwd, "stop").glob("*/checkpoints/last.ckpt"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    sent = time.monotonic()
+    os.kill(session, number)
+    status = wait()
+    assert time.monotonic() - sent < 5
+    assert alive_in(session) == []
+    return status
+
+
+def test_ctrl_c_ends_the_whole_sweep_at_once(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), *GRID, "trainer.max_epochs=500", "sweep_name=stop"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True) as sweep:
+        assert assert_ended_at_once(sweep.pid, signal.SIGINT, tmp_path, sweep.wait) == 130
+        out, _ = sweep.communicate()
+    assert "stopped; to go on: python" in out
+    assert out.endswith(" sweep_name=stop\n")
+
+
+def test_sigterm_ends_the_whole_sweep_at_once(starter, tmp_path):
+    sweep = starter.start(*GRID, "trainer.max_epochs=500", "sweep_name=stop", cwd=tmp_path)
+    assert assert_ended_at_once(sweep.pid, signal.SIGTERM, tmp_path, sweep.wait) == 143
