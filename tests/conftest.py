@@ -1,9 +1,12 @@
 """What the tests share: a run in this process, on a few made-up images."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ CONF = ROOT / "conf"
 SMALL = ("data=synthetic", "data.batch_size=32", "trainer.max_epochs=2", "accelerator=cpu")
 
 sys.path.insert(0, str(ROOT))
+torch.set_num_threads(1)  # small networks gain nothing from more
 
 
 def composed(*overrides: str):
