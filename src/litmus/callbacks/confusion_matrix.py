@@ -89,4 +89,6 @@ def draw(counts: Tensor, names: list[str], title: str) -> Figure:
         for row, column in counts.nonzero().tolist():
             colour = "white" if shares[row, column] > 0.3 else "black"
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=9)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, or the next drawing would move things again
     return figure

@@ -1,5 +1,6 @@
 """The test metrics of every epoch."""
 
+from itertools import islice
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,5 +27,8 @@ class TestCurve(pl.Callback):
             loss.update(model.loss(logits, target), weight=len(target))
             accuracy.update(logits, target)
 
-        evaluate(trainer, pl_module, data.test_dataloader(), measure)
+        batches = data.test_dataloader()
+        limit = trainer.limit_test_batches  # a number of batches, or a share of them
+        count = limit if isinstance(limit, int) else int(len(batches) * limit)
+        evaluate(trainer, pl_module, islice(batches, count), measure)
         pl_module.log_dict({"test/loss": loss.compute(), "test/acc": accuracy.compute()})

@@ -1,0 +1,67 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from litmus.pictures import image_grid, pixels, save, shortened, tiled, weight_grid
+
+
+class Normalised:
+    mean, std = torch.tensor([10.0, 20.0, 30.0]).view(3, 1, 1), torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1)
+
+
+def test_pixels_are_those_that_were_normalised():
+    original = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8)
+    images = (original.float() - Normalised.mean) / Normalised.std
+    assert torch.equal(pixels(images, Normalised), original)
+
+
+def test_pixels_stay_within_what_a_pixel_can_be():
+    assert pixels(torch.full((1, 3, 1, 1), 1e3), Normalised).flatten().tolist() == [255, 255, 255]
+    assert pixels(torch.full((1, 3, 1, 1), -1e3), Normalised).flatten().tolist() == [0, 0, 0]
+
+
+def test_tiles_lie_row_by_row_with_a_line_between_them():
+    tiles = np.arange(3).reshape(3, 1, 1, 1).repeat(2, axis=1).repeat(2, axis=2).astype(float)
+    nan = np.nan
+    expected = [[0, 0, nan, 1, 1], [0, 0, nan, 1, 1], [nan] * 5, [2, 2, nan, nan, nan], [2, 2, nan, nan, nan]]
+    assert np.array_equal(tiled(tiles)[..., 0], expected, equal_nan=True)
+
+
+def test_weights_are_drawn_on_one_scale_with_zero_in_its_middle():
+    weights = torch.linspace(-1, 3, 400).view(4, 1, 10, 10)
+    low, high = weight_grid(weights, "title").axes[1].get_ylim()
+    assert low == -high
+    assert 2.9 < high < 3
+
+
+def test_the_sign_of_a_weight_can_be_told_without_colour():
+    weights = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1)
+    picture = weight_grid(weights, "title").axes[0].images[0].get_array()
+    grey = np.array(picture[..., :3] @ [0.299, 0.587, 0.114])
+    assert grey[0, 0] < grey[0, 2] < grey[2, 0]  # two columns and a line between them
+
+
+def test_a_layer_of_zeros_is_a_picture_too():
+    assert weight_grid(torch.zeros(4, 1, 3, 3), "title").axes
+
+
+def test_every_image_has_its_caption_below_it():
+    figure = image_grid(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), list("abcde"), "title", columns=2)
+    _, *captions = figure.axes[0].texts
+    assert [text.get_text() for text in captions] == list("abcde")
+    for image, text in zip(figure.axes[0].images, captions, strict=True):
+        left, right, bottom, _ = image.get_extent()
+        x, y = text.get_position()
+        assert left < x < right
+        assert bottom - 0.1 < y < bottom
+
+
+def test_a_colour_image_keeps_its_colours(tmp_path):
+    image = torch.tensor([255, 0, 128], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    save(image_grid(image, ["red and some blue"], "title", columns=1), tmp_path / "image.png")
+    colours = Image.open(tmp_path / "image.png").convert("RGB").getcolors(maxcolors=100_000)
+    assert (255, 0, 128) in [colour for _, colour in colours]
+
+
+def test_long_names_are_shortened():
+    assert shortened(["abc", "abcd", "abcdefgh"], 4) == ["abc", "abcd", "abc…"]
