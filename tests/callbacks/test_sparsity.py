@@ -15,8 +15,8 @@ def test_it_is_the_share_of_weights_up_to_the_threshold(train, threshold):
 
 
 def test_with_a_threshold_of_zero_only_exact_zeros_count(train):
-    run = train("data.num_images=64", "test=false", "logger=none", "model.init=normal", "model.init_std=0.0", "optim.lr=1e-12",
-                "callbacks.sparsity.threshold=0.0")  # fmt: skip
+    zeros = ("model.init=normal", "model.init_std=0.0", "optim.lr=1e-12", "callbacks.sparsity.threshold=0.0")
+    run = train("data.num_images=64", "test=false", "logger=none", *zeros)
     assert shares(run)["hidden1"] == 1.0
 
 
