@@ -42,3 +42,21 @@ def test_the_global_random_state_is_left_alone():
     before = torch.get_rng_state()
     order(batches(seed=0))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def shared(rank, seed=None):
+    loader = Batches(IMAGES, LABELS, 4, preprocess=lambda images: images.float(), seed=seed, rank=rank, world=2)
+    return [labels.tolist() for _, labels in loader], len(loader)
+
+
+def test_two_processes_share_every_batch_of_one():
+    whole = [labels.tolist() for _, labels in batches(seed=3)]
+    (first, count), (second, _) = shared(0, seed=3), shared(1, seed=3)
+    assert [sorted(a + b) for a, b in zip(first, second, strict=True)] == [sorted(batch) for batch in whole]
+    assert all(len(a) == len(b) for a, b in zip(first, second, strict=True))
+    assert count == len(first)
+
+
+def test_two_processes_measure_each_image_once():
+    (first, _), (second, _) = shared(0), shared(1)
+    assert sorted(sum(first + second, [])) == LABELS.tolist()

@@ -16,6 +16,9 @@ class Batches:
 
     With a `seed` the order is shuffled, as a function of the seed and the epoch alone; without one it is kept. What
     `augment` draws for an image is a function of the seed, the epoch and the image, whatever batch it comes in.
+
+    Of `world` processes each gets its share of every batch, and together they get each image once; in training up to
+    world − 1 images of an epoch are left out, so that the shares are equal.
     """
 
     def __init__(
@@ -26,9 +29,14 @@ class Batches:
         preprocess: Callable[[Tensor], Tensor],
         seed: int | None = None,
         augment: Augmentation | None = None,
+        rank: int = 0,
+        world: int = 1,
     ):
         self.images, self.labels = images, labels
-        self.batch_size = batch_size
+        if seed is None:
+            self.images, self.labels = images[rank::world], labels[rank::world]
+        self.batch_size = batch_size // world
+        self.rank, self.world = rank, world
         self.preprocess = preprocess
         self.seed = seed
         self.augment = augment
@@ -40,7 +48,8 @@ class Batches:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
+        count = len(self.labels) if self.seed is None else len(self.labels) // self.world
+        return -(-count // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.seed is None:
@@ -51,6 +60,7 @@ class Batches:
             return
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
+        order = order[: len(order) - len(order) % self.world][self.rank :: self.world]
         if self.augment is None:
             for index in order.split(self.batch_size):
                 yield self.preprocess(self.images[index]), self.labels[index]

@@ -122,19 +122,33 @@ class InMemory(pl.LightningDataModule):
     def size(self, part: str) -> int:
         return len(self.parts[part][1])
 
-    def batches(self, part: str, first: int | None = None) -> Batches:
+    def batches(self, part: str, first: int | None = None, **share: int) -> Batches:
         """The first images of a part in their own order and without augmentation, for measuring."""
         images, labels = self._on_device(part)
-        return Batches(images[:first], labels[:first], self.eval_batch_size, self.preprocess)
+        return Batches(images[:first], labels[:first], self.eval_batch_size, self.preprocess, **share)
 
     def train_dataloader(self) -> Batches:
-        return Batches(*self._on_device("train"), self.batch_size, self.preprocess, self.seed, self.augment)
+        return Batches(
+            *self._on_device("train"), self.batch_size, self.preprocess, self.seed, self.augment, **self._share()
+        )
 
     def val_dataloader(self) -> Batches | list[Any]:
-        return self.batches("val") if self.size("val") else []
+        return self.batches("val", **self._share()) if self.size("val") else []
 
     def test_dataloader(self) -> Batches:
-        return self.batches("test")
+        return self.batches("test", **self._share())
+
+    def _share(self) -> dict[str, int]:
+        """This process's place among those that train together. Raises ConfigError if a batch can't be shared out."""
+        if self.trainer is None:
+            return {}
+        world = self.trainer.world_size
+        require(
+            self.batch_size % world == 0,
+            f"data.batch_size={self.batch_size} can't be shared equally among {world} processes: "
+            f"say data.batch_size={max(1, self.batch_size // world) * world}",
+        )
+        return {"rank": self.trainer.global_rank, "world": world}
 
     def _on_device(self, part: str) -> Part:
         """Moves a part to the trainer's device, once: from there on a batch costs no transfer."""
