@@ -45,7 +45,7 @@ def test_the_global_random_state_is_left_alone():
 
 
 def shared(rank, seed=None):
-    loader = Batches(IMAGES, LABELS, 4, preprocess=lambda images: images.float(), seed=seed, rank=rank, world=2)
+    loader = Batches(IMAGES, LABELS, 4, preprocess=lambda images: images.float(), seed=seed, share=(rank, 2))
     return [labels.tolist() for _, labels in loader], len(loader)
 
 
@@ -59,4 +59,4 @@ def test_two_processes_share_every_batch_of_one():
 
 def test_two_processes_measure_each_image_once():
     (first, _), (second, _) = shared(0), shared(1)
-    assert sorted(sum(first + second, [])) == LABELS.tolist()
+    assert sorted(label for batch in first + second for label in batch) == LABELS.tolist()

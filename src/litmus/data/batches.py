@@ -17,8 +17,8 @@ class Batches:
     With a `seed` the order is shuffled, as a function of the seed and the epoch alone; without one it is kept. What
     `augment` draws for an image is a function of the seed, the epoch and the image, whatever batch it comes in.
 
-    Of `world` processes each gets its share of every batch, and together they get each image once; in training up to
-    world − 1 images of an epoch are left out, so that the shares are equal.
+    With a `share`, (rank, world), each of `world` processes gets its part of every batch, and together they get each
+    image once; in training up to world − 1 images of an epoch are left out, so that the parts are equal.
     """
 
     def __init__(
@@ -29,14 +29,13 @@ class Batches:
         preprocess: Callable[[Tensor], Tensor],
         seed: int | None = None,
         augment: Augmentation | None = None,
-        rank: int = 0,
-        world: int = 1,
+        share: tuple[int, int] = (0, 1),
     ):
+        self.rank, self.world = rank, world = share
         self.images, self.labels = images, labels
         if seed is None:
             self.images, self.labels = images[rank::world], labels[rank::world]
         self.batch_size = batch_size // world
-        self.rank, self.world = rank, world
         self.preprocess = preprocess
         self.seed = seed
         self.augment = augment

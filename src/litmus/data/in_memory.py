@@ -122,33 +122,33 @@ class InMemory(pl.LightningDataModule):
     def size(self, part: str) -> int:
         return len(self.parts[part][1])
 
-    def batches(self, part: str, first: int | None = None, **share: int) -> Batches:
+    def batches(self, part: str, first: int | None = None, share: tuple[int, int] = (0, 1)) -> Batches:
         """The first images of a part in their own order and without augmentation, for measuring."""
         images, labels = self._on_device(part)
-        return Batches(images[:first], labels[:first], self.eval_batch_size, self.preprocess, **share)
+        return Batches(images[:first], labels[:first], self.eval_batch_size, self.preprocess, share=share)
 
     def train_dataloader(self) -> Batches:
         return Batches(
-            *self._on_device("train"), self.batch_size, self.preprocess, self.seed, self.augment, **self._share()
+            *self._on_device("train"), self.batch_size, self.preprocess, self.seed, self.augment, self._share()
         )
 
     def val_dataloader(self) -> Batches | list[Any]:
-        return self.batches("val", **self._share()) if self.size("val") else []
+        return self.batches("val", share=self._share()) if self.size("val") else []
 
     def test_dataloader(self) -> Batches:
-        return self.batches("test", **self._share())
+        return self.batches("test", share=self._share())
 
-    def _share(self) -> dict[str, int]:
+    def _share(self) -> tuple[int, int]:
         """This process's place among those that train together. Raises ConfigError if a batch can't be shared out."""
         if self.trainer is None:
-            return {}
+            return 0, 1
         world = self.trainer.world_size
         require(
             self.batch_size % world == 0,
             f"data.batch_size={self.batch_size} can't be shared equally among {world} processes: "
             f"say data.batch_size={max(1, self.batch_size // world) * world}",
         )
-        return {"rank": self.trainer.global_rank, "world": world}
+        return self.trainer.global_rank, world
 
     def _on_device(self, part: str) -> Part:
         """Moves a part to the trainer's device, once: from there on a batch costs no transfer."""
