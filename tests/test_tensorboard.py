@@ -21,7 +21,9 @@ def test_hparams_are_the_options_chosen_and_the_values_below_them(train):
 def test_no_run_lists_the_columns_for_all(train):
     # If one did, TensorBoard would show that run's and no other's.
     run = train("data.num_images=64", "test=false")
-    assert metadata.EXPERIMENT_TAG not in Board(run.path).events.Tags()["tensors"]
+    tags = Board(run.path).events.PluginTagToContent(metadata.PLUGIN_NAME)
+    assert metadata.EXPERIMENT_TAG not in tags
+    assert metadata.SESSION_START_INFO_TAG in tags
 
 
 def test_hparams_have_the_best_epochs_figures(train):
