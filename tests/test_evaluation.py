@@ -1,11 +1,9 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from pytorch_lightning import Trainer
 from torch import nn
 
-from litmus.evaluation import evaluate, saw_a_share
+from litmus.evaluation import evaluate
 
 BATCHES = [(torch.randn(4, 3), torch.zeros(4, dtype=torch.long))] * 2
 
@@ -46,9 +44,3 @@ def test_a_loader_that_draws_random_numbers_leaves_torchs_as_they_were(trainer):
     torch.manual_seed(0)
     evaluate(trainer, Network(), ((torch.rand(2, 3), torch.zeros(2)) for _ in range(3)), lambda logits, target: None)
     assert torch.equal(torch.rand(1), expected)
-
-
-@pytest.mark.parametrize(("processes", "images", "share"), [(1, 50, False), (2, 50, True), (2, 100, False)])
-def test_a_process_tells_its_share_of_the_test_from_the_whole(processes, images, share):
-    data = SimpleNamespace(size=lambda part: {"test": 100}[part])
-    assert saw_a_share(SimpleNamespace(world_size=processes, datamodule=data), images) == share

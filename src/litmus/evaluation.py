@@ -32,8 +32,3 @@ def evaluate(
         for part, mode in modes:
             part.training = mode
     return results
-
-
-def saw_a_share(trainer: pl.Trainer, images: int) -> bool:
-    """Whether the processes divided the test among them, as far as one that saw so many images can tell."""
-    return trainer.world_size > 1 and images < trainer.datamodule.size("test")  # type: ignore[attr-defined]

@@ -10,7 +10,6 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from litmus.errors import whole_number
-from litmus.evaluation import saw_a_share
 from litmus.pictures import image_grid, pixels, save, shortened, show
 
 log = logging.getLogger("litmus")
@@ -29,7 +28,6 @@ class WorstMistakes(pl.Callback):
         self.path = Path(directory) / "worst_mistakes.png"
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seen = 0
         self.worst: list[Tensor] = []
 
     def on_test_batch_end(  # type: ignore[override]
@@ -41,7 +39,6 @@ class WorstMistakes(pl.Callback):
         batch_idx: int,
     ) -> None:
         images, target = batch
-        self.seen += len(target)
         log_p = outputs.float().log_softmax(dim=1)
         wrong = (log_p.argmax(dim=1) != target).nonzero().squeeze(1)
         self._keep([log_p[wrong], target[wrong], images[wrong]])
@@ -55,7 +52,7 @@ class WorstMistakes(pl.Callback):
         self.worst = [part[worst] for part in found]
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if saw_a_share(trainer, self.seen):
+        if trainer.world_size > 1:
             shares = zip(*(gather_all_tensors(part) for part in self.worst), strict=True)
             self.worst = []
             for share in shares:
