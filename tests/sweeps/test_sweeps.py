@@ -104,7 +104,7 @@ def test_a_failed_job_leaves_the_others_alone_and_is_told_at_the_end(starter, tm
     assert "sweep some: 2 jobs\n" in done.text
     assert "1/2  penalty.weight=-1  FAILED: penalty.weight is -1, and must be a number of 0 or more" in done.text
     assert "2/2  penalty.weight=0.1  val/acc" in done.text
-    assert "1 of 2 jobs failed" in done.text
+    assert "1 of 2 jobs failed; the same command tries them again:" in done.text
     (log,) = (folder(tmp_path, "some") / "logs").iterdir()
     assert str(log.relative_to(tmp_path)) in done.text
     assert log.read_text() == "error: penalty.weight is -1, and must be a number of 0 or more\n"
@@ -155,6 +155,7 @@ def test_a_value_that_only_some_default_knows_is_fine_if_every_combination_does(
         (["optim.lr=interval(1,2)"], "list them as optim.lr=A,B,C, or let a search choose with sampler=tpe"),
         (["output_dir=here", "seed=0,1"], "output_dir is for a single run"),
         (["pruner=median", "seed=0,1"], "pruner=median is for a search: add sampler=tpe"),
+        (["hydra/launcher=basic", "seed=0,1"], "leave hydra/launcher out, and choose with launcher="),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
