@@ -1,6 +1,7 @@
 """A sweep that chooses its jobs as it goes, with Optuna."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -138,9 +139,11 @@ class Search:
         if result is not None and not result.get("pruned"):
             self.study.tell(trial, result["objective"], skip_if_finished=True)
         elif result is not None or ended.diverged:
+            if ended.diverged:
+                trial.set_user_attr("diverged", ended.reason)
             self.study.tell(trial, state=study.state("PRUNED"), skip_if_finished=True)
         else:
-            trial.set_user_attr("reason", ended.reason)
+            trial.set_user_attr("failed", ended.reason)
             self.study.tell(trial, state=study.state("FAIL"), skip_if_finished=True)
         return result is None and not ended.diverged
 
@@ -157,7 +160,7 @@ class Search:
     def summary(self) -> str:
         trials = self.study.get_trials(deepcopy=False)
         names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "run elsewhere"}
-        counts = {told: sum(t.state.name == name for t in trials) for name, told in names.items()}
-        told = ", ".join(f"{count} {told}" for told, count in counts.items() if count)
+        states = ["diverged" if "diverged" in t.user_attrs else names.get(t.state.name, "waiting") for t in trials]
+        told = ", ".join(f"{number} {state}" for state, number in Counter(states).items())
         epochs = sum(trial.user_attrs.get("epochs", 0) for trial in trials)
-        return f"{count_of(sum(counts.values()), 'trial')}: {told}; {count_of(epochs, 'epoch')}"
+        return f"{count_of(len(trials), 'trial')}: {told}; {count_of(epochs, 'epoch')}"
