@@ -6,6 +6,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
+from hydra_plugins.litmus.sweeper import refuse_own_values
 from litmus.errors import ConfigError
 from litmus.runs.identity import config_hash, experiment
 from litmus.sweeps.grid import Grid
@@ -83,6 +84,19 @@ def test_an_impossible_search_is_refused(compose, arguments, space, sentence):
     composer, master = compose("sampler=tpe", *arguments)
     with pytest.raises(ConfigError, match=sentence):
         Search(space, composer, master)
+
+
+def test_a_sweep_file_that_sets_its_jobs_values_itself_is_refused(compose, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    own = f"hydra.searchpath=[file://{tmp_path}]"
+    text = "# @package _global_\nhydra: {sweeper: {params: {seed: '0,1'}}}\n"
+    for name, more in {"good": "n_trials: 3\n", "bad": "trainer: {max_epochs: 3}\n"}.items():
+        (tmp_path / "sweep" / f"{name}.yaml").write_text(text + more)
+    composer, master = compose(own, "sweep=good")
+    refuse_own_values(composer.loader, master)
+    composer, master = compose(own, "sweep=bad")
+    with pytest.raises(ConfigError, match="sweep=bad sets something in trainer itself: put it under hydra.sweeper.par"):
+        refuse_own_values(composer.loader, master)
 
 
 def test_a_grid_search_is_as_long_as_its_grid(compose):

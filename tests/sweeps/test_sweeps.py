@@ -104,7 +104,7 @@ def test_a_failed_job_leaves_the_others_alone_and_is_told_at_the_end(starter, tm
     assert "sweep some: 2 jobs\n" in done.text
     assert "1/2  penalty.weight=-1  FAILED: penalty.weight is -1, and must be a number of 0 or more" in done.text
     assert "2/2  penalty.weight=0.1  val/acc" in done.text
-    assert "1 of 2 jobs failed" in done.text
+    assert "1 of 2 jobs failed; the same command tries them again:" in done.text
     (log,) = (folder(tmp_path, "some") / "logs").iterdir()
     assert str(log.relative_to(tmp_path)) in done.text
     assert log.read_text() == "error: penalty.weight is -1, and must be a number of 0 or more\n"
@@ -155,6 +155,7 @@ def test_a_value_that_only_some_default_knows_is_fine_if_every_combination_does(
         (["optim.lr=interval(1,2)"], "list them as optim.lr=A,B,C, or let a search choose with sampler=tpe"),
         (["output_dir=here", "seed=0,1"], "output_dir is for a single run"),
         (["pruner=median", "seed=0,1"], "pruner=median is for a search: add sampler=tpe"),
+        (["hydra/launcher=basic", "seed=0,1"], "leave hydra/launcher out, and choose with launcher="),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -212,6 +213,15 @@ def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(s
     result = results(tmp_path, "cut")[job]
     assert "pruned" not in result
     assert result["epochs"] == 5
+
+
+def test_a_training_that_diverges_is_a_bad_trial_and_no_failure(starter, tmp_path):
+    command = ("-m", *SMALL, "trainer.max_epochs=1", "optim=sgd", "scheduler=constant", "optim.lr=0.1,1e9")
+    done = starter.start(*command, "sampler=grid", "sweep_name=nan", cwd=tmp_path)
+    assert done.wait() == 0, done.text
+    assert "stopped: the loss became" in done.text
+    assert [state for _, state, *_ in trials(tmp_path, "nan")] == ["COMPLETE", "PRUNED"]
+    assert "2 trials: 1 finished, 1 diverged; 1 epoch" in done.text
 
 
 def test_a_sweep_file_needs_no_m_and_can_be_overridden(starter, tmp_path):

@@ -148,7 +148,7 @@ class LocalLauncher(Launcher):
             return []
         if self.gpus is None:
             self.gpus = self._find_gpus()
-        needed = int(accelerator.devices)
+        needed = accelerator.devices if isinstance(accelerator.devices, int) else 1
         taken = [gpu for running in self.running for gpu in running.gpus]
         free = sorted((gpu for gpu in self.gpus if taken.count(gpu) < self.jobs_per_gpu), key=taken.count)
         if len(self.gpus) < needed:

@@ -20,7 +20,7 @@ from litmus.sweeps import ending, leaderboard, space
 from litmus.sweeps.arguments import typed
 from litmus.sweeps.grid import Grid
 from litmus.sweeps.jobs import Composer, Ended, Job
-from litmus.sweeps.screen import Screen
+from litmus.sweeps.screen import Screen, count_of
 
 log = logging.getLogger("litmus")
 
@@ -93,7 +93,7 @@ class LitmusSweeper(Sweeper):
             log.info(f"\n{summary}")
         log.info(f"\n{folder}")
         if failures:
-            log.info(f"\n{len(failures)} of {plan.total} jobs failed; the same command tries them again:")
+            log.info(f"\n{len(failures)} of {count_of(plan.total, 'job')} failed{plan.after_failures}:")
             for ended in failures:
                 log.info(f"  {ended.job.shown(plan.keys)}: {ended.reason}\n    {ended.log}")
             sys.exit(1)
@@ -104,9 +104,9 @@ def refuse_own_values(loader: ConfigLoader, config: DictConfig) -> None:
     sweep = config.hydra.runtime.choices.get("sweep")
     if not sweep:
         return
-    name = config.hydra.job.config_name
-    plain = loader.load_configuration(name, [], RunMode.MULTIRUN)
-    with_sweep = loader.load_configuration(name, [f"sweep={sweep}"], RunMode.MULTIRUN)
+    name, own = config.hydra.job.config_name, list(config.hydra.overrides.hydra)
+    plain = loader.load_configuration(name, own, RunMode.MULTIRUN)
+    with_sweep = loader.load_configuration(name, [*own, f"sweep={sweep}"], RunMode.MULTIRUN)
     for key in map(str, plain):
         require(
             key in NOT_THE_EXPERIMENT or plain._get_node(key) == with_sweep._get_node(key),

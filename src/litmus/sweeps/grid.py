@@ -15,6 +15,7 @@ class Grid:
     """The jobs of every combination of `space`, each once. Raises ConfigError if one of them can't be composed."""
 
     prunes = False
+    after_failures = "; the same command tries them again"
 
     def __init__(self, space: Space, composer: Composer):
         self.keys = [key for key in space if key not in fixed(space)]

@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from litmus.errors import ConfigError, StoppedRun
+from litmus.errors import ConfigError, StoppedRun, require
 from litmus.sweeps.line import Line
 
+PATIENCE = 5.0  # seconds for a job of a killed sweep to be gone
 EXPECTED = (ConfigError, StoppedRun, HydraException, OmegaConfBaseException)
 
 
@@ -85,12 +87,17 @@ def print_to(path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(
-            f"another process is running this job (it holds {path}): wait for it to end, or choose another sweep_name"
-        ) from None
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            require(
+                time.monotonic() < deadline,
+                f"another process is running this job (it holds {path}): wait for it, or choose another sweep_name",
+            )
+            time.sleep(0.1)
     os.ftruncate(file, 0)
     os.dup2(file, 1)
     os.dup2(file, 2)

@@ -1,6 +1,7 @@
 """A sweep that chooses its jobs as it goes, with Optuna."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -26,6 +27,7 @@ class Search:
     """
 
     over = False
+    after_failures = ""
 
     def __init__(self, space: Space, composer: Composer, config: DictConfig):
         self.composer, self.options = composer, config.sampler
@@ -84,23 +86,23 @@ class Search:
         self.study.pruner = self.pruner
         for combination in self.grid[: self.total]:
             self.study.enqueue_trial(combination, skip_if_exists=True)
-        self.left_over = [trial for trial in self.study.get_trials() if study.is_left_over(trial, self.name)]
+        self.left_over = study.left_over(self.study)
         self.done = study.count(self.study, finished=True)
         if self.done or self.left_over:
             log.info(f"{count_of(self.done, 'trial')} done already, {len(self.left_over)} taken up again")
 
     def jobs(self) -> Iterator[Job]:
         for frozen in self.left_over:
-            yield from self._choose(study.take_up(self.study, frozen))
+            yield self._choose(study.take_up(self.study, frozen))
         while study.count(self.study) < self.total:
             trial = self.study.ask()
             if trial.number >= self.total:  # another machine was faster
                 self.study.tell(trial, state=study.state("FAIL"))
                 return
-            yield from self._choose(trial)
+            yield self._choose(trial)
 
-    def _choose(self, trial: Any) -> Iterator[Job]:
-        """The job of a trial, unless there is a result of it already."""
+    def _choose(self, trial: Any) -> Job:
+        study.sign(trial)
         self.study.sampler = self._sampler(trial.number)
         if not study.reported(trial):
             trial.should_prune()  # Hyperband's brackets, by which TPE goes too, are laid out when it is first asked
@@ -108,10 +110,7 @@ class Search:
         job = self.composer.job(self.fixed | chosen, self.keys)
         self.running[id(job)] = trial
         study.sign(trial, job.path.name)
-        if result := job.result(pruned_too=self.prunes):
-            self.take(Ended(job, result, 0.0))
-        else:
-            yield job
+        return job
 
     def _sampler(self, number: int) -> Any:
         if self.grid:
@@ -140,9 +139,11 @@ class Search:
         if result is not None and not result.get("pruned"):
             self.study.tell(trial, result["objective"], skip_if_finished=True)
         elif result is not None or ended.diverged:
+            if ended.diverged:
+                trial.set_user_attr("diverged", ended.reason)
             self.study.tell(trial, state=study.state("PRUNED"), skip_if_finished=True)
         else:
-            trial.set_user_attr("reason", ended.reason)
+            trial.set_user_attr("failed", ended.reason)
             self.study.tell(trial, state=study.state("FAIL"), skip_if_finished=True)
         return result is None and not ended.diverged
 
@@ -159,7 +160,7 @@ class Search:
     def summary(self) -> str:
         trials = self.study.get_trials(deepcopy=False)
         names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "run elsewhere"}
-        counts = {told: sum(t.state.name == name for t in trials) for name, told in names.items()}
-        told = ", ".join(f"{count} {told}" for told, count in counts.items() if count)
+        states = ["diverged" if "diverged" in t.user_attrs else names.get(t.state.name, "waiting") for t in trials]
+        told = ", ".join(f"{number} {state}" for state, number in Counter(states).items())
         epochs = sum(trial.user_attrs.get("epochs", 0) for trial in trials)
-        return f"{count_of(sum(counts.values()), 'trial')}: {told}; {count_of(epochs, 'epoch')}"
+        return f"{count_of(len(trials), 'trial')}: {told}; {count_of(epochs, 'epoch')}"

@@ -15,6 +15,7 @@ from litmus.metrics import mode
 from litmus.runs.identity import sweep_folder
 from litmus.sweeps.space import Span
 
+UNSIGNED = 5.0  # seconds that a trial may run without a word of who runs it
 SIGN_OF_LIFE = 60.0  # seconds between a worker's signs of life, if its trials' epochs are no longer than that
 DEAD_AFTER = 3600.0  # seconds of silence after which a worker on another machine is taken to be gone
 
@@ -86,27 +87,36 @@ def reported(trial: Any) -> dict[int, float]:
     return dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
 
 
-def sign(trial: Any, job: str) -> None:
+def sign(trial: Any, job: str = "") -> None:
     """Notes who works on a trial, where its log is, and that it is alive."""
     signed = trial.user_attrs.get("worker")
-    if not signed or signed["pid"] != os.getpid() or time.time() - signed["seen"] > SIGN_OF_LIFE:
+    if (
+        not signed
+        or signed["pid"] != os.getpid()
+        or signed["job"] != job
+        or time.time() - signed["seen"] > SIGN_OF_LIFE
+    ):
         who = {"host": socket.gethostname(), "pid": os.getpid(), "job": job, "seen": time.time()}
         trial.set_user_attr("worker", who)
 
 
-def is_left_over(trial: Any, sweep_name: str) -> bool:
-    """Whether nobody works any more on a trial that is said to be running."""
-    if trial.state.name != "RUNNING":
-        return False
-    worker = trial.user_attrs.get("worker")
-    if worker is None:  # it was cut off, or is another's that is choosing right now
-        started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        return time.time() - started > SIGN_OF_LIFE
+def left_over(study: Any) -> list[Any]:
+    """The trials that are said to be running, and that nobody works on any more."""
+    running = study.get_trials(states=(state("RUNNING"),))
+    if any("worker" not in trial.user_attrs for trial in running):
+        time.sleep(UNSIGNED)  # its worker was killed in the moment of choosing, or is choosing now
+        running = study.get_trials(states=(state("RUNNING"),))
+    return [trial for trial in running if is_abandoned(trial.user_attrs.get("worker"), study.study_name)]
+
+
+def is_abandoned(worker: dict[str, Any] | None, sweep_name: str) -> bool:
+    if worker is None:
+        return True
     silence = time.time() - worker["seen"]
     if worker["host"] != socket.gethostname():
         return silence > DEAD_AFTER
     locked = is_locked(sweep_folder(sweep_name) / "logs" / f"{worker['job']}.log")
-    return not locked and (silence > SIGN_OF_LIFE or not is_alive(worker["pid"]))
+    return not is_alive(worker["pid"]) or (silence > SIGN_OF_LIFE and not locked)  # its number may be another's now
 
 
 def is_alive(pid: int) -> bool:
