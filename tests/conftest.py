@@ -1,14 +1,17 @@
 """What the tests share: a run in this process, on a few made-up images."""
+# ruff: noqa: E402
 
 import json
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
-
 import pytest
+
+from litmus.cli import prepare_environment
+
+prepare_environment()  # as the command line does, before torch starts
+
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig

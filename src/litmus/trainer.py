@@ -9,26 +9,20 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from litmus.epoch_loop import EpochLoop
 from litmus.errors import ConfigError, number, require, whole_number
 
 ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (torch.cuda.is_available, "an NVIDIA or ROCm GPU that torch can use"),
     "mps": (torch.backends.mps.is_available, "Apple's Metal"),
 }
-STEP_HOOKS = (
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_train_batch_end",
-)
 # Advice that Lightning gives about choices that are made here on purpose.
 NOT_FOR_THE_USER = (
     ".*GPU available but not used.*",
     ".*is smaller than the logging interval.*",
     ".*does not have many workers.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged so has been added up already
+    ".*`srun` command is available.*",  # a login node is where sweeps are sent from
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*module\\(s\\) in eval mode at the start of training.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
@@ -62,9 +56,8 @@ def build(
     if threads is not None:
         torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
     quiet()
-    skip_empty_hooks(options.get("callbacks", []))
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=accelerator,
             devices=devices,
             strategy=strategy,
@@ -77,19 +70,12 @@ def build(
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"the trainer or accelerator options are refused: {error}") from error
+    EpochLoop.install(trainer)
+    return trainer
 
 
 def optional_number(name: str, value: float | None) -> float | None:
     return value if value is None else number(name, value, least=0)
-
-
-def skip_empty_hooks(callbacks: list[pl.Callback]) -> None:
-    """Lightning calls each callback's hooks at every step, empty or not: with ten callbacks, a tenth of a small
-    network's epoch. It passes over a hook that is None."""
-    for callback in callbacks:
-        for name in STEP_HOOKS:
-            if getattr(type(callback), name) is getattr(pl.Callback, name):
-                setattr(callback, name, None)
 
 
 def quiet() -> None:

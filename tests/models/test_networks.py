@@ -5,6 +5,7 @@ from torch import nn
 
 from litmus.errors import ConfigError
 from litmus.models import CNN, MLP
+from litmus.models.layers import Dropout
 
 
 def mlp(**options):
@@ -33,7 +34,7 @@ def test_the_cnn_has_the_layers_it_was_asked_for():
     block = [nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU]
     assert kinds(cnn()) == [*block, *block, nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
     assert nn.BatchNorm2d not in kinds(cnn(batch_norm=False))
-    assert kinds(cnn(dropout=0.4)).count(nn.Dropout) == 2
+    assert kinds(cnn(dropout=0.4)).count(Dropout) == 2
     assert cnn(channels=[4, 8, 16]).network.hidden1.in_features == 16 * 4 * 4
 
 

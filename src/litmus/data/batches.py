@@ -8,7 +8,7 @@ from torch import Tensor
 from litmus.data.augment import Augmentation
 from litmus.seeds import epoch_seed
 
-AUGMENTED_AT_ONCE = 256
+PIXELS_AT_ONCE = 2**19  # as float32 they stay in a core's cache
 
 
 class Batches:
@@ -60,13 +60,12 @@ class Batches:
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
         order = order[: len(order) - len(order) % self.world][self.rank :: self.world]
-        if self.augment is None:
-            for index in order.split(self.batch_size):
-                yield self.preprocess(self.images[index]), self.labels[index]
-            return
-        drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(self.labels.device)
+        if self.augment is not None:
+            drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(self.labels.device)
         # Several small batches at once: each of the many operations costs some microseconds by itself.
-        for several in order.split(self.batch_size * max(1, AUGMENTED_AT_ONCE // self.batch_size)):
-            images = self.augment(self.images[several], drawn[several])
-            for part, index in zip(images.split(self.batch_size), several.split(self.batch_size), strict=True):
-                yield self.preprocess(part), self.labels[index]
+        at_once = max(1, PIXELS_AT_ONCE // max(1, self.batch_size * self.images[0].numel()))
+        for several in order.split(self.batch_size * at_once):
+            images, labels = self.images[several], self.labels[several]
+            if self.augment is not None:
+                images = self.augment(images, drawn[several])
+            yield from zip(self.preprocess(images).split(self.batch_size), labels.split(self.batch_size), strict=True)

@@ -25,6 +25,8 @@ class Classifier(pl.LightningModule):
     `scheduler`, what takes the optimizer; its arguments that are None are worked out (see `_schedule`).
     """
 
+    threads: int | None = None  # of the CPU, that a step gains by; None: all
+
     def __init__(
         self,
         network: nn.Module,
@@ -49,8 +51,7 @@ class Classifier(pl.LightningModule):
         for part in ("val", "test"):
             setattr(self, f"{part}_loss", MeanMetric())
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro"))
-        self._pending: list[Tensor] = []
-        self._counts: list[int] = []
+        self._pending: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._sums = [0.0] * 4
         self._try_out()
         if init_from is not None:
@@ -65,18 +66,12 @@ class Classifier(pl.LightningModule):
         logits = self(images)
         loss = self.loss(logits, target)
         penalty = self.penalty(self.network)
-        # Kept on the device and added up later: logging at every step would cost as much as a small network's step.
-        with torch.no_grad():
-            correct = (logits.argmax(dim=1) == target).sum()
-            self._pending.append(
-                torch.stack([loss.detach(), torch.as_tensor(penalty, device=loss.device).detach(), correct])
-            )
-        self._counts.append(len(target))
+        # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
+        self._pending.append((loss.detach(), torch.as_tensor(penalty).detach(), logits.detach(), target))
         return loss + penalty
 
     def on_train_epoch_start(self) -> None:
-        self._pending, self._counts = [], []
-        self._sums = [0.0] * 4
+        self._pending, self._sums = [], [0.0] * 4
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:  # type: ignore[attr-defined]
@@ -86,22 +81,27 @@ class Classifier(pl.LightningModule):
         """Takes the steps since the last call into the epoch's sums, and stops the run if one went wrong."""
         if not self._pending:
             return
-        rows = torch.stack(self._pending).double().cpu().tolist()
-        first = last + 1 - len(rows)
-        for step, (loss, penalty, _) in enumerate(rows, start=first):
+        losses, penalties, logits, targets = zip(*self._pending, strict=True)
+        self._pending = []
+        correct = (torch.cat(logits).argmax(dim=1) == torch.cat(targets)).sum().item()
+        counts = [len(target) for target in targets]
+        terms = torch.stack(losses).double().tolist(), torch.stack(penalties).double().tolist()
+        self._refuse_what_is_not_finite(*terms, first=last + 1 - len(losses))
+        for i, values in enumerate(terms):
+            self._sums[i] += sum(value * count for value, count in zip(values, counts, strict=True))
+        self._sums[2] += correct
+        self._sums[3] += sum(counts)
+        for logger in self.loggers:
+            logger.log_metrics({"train/loss_step": sum(terms[0]) / len(counts)}, step=self.trainer.global_step)
+
+    def _refuse_what_is_not_finite(self, losses: list[float], penalties: list[float], first: int) -> None:
+        for step, (loss, penalty) in enumerate(zip(losses, penalties, strict=True), start=first):
             if not math.isfinite(loss + penalty):
                 term = "penalty" if math.isfinite(loss) else "loss"
                 raise StoppedRun(
                     f"the {term} became {loss + penalty} at step {step + 1} "
                     f"of epoch {self.current_epoch + 1}: lower optim.lr, or say trainer.gradient_clip_val=1"
                 )
-        for (loss, penalty, correct), count in zip(rows, self._counts, strict=True):
-            for i, value in enumerate((loss * count, penalty * count, correct, count)):
-                self._sums[i] += value
-        mean = sum(row[0] for row in rows) / len(rows)
-        for logger in self.loggers:
-            logger.log_metrics({"train/loss_step": mean}, step=self.trainer.global_step)
-        self._pending, self._counts = [], []
 
     def on_train_epoch_end(self) -> None:
         self._add_up(last=self.trainer.fit_loop.batch_idx)  # what max_steps or max_time cut off

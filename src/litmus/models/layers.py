@@ -4,12 +4,27 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from litmus.errors import number, one_of, require, whole_number
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
 INITS = ("torch", "xavier", "kaiming", "normal")
+
+
+class Dropout(nn.Dropout):
+    """torch's dropout; on the CPU faster, where torch's takes half of a small network's step: an element is decided by
+    16 bits, of which one random number holds four. So p is rounded to a multiple of 1/65536."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        dropped = round(65536 * self.p)
+        if not self.training or values.device.type != "cpu" or not 0 < dropped < 65536:
+            return super().forward(values)
+        bits = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        kept = torch.empty_like(values)
+        torch.ge(bits.as_strided(kept.shape, kept.stride()), dropped - 32768, out=kept)
+        return values * kept.mul_(65536 / (65536 - dropped))
 
 
 def widths(name: str, values: object, example: str, least: int = 1) -> list[int]:
@@ -33,7 +48,7 @@ def dense(
     for i, (fan_in, fan_out) in enumerate(pairwise([inputs, *hidden]), start=1):
         layers |= {f"hidden{i}": nn.Linear(fan_in, fan_out), f"activation{i}": activation(activation_name)}
         if dropout:
-            layers[f"dropout{i}"] = nn.Dropout(dropout)
+            layers[f"dropout{i}"] = Dropout(dropout)
     return {**layers, "output": nn.Linear([inputs, *hidden][-1], outputs)}
 
 

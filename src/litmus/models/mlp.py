@@ -8,11 +8,13 @@ from torch import nn
 
 from litmus.errors import number
 from litmus.models.classifier import Classifier
-from litmus.models.layers import dense, initialize, sequential, widths
+from litmus.models.layers import Dropout, dense, initialize, sequential, widths
 
 
 class MLP(Classifier):
     """Flattened pixels through hidden layers of the sizes in `hidden` to the logits, shape (N, num_classes)."""
+
+    threads = 1  # up to some thousand units a layer, sharing a batch out takes as long as it saves
 
     def __init__(
         self,
@@ -32,7 +34,7 @@ class MLP(Classifier):
         inputs = math.prod(image_shape)
         layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
         if input_dropout:
-            layers["input_dropout"] = nn.Dropout(input_dropout)
+            layers["input_dropout"] = Dropout(input_dropout)
         network = sequential({**layers, **dense(inputs, hidden, num_classes, activation, dropout)})
         initialize(network, init, init_std)
         super().__init__(network, num_classes, **parts)

@@ -160,6 +160,7 @@ class Run:
             logger=loggers,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=self.path,
+            threads=self.cfg.trainer.threads or model.threads,
             num_sanity_val_steps=0,
             limit_val_batches=self.cfg.trainer.limit_val_batches if self.monitor else 0,
             enable_checkpointing=True,
