@@ -1,4 +1,5 @@
 import logging
+from typing import ClassVar
 
 import pytest
 import pytorch_lightning as pl
@@ -170,6 +171,29 @@ def test_the_hooks_of_a_step_come_in_lightnings_order_with_the_same_arguments(mo
     assert [call[0] for call in heard[0].calls[:6]] == ["start", "zero_grad", "backward", "after", "step", "end"]
     assert float(first.callback_metrics["mine_epoch"]) == float(second.callback_metrics["mine_epoch"])
     assert float(first.logged_metrics["mine_step"]) == float(second.logged_metrics["mine_step"]) == 6.0
+
+
+class Logging(MLP):
+    def training_step(self, batch, batch_idx):
+        self.log("step", float(batch_idx), on_step=True, on_epoch=True)
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_model_can_log_at_each_step(monkeypatch):
+    (_, first), (_, second) = both(monkeypatch, kind=Logging)
+    assert float(first.logged_metrics["step_step"]) == float(second.logged_metrics["step_step"]) == 6.0
+    assert float(first.callback_metrics["step_epoch"]) == float(second.callback_metrics["step_epoch"])
+
+
+def test_validation_every_so_many_batches_of_all_epochs(monkeypatch):
+    class Validations(pl.Callback):
+        steps: ClassVar = []
+
+        def on_validation_start(self, trainer, pl_module):
+            self.steps.append(trainer.global_step)
+
+    both(monkeypatch, callbacks=[Validations()], val_check_interval=5, check_val_every_n_epoch=None)
+    assert Validations.steps == [5, 10, 5, 10]
 
 
 class OwnBackward(MLP):

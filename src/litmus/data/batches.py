@@ -65,7 +65,8 @@ class Batches:
         # Several small batches at once: each of the many operations costs some microseconds by itself.
         at_once = max(1, PIXELS_AT_ONCE // max(1, self.batch_size * self.images[0].numel()))
         for several in order.split(self.batch_size * at_once):
-            images, labels = self.images[several], self.labels[several]
+            # Of contiguous images, five times as fast as indexing.
+            images, labels = self.images.index_select(0, several), self.labels[several]
             if self.augment is not None:
                 images = self.augment(images, drawn[several])
             yield from zip(self.preprocess(images).split(self.batch_size), labels.split(self.batch_size), strict=True)

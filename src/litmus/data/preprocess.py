@@ -47,10 +47,12 @@ class Preprocess(nn.Module):
         return cls(mean.float(), variance.clamp(min=1.0).sqrt().float(), size)
 
     def forward(self, images: Tensor) -> Tensor:
-        images = images.float()
+        images = images.to(torch.float32, copy=True)
         if self.size is not None and images.shape[2:] != (self.size, self.size):
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        return (images - self.mean) / self.std
+        if len(self.mean) != images.shape[1]:  # a grey image becomes one of three channels
+            return (images - self.mean) / self.std
+        return images.sub_(self.mean).div_(self.std)
 
 
 def shape_after(scaling: str, size: int | None, image_shape: Sequence[int]) -> tuple[int, int, int]:

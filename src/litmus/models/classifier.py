@@ -51,8 +51,8 @@ class Classifier(pl.LightningModule):
         for part in ("val", "test"):
             setattr(self, f"{part}_loss", MeanMetric())
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro"))
-        self._pending: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        self._sums = [0.0] * 4
+        self._pending: list[tuple[Tensor, Tensor | float, Tensor, Tensor]] = []
+        self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
         self._try_out()
         if init_from is not None:
             warm_start(network, init_from, init_strict)
@@ -67,14 +67,17 @@ class Classifier(pl.LightningModule):
         loss = self.loss(logits, target)
         penalty = self.penalty(self.network)
         # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
-        self._pending.append((loss.detach(), torch.as_tensor(penalty).detach(), logits.detach(), target))
-        return loss + penalty
+        noted = penalty.detach() if isinstance(penalty, Tensor) else penalty
+        self._pending.append((loss.detach(), noted, logits.detach(), target))
+        return loss + penalty if isinstance(penalty, Tensor) else loss
 
     def on_train_epoch_start(self) -> None:
         self._pending, self._sums = [], [0.0] * 4
+        self._every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        self._batches = self.trainer.num_training_batches
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if (batch_idx + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:  # type: ignore[attr-defined]
+        if (batch_idx + 1) % self._every == 0 or batch_idx + 1 == self._batches:
             self._add_up(last=batch_idx)
 
     def _add_up(self, last: int) -> None:
@@ -85,7 +88,7 @@ class Classifier(pl.LightningModule):
         self._pending = []
         correct = (torch.cat(logits).argmax(dim=1) == torch.cat(targets)).sum().item()
         counts = [len(target) for target in targets]
-        terms = torch.stack(losses).double().tolist(), torch.stack(penalties).double().tolist()
+        terms = torch.stack(losses).double().tolist(), torch.stack([torch.as_tensor(p) for p in penalties]).tolist()
         self._refuse_what_is_not_finite(*terms, first=last + 1 - len(losses))
         for i, values in enumerate(terms):
             self._sums[i] += sum(value * count for value, count in zip(values, counts, strict=True))
