@@ -13,10 +13,10 @@ from litmus.errors import one_of
 
 # What torchvision's pretrained networks were measured with: the short side to 256 for a crop of 224.
 MARGIN = 256 / 224
-PIPELINES: dict[str, Callable[[int, int], v2.Transform]] = {
-    "resize": lambda height, width: v2.Resize([height, width]),
-    "imagenet": lambda height, width: v2.Compose(
-        [v2.Resize(round(min(height, width) * MARGIN)), v2.CenterCrop([height, width])]
+PIPELINES: dict[str, Callable[[int, int, float], v2.Transform]] = {
+    "resize": lambda height, width, margin: v2.Resize([height, width]),
+    "imagenet": lambda height, width, margin: v2.Compose(
+        [v2.Resize(round(min(height, width) * margin)), v2.CenterCrop([height, width])]
     ),
 }
 
@@ -27,19 +27,20 @@ class BadPicture(ValueError):
 
 class Decode:
     """A file to a uint8 image (C, H, W) of `shape`, by a pipeline: `resize` squeezes the picture into H × W pixels,
-    `imagenet` shrinks its short side to 256/224 of the shorter of them and cuts H × W out of the middle.
+    `imagenet` shrinks its short side to `margin` times the shorter of them and cuts H × W out of the middle.
 
     A picture comes out as a viewer shows it: turned as its EXIF says, what is transparent on white, 16 bits brought to
     8. With one channel it is made grey. Raises BadPicture.
     """
 
-    def __init__(self, shape: Sequence[int], pipeline: str):
+    def __init__(self, shape: Sequence[int], pipeline: str, margin: float = MARGIN):
         self.pipeline = one_of("data.pipeline", pipeline, PIPELINES)
-        self.shape = tuple(shape)
+        self.shape, self.margin = tuple(shape), margin
 
     def __call__(self, path: str | Path) -> Tensor:
         channels, height, width = self.shape
-        picture = PIPELINES[self.pipeline](height, width)(opened(path, least=2 * max(height, width)))
+        pipeline = PIPELINES[self.pipeline](height, width, self.margin)
+        picture = pipeline(opened(path, least=2 * max(height, width)))
         return F.pil_to_tensor(picture if channels == 3 else picture.convert("L"))
 
 
