@@ -2,6 +2,7 @@
 # ruff: noqa: E402
 
 import json
+import logging
 import runpy
 import sys
 from pathlib import Path
@@ -80,6 +81,9 @@ def parts(**options: str):
 @pytest.fixture
 def script(monkeypatch):
     """Runs a script of scripts/ in this process, as its name and arguments on the command line would."""
+    log = logging.getLogger("litmus")  # which a script sets up, and whose next test wants it as it was
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", log.propagate)
 
     def run(name: str, *arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])

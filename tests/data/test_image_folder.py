@@ -274,7 +274,7 @@ def test_a_root_that_is_no_folder_of_classes_is_a_sentence(tmp_path):
 def test_a_class_to_test_on_that_is_not_trained_is_a_sentence(tmp_path):
     parts_of(tmp_path, train=4, test=4)
     shutil.move(tmp_path / "test" / "dog", tmp_path / "test" / "dogs")
-    with pytest.raises(ConfigError, match=r"dogs is none of the classes to train on: did you mean dog\?"):
+    with pytest.raises(ConfigError, match=r"dogs is none of the model's classes: did you mean dog\?"):
         made(tmp_path)
 
 

@@ -1,3 +1,4 @@
+from litmus.callbacks.calibration import Calibration
 from litmus.callbacks.checkpoint import Checkpoint
 from litmus.callbacks.confusion_matrix import ConfusionMatrix
 from litmus.callbacks.early_stopping import EarlyStopping
@@ -18,6 +19,7 @@ from litmus.callbacks.weight_norm import WeightNorm
 from litmus.callbacks.worst_mistakes import WorstMistakes
 
 __all__ = [
+    "Calibration",
     "Checkpoint",
     "ConfusionMatrix",
     "EarlyStopping",

@@ -64,7 +64,7 @@ def check_classes(folder: Path, class_names: Sequence[str]) -> None:
         if name not in class_names and any(files_below(path)):
             near = closest(name, class_names)
             hint = f"did you mean {near}?" if near else f"there are {', '.join(class_names)}"
-            raise ConfigError(f"{path} is none of the classes to train on: {hint}")
+            raise ConfigError(f"{path} is none of the model's classes: {hint}")
 
 
 def files_below(folder: Path | None) -> Iterator[Path]:
