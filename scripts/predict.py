@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of what is random in --perturb")
     parser.add_argument("--out", type=Path, default=Path("perturbed.png"), help="the picture that --perturb writes")
     args = parser.parse_args()
+    logging.getLogger("litmus").setLevel(logging.WARNING)  # the answers alone go to the screen
     whole_number("--top", args.top, least=1)
     run, images = (None, args.paths) if args.arch else (args.paths[0], args.paths[1:])
     require(bool(images), f"there is no picture to look at: python scripts/predict.py {run} IMAGE")
