@@ -4,6 +4,7 @@ from litmus.callbacks.confusion_matrix import ConfusionMatrix
 from litmus.callbacks.early_stopping import EarlyStopping
 from litmus.callbacks.epoch_seed import EpochSeed
 from litmus.callbacks.first_layer_weights import FirstLayerWeights
+from litmus.callbacks.frozen_features import FrozenFeatures
 from litmus.callbacks.generalisation_gap import GeneralisationGap
 from litmus.callbacks.grad_norm import GradNorm
 from litmus.callbacks.learned_by_heart import LearnedByHeart
@@ -25,6 +26,7 @@ __all__ = [
     "EarlyStopping",
     "EpochSeed",
     "FirstLayerWeights",
+    "FrozenFeatures",
     "GeneralisationGap",
     "GradNorm",
     "LearnedByHeart",

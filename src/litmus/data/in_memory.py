@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from litmus.data.augment import Augmentation
 from litmus.data.batches import Batches
@@ -71,6 +71,7 @@ class InMemory(pl.LightningDataModule):
         self.seed = seed
         self.class_names: list[str] = []
         self.parts: dict[str, Part] = {}
+        self.features: dict[str, Tensor] = {}  # of a frozen backbone, in place of a part's images
         if num_classes is None or image_shape is None:
             self._read_training_images()
         else:
@@ -128,15 +129,21 @@ class InMemory(pl.LightningDataModule):
     def size(self, part: str) -> int:
         return len(self.parts[part][1])
 
+    def inputs(self, part: str) -> tuple[Any, Tensor, Callable[[Tensor], Tensor]]:
+        """What the batches of a part are made of, the labels, and what is done to a batch."""
+        images, labels = self._on_device(part)
+        if part in self.features:
+            return self.features[part], labels, nn.Identity()
+        return images, labels, self.preprocess
+
     def batches(self, part: str, first: int | None = None, share: tuple[int, int] = (0, 1)) -> Batches:
         """The first images of a part in their own order and without augmentation, for measuring."""
-        images, labels = self._on_device(part)
-        return self.loader(images[:first], labels[:first], self.eval_batch_size, self.preprocess, share=share)
+        images, labels, preprocess = self.inputs(part)
+        return self.loader(images[:first], labels[:first], self.eval_batch_size, preprocess, share=share)
 
     def train_dataloader(self) -> Batches:
-        return self.loader(
-            *self._on_device("train"), self.batch_size, self.preprocess, self.seed, self.augment, self._share()
-        )
+        images, labels, preprocess = self.inputs("train")
+        return self.loader(images, labels, self.batch_size, preprocess, self.seed, self.augment, self._share())
 
     def val_dataloader(self) -> Batches | list[Any]:
         return self.batches("val", share=self._share()) if self.size("val") else []

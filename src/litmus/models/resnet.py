@@ -104,6 +104,13 @@ class ResNetFineTuner(Classifier):
         """What the head gets, (N, F), of preprocessed images (N, C, H, W)."""
         return self.backbone(images.expand(-1, 3, -1, -1).contiguous(memory_format=self.memory_format))
 
+    @property
+    def feature_count(self) -> int:
+        return self.head.in_features
+
+    def frozen_at(self, epoch: int) -> bool:
+        return self.stages_at(epoch) == 0
+
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.last_layer is not None:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
