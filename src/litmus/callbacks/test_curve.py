@@ -8,14 +8,24 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from litmus.callbacks.generalisation_gap import training_accuracy
+from litmus.errors import whole_number
 from litmus.evaluation import evaluate
 
 
 class TestCurve(pl.Callback):
     """Logs `test/loss` and `test/acc` after every epoch, for reproducing published curves. Nothing is chosen by them:
-    the run's result is still that of its best checkpoint, whose test puts the last point into TensorBoard's curve."""
+    the run's result is still that of its best checkpoint, whose test puts the last point into TensorBoard's curve.
+
+    With `training_images`, also `train_eval/acc`: accuracy on the first so many training images, measured in the same
+    way, as `train/acc` is not.
+    """
 
     __test__ = False  # pytest takes every Test… for a test
+
+    def __init__(self, training_images: int | None = None):
+        name = "callbacks.test_curve.training_images"
+        self.training_images = None if training_images is None else whole_number(name, training_images, least=1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -32,3 +42,5 @@ class TestCurve(pl.Callback):
         count = limit if isinstance(limit, int) else int(len(batches) * limit)
         evaluate(trainer, pl_module, islice(batches, count), measure)
         pl_module.log_dict({"test/loss": loss.compute(), "test/acc": accuracy.compute()})
+        if self.training_images is not None:
+            pl_module.log("train_eval/acc", training_accuracy(trainer, pl_module, first=self.training_images))
