@@ -1,0 +1,78 @@
+"""Runs the published experiments and writes docs/experiments.md with its figures.
+
+    python scripts/reproduce.py                  all of them, a few hours on one core
+    python scripts/reproduce.py B D --jobs 2     some of them
+    python scripts/reproduce.py --no-run         the page alone, from what has finished
+
+Each is a sweep over conf/experiment/: what has finished is not run again, and what was cut off goes on. What was
+published, and what is run, is in docs/experiments/*.yaml; the verdicts in docs/experiments/*.md are written by hand.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from litmus import cli
+from litmus.atomic import write_text
+from litmus.errors import require
+from litmus.reproduction.page import page
+from litmus.reproduction.protocol import Experiment, load
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXTS = ROOT / "docs" / "experiments"
+PICTURES = ROOT / "docs" / "images" / "experiments"
+
+
+@cli.script
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="*", metavar="A", help="such as B D; all but F if left out")
+    parser.add_argument("--seeds", default="0,1,2", help="0,1,2 if left out")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--out", type=Path, default=Path("outputs/reproduce"), help="where the runs are")
+    parser.add_argument("--no-run", action="store_true", help="only write the page")
+    args = parser.parse_args()
+    known = {file.stem: load(file, args.out) for file in sorted(TEXTS.glob("*.yaml"))}
+    asked = [name.lower() for name in args.experiments]
+    for name in asked:
+        require(name in known, f"there is no experiment {name.upper()}: choose of {', '.join(known).upper()}")
+    chosen = [known[name] for name in asked] or [e for e in known.values() if not e.by_request]
+    failed = [] if args.no_run else [one for one in chosen if not run(one, args.seeds, args.jobs)]
+    print(write_page(list(known.values())))
+    require(not failed, f"not all of {', '.join(one.name.upper() for one in failed)} finished, for the reasons above")
+
+
+def run(experiment: Experiment, seeds: str, jobs: int) -> bool:
+    """Whether all of it has finished."""
+    good = True
+    for sweep in experiment.sweeps:
+        try:
+            overrides = shlex.split(experiment.filled_in(sweep))
+        except LookupError as error:
+            print(f"{sweep} waits: {error}", flush=True)
+            good = False
+            continue
+        name = f"sweep_name={experiment.folder.resolve()}"
+        command = [*overrides, f"seed={seeds}", name, f"jobs={jobs}"]
+        print(shlex.join(["python", "train.py", "-m", *command]), flush=True)
+        good &= subprocess.run([sys.executable, ROOT / "train.py", "-m", *command], check=False).returncode == 0
+    return good
+
+
+def write_page(experiments: list[Experiment]) -> Path:
+    from litmus.reproduction.figures import draw_figures  # matplotlib takes half a second
+
+    pictures = {}
+    for experiment in experiments:
+        experiment.read()
+        drawn = draw_figures(experiment, PICTURES)
+        pictures[experiment.name] = [(f"images/experiments/{image.file}", image.caption) for image in drawn]
+    file = ROOT / "docs" / "experiments.md"
+    write_text(file, page(experiments, TEXTS, pictures))
+    return file
+
+
+if __name__ == "__main__":
+    main()
