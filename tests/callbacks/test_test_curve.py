@@ -48,3 +48,13 @@ def test_it_tests_the_batches_that_the_final_test_will(train):
 def test_without_it_an_untested_run_has_no_test_metrics(train):
     run = train("data.num_images=64", "test=false", "logger=none")
     assert not [name for name in run.result["metrics"] if name.startswith("test/")]
+
+
+def test_the_training_images_can_be_measured_in_the_same_way(train):
+    # As many as generalisation_gap measures, and so the same figure.
+    few = ("callbacks.test_curve.training_images=50", "callbacks.generalisation_gap.images=50")
+    run = train(*OPTIONS, *few, "model.dropout=0.5", "logger=none")
+    ours = curve(run, "train_eval/acc")
+    theirs = [gap + val for gap, val in zip(curve(run, "gap/acc"), curve(run, "val/acc"), strict=True)]
+    assert ours == pytest.approx(theirs)
+    assert ours != pytest.approx(curve(run, "train/acc"))
