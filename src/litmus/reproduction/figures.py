@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from litmus.report.blocks import Image
 from litmus.report.figures.style import COLOURS, LINES, WIDTH, draw, legend_below, look
@@ -55,7 +55,7 @@ def _curves(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image
             axes.set(xlabel="epoch", ylabel=AXES[metric])
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if metric.startswith("train/") and all(low > 0 for line in axes.lines for low in line.get_ydata()):
-                axes.set_yscale("log")
+                _logarithmic(axes)
         legend_below(figure, panels[0].lines[: len(found)], list(found))
         return str(spec["caption"])
 
@@ -82,6 +82,14 @@ def _line(axes: Axes, runs: Sequence[Run], metric: str, index: int, smooth: int,
         axes.fill_between(epochs, mean - off, mean + off, color=style["color"], alpha=0.15, linewidth=0)
 
 
+def _logarithmic(axes: Axes) -> None:
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _look(index: int) -> dict[str, Any]:
     """As in a report; after six, the colours begin again with the lines shifted and hollow markers."""
     style = look(index)
@@ -106,7 +114,8 @@ def _steps(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image 
                 medians = [median(values[j : j + 100]) for j in hundreds]
                 axes.plot([steps[j + 50] for j in hundreds], medians, color=COLOURS[i], linestyle=LINES[i], label=name)
         for axes, title in zip(panels, spec["tags"].values(), strict=True):
-            axes.set(xlabel="step", ylabel=title, yscale="log")
+            axes.set(xlabel="step", ylabel=title)
+            _logarithmic(axes)
         lines = [line for line in panels[0].lines if not line.get_label().startswith("_")]
         legend_below(figure, lines, list(found))
         return str(spec["caption"])
@@ -149,7 +158,7 @@ def _weights(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Imag
             figure.colorbar(grid, ax=axes, label="weight", shrink=0.8, extend="both")
         return str(spec["caption"])
 
-    return draw(folder, f"{spec['file']}.png", (WIDTH, 5.0), paint)
+    return draw(folder, f"{spec['file']}.png", (8.0, 3.8), paint)
 
 
 def _against(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image | None:
