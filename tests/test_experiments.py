@@ -1,12 +1,12 @@
 """Every published experiment composes as its commands say it, and trains."""
 
 import pytest
-from conftest import CONF, ROOT, composed
+from conftest import ROOT, composed
 
 from litmus.reproduction.protocol import load
 
-FILES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 PUBLISHED = [load(file, ROOT / "outputs") for file in sorted((ROOT / "docs" / "experiments").glob("*.yaml"))]
+FILES = sorted({one.config for one in PUBLISHED} | {"d_quadratic"})
 SHORT = ("trainer.max_steps=2", "trainer.max_epochs=1", "trainer.limit_val_batches=1", "logger=none")
 SMALL = ("data=synthetic", "data.num_images=64", "data.train_size=null", "data.test_size=null", "accelerator=cpu")
 OWN = {  # what there is too little of, or no network for
