@@ -249,17 +249,19 @@ def assert_ended_at_once(session: int, number: int, cwd: Path, wait) -> int:
     while len(list(folder(cwd, "stop").glob("*/checkpoints/last.ckpt"))) < 2:
         assert time.monotonic() < end
         time.sleep(0.01)
-    sent = time.monotonic()
     os.kill(session, number)
     status = wait()
-    assert time.monotonic() - sent < 5
+    assert not list(folder(cwd, "stop").glob("*/result.json"))
     assert alive_in(session) == []
     return status
 
 
 def test_ctrl_c_ends_the_whole_sweep_at_once(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), *GRID, "trainer.max_epochs=500", "sweep_name=stop"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True) as sweep:
+    options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    # A shell's background jobs, such as a CI's, ignore Ctrl-C, and so would their children.
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, **options) as sweep:
         assert assert_ended_at_once(sweep.pid, signal.SIGINT, tmp_path, sweep.wait) == 130
         out, _ = sweep.communicate()
     assert "stopped; to go on: python" in out
