@@ -24,7 +24,7 @@ from litmus.models.classifier import Classifier, laid_out_over_all_steps
 from litmus.runs.building import build
 from litmus.runs.identity import config_hash, differences, experiment, job_directory, run_name
 from litmus.runs.loading import FORMAT
-from litmus.runs.processes import announce, announced, check_directory_agreed, is_first
+from litmus.runs.processes import announce, announced, check_directory_agreed, in_slurm, is_first
 from litmus.runs.record import circumstances
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
@@ -158,7 +158,7 @@ class Run:
         trainer = build(self.cfg.trainer, _partial_=True)(
             callbacks=[*listed.values(), *every],
             logger=loggers,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)],
             default_root_dir=self.path,
             threads=self.cfg.trainer.threads or model.threads,
             num_sanity_val_steps=0,
