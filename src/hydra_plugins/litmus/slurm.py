@@ -44,7 +44,7 @@ class Submitted:
     def ended(self, outcome: dict[str, Any], logs: list[Path]) -> Iterator[Ended]:
         result = outcome.get("result")
         seconds = result["seconds"] if result else time.monotonic() - self.submitted
-        shown = next((path for path in logs if path.exists() and path.stat().st_size), logs[-1])
+        shown = next((path for path in logs if path.exists() and path.stat().st_size), logs[-1])  # what tells most
         for job in self.jobs:
             if result:
                 yield Ended(job, result, seconds)
@@ -105,8 +105,8 @@ class SlurmLauncher(Launcher):
         if self.running:
             arrays = " ".join(dict.fromkeys(s.id.split("_")[0] for s in self.running))
             log.info(
-                f"\n{count_of(len(self.running), 'job')} of {arrays} go on in Slurm: to wait for them again and "
-                f"collect what they found, start the sweep again; to end them: scancel {arrays}"
+                f"\nSlurm keeps the {count_of(len(self.running), 'job')} that had not ended: the same command waits "
+                f"for them again and collects what they found, and scancel {arrays} ends them"
             )
 
     # --- giving jobs to Slurm ---
@@ -198,12 +198,10 @@ class SlurmLauncher(Launcher):
             state = submitted.over[0] if submitted.over else ""
             outcome = {"reason": self.slurm.ENDED.get(state, self.slurm.GONE)}
         logs = [self._log(submitted.jobs[0]), Path(os.path.relpath(paths.stdout))]
-        yield from submitted.ended(outcome, logs)
-        for path in (paths.result_pickle, paths.submitted_pickle):
+        yield from submitted.ended(outcome, [*logs, Path(os.path.relpath(paths.submission_file))])
+        needless = logs if outcome.get("result") else []
+        for path in (paths.result_pickle, paths.submitted_pickle, *needless):
             path.unlink(missing_ok=True)
-        if outcome.get("result"):
-            for path in logs:
-                path.unlink(missing_ok=True)
 
     def _paths(self, submitted: Submitted) -> Any:
         from submitit.core.utils import JobPaths

@@ -64,10 +64,11 @@ def in_slurm(devices: int, num_nodes: int) -> list[Any]:
     tasks, wanted = tasks_of_srun(), devices * num_nodes
     if tasks == num_nodes == 1:
         return [LightningEnvironment()]
-    fit = f"srun --nodes={num_nodes} --ntasks-per-node={devices}"
+    fit = f"start the run with srun --nodes={num_nodes} --ntasks-per-node={devices}"
     require(
-        tasks == wanted and (tasks == 1 or "SLURM_NTASKS_PER_NODE" in os.environ),
-        f"srun has started {tasks} processes, and accelerator.devices={devices} on {num_nodes} nodes make {wanted}: "
-        f"start the run with {fit}",
+        tasks == wanted,
+        f"accelerator.devices={devices} times accelerator.num_nodes={num_nodes} make {wanted} processes, and there are "
+        f"{tasks}: {fit}",
     )
+    require("SLURM_NTASKS_PER_NODE" in os.environ, f"{tasks} processes may be spread in any way: {fit}")
     return [SLURMEnvironment(auto_requeue=False)]

@@ -1,5 +1,6 @@
 """Slurm, as far as a sweep needs it: what to say to sbatch, what the queue says, and what a job does there."""
 
+import logging
 import os
 import re
 import shlex
@@ -7,8 +8,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
 from importlib.util import find_spec
+from io import StringIO
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -159,11 +161,18 @@ def submit(function: Any, requests: Sequence[Any], folder: Path, requeues: int, 
 
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=requeues)
     executor.update_parameters(**options)
+    before = set(folder.glob("*")) if folder.exists() else None
     try:
-        with outside_any_job():
+        with outside_any_job(), redirect_stderr(StringIO()):  # where submitit says it a first time
             return [job.job_id for job in executor.map_array(function, requests)]
-    except (FailedJobError, FailedSubmissionError, OSError) as error:
-        reason = " ".join(line.removeprefix("sbatch: error: ") for line in str(error).splitlines())
+    except (FailedJobError, FailedSubmissionError) as error:
+        for path in set(folder.glob("*")) - (before or set()):
+            path.unlink()
+        if before is None:
+            folder.rmdir()
+            with suppress(OSError):
+                folder.parent.rmdir()
+        reason = "; ".join(line.removeprefix("sbatch: error: ") for line in str(error).splitlines())
         raise ConfigError(f"Slurm refuses the jobs: {reason}") from error
 
 
@@ -203,7 +212,10 @@ class Payload:
             self.task.run(request.config)
             return {"result": read_json(Path(request.config.output_dir, "result.json"))}
         except Exception as error:  # a SystemExit is the way out of a job that is queued again
+            logging.getLogger("submitit").setLevel(logging.WARNING)  # to it, a job that gives a reason is a success
             reason, diverged = reason_of(error)
+            if type(error).__name__ == "UncompletedJobError":  # submitit's word
+                reason = "its time was over more often than launcher.requeues allows: the same command goes on with it"
             return {"result": None, "reason": reason, "diverged": diverged}
 
     def checkpoint(self, request: Request) -> Any:
