@@ -1,8 +1,9 @@
 """A sweep through a real Slurm, by hand: python tests/slurm_trial.py, as root, on a machine with Debian's Slurm.
 
-Starts a Slurm of one node on the loopback from a configuration in a temporary folder, runs four jobs with
-launcher=slurm, lets a job of higher priority take one of them off its node in mid-run, and compares all four with
-those of launcher=local, to the bit. Installs nothing, and stops what it has started.
+Starts a Slurm of one node on the loopback from a configuration in a temporary folder, and runs four jobs with
+launcher=slurm. In mid-run a job of higher priority takes one of them off its node, and another is sent the signal
+that its time is nearly over. All four are compared with those of launcher=local, to the bit. It installs nothing,
+and stops what it has started.
 """
 
 import json
@@ -19,12 +20,15 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 import torch
 from conftest import ROOT, assert_same, weights
 
+from litmus.sweeps.screen import count_of
+
 SWEEP = (
-    *("data.train_size=4000", "trainer.max_epochs=20", "callbacks=none", "logger=none"),
+    *("data.train_size=4000", "trainer.max_epochs=150", "callbacks=none", "logger=none"),
     *("accelerator=cpu", "accelerator.threads=1", "optim=adam,sgd", "seed=0,1"),
 )
 IN_SLURM = ("launcher=slurm", "launcher.partition=low", "launcher.cpus=1", "launcher.time=00:10:00", "jobs=2")
@@ -61,11 +65,11 @@ started = time.monotonic()
 
 def say(text: str) -> None:
     for line in text.splitlines():
-        print(f"{time.monotonic() - started:5.0f} s  {line}", flush=True)
+        print(f"{time.monotonic() - started:5.0f} s  {line.rstrip()}", flush=True)
 
 
 def told(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def check_packages() -> None:
@@ -96,6 +100,7 @@ def slurm(folder: Path) -> Iterator[None]:
         wait_for(lambda: set(told("sinfo", "--noheader", "--format=%T").split()) == {"idle"}, 30)
         yield
     finally:
+        subprocess.run(["scancel", f"--user={os.getuid()}"], check=False)
         for name in ("slurmd", "slurmctld", "munged"):
             with suppress(FileNotFoundError, ProcessLookupError, ValueError):
                 pid = int((folder / f"{name}.pid").read_text())
@@ -138,16 +143,22 @@ def waiting_again() -> list[str]:
     return [line.split()[0] for line in lines if line.endswith("BeginTime")]
 
 
-def preempt_one(folder: Path) -> None:
-    """Sends a job of higher priority when two jobs are past their fifth epoch, and lets what it ousted start again."""
-    wait_for(lambda: [path for path in folder.glob("*/metrics.csv") if epochs_of(path.parent) >= 5], 120)
+def disturb(folder: Path) -> None:
+    """Takes one of two running jobs off its node by another of higher priority, and warns the other of its time."""
+    wait_for(lambda: sum(epochs_of(path.parent) >= 20 for path in folder.glob("*/metrics.csv")) == 2, 300)
     say(queue())
     say("a job comes to the partition of higher priority")
     told("sbatch", "--partition=high", "--cpus-per-task=1", f"--output={os.devnull}", "--wrap=sleep 5")
-    (ousted,) = wait_for(waiting_again, 60)
+    wait_for(waiting_again, 120)
     say(queue())
-    say(f"{ousted} was queued again; Slurm would let it wait two minutes, which are cut short")
-    told("scontrol", "update", f"job={ousted}", "StartTime=now")
+    running = told("squeue", "--noheader", "--array", "--partition=low", "--states=RUNNING", "--format=%i").split()
+    say(f"{running[0]} is sent the signal that Slurm sends before a job's time is over")
+    told("scancel", "--signal=USR2", running[0])
+    again = wait_for(lambda: len(ids := waiting_again()) == 2 and ids, 120)
+    say(queue())
+    say("Slurm lets jobs that are queued again wait for two minutes: cut short here")
+    for job in again:
+        told("scontrol", "update", f"job={job}", "StartTime=now")
 
 
 def compare(one: Path, other: Path) -> None:
@@ -159,28 +170,33 @@ def compare(one: Path, other: Path) -> None:
         for name in ("best", "last"):
             assert_same(weights(job, name), weights(second, name))
         starts = len(json.loads((second / "run.json").read_text())["starts"])
-        lines = [
-            line for line in (second / "train.log").read_text().splitlines() if "stopped" in line or "going" in line
-        ]
         short = job.name.split("+acc")[0]
-        say(f"{short}: the same result, metrics and weights as with launcher=local, {starts} start(s)")
-        for line in lines:
-            say("    " + line.split(" ", 2)[2].replace(str(second), "…"))
+        say(f"{short}: the same result, metrics and weights as with launcher=local, after {count_of(starts, 'start')}")
+        lines = [line.split(" ", 2)[2] for line in (second / "train.log").read_text().splitlines() if line[:2] == "20"]
+        for before, line, after in zip(lines, lines[1:], lines[2:], strict=False):
+            if line.startswith("stopped by"):
+                say(f"    {before[:37]}\n    {line}")
+            elif line.startswith("going on"):
+                say(f"    {line.replace(str(second), '…')}\n    {after[:37]}")
 
 
 def main() -> None:
     check_packages()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemons end with this script
     with tempfile.TemporaryDirectory(prefix="slurm-") as name, slurm(Path(name)):
         os.chdir(name)
         say(f"{told('sbatch', '--version')}, submitit {version('submitit')}, torch {torch.__version__}")
-        local = sweep("sweep_name=local")
-        assert local.wait() == 0
+        sweep("sweep_name=local").communicate()
         say("python train.py -m " + " ".join((*SWEEP, *IN_SLURM)))
         process = sweep(*IN_SLURM, "sweep_name=slurm")
-        preempt_one(Path("outputs/sweeps/slurm"))
-        out, _ = process.communicate()
-        say(out)
-        assert process.returncode == 0
+        printed = Thread(target=lambda: [say(line) for line in process.stdout])
+        printed.start()
+        try:
+            disturb(Path("outputs/sweeps/slurm"))
+            assert process.wait() == 0
+        finally:
+            process.kill()
+            printed.join()
         compare(Path("outputs/sweeps/local"), Path("outputs/sweeps/slurm"))
     say("all daemons are stopped")
 
