@@ -2,6 +2,8 @@
 # ruff: noqa: E402
 
 import json
+import logging
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,3 +76,17 @@ def parts(**options: str):
 
     cfg = composed(*(f"{group}={option}" for group, option in {**PARTS, **options}.items()))
     return {group: build(cfg[group]) for group in PARTS}
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Runs a script of scripts/ in this process, as its name and arguments on the command line would."""
+    log = logging.getLogger("litmus")  # which a script sets up, and whose next test wants it as it was
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", log.propagate)
+
+    def run(name: str, *arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+
+    return run

@@ -4,9 +4,10 @@ import urllib.request
 import pytest
 import torch
 import torchvision
-from conftest import assert_same, parts
+from conftest import assert_same, parts, weights
 from safetensors.torch import save_file
 
+from litmus.data.sources import Synthetic
 from litmus.errors import ConfigError
 from litmus.models import ResNetFineTuner
 
@@ -16,9 +17,9 @@ def state(classes=10, arch="resnet18"):
     return getattr(torchvision.models, arch)(num_classes=classes).state_dict()
 
 
-def built(weights, **options):
+def built(path, **options):
     torch.manual_seed(8)
-    return ResNetFineTuner(10, (3, 32, 32), weights=str(weights), **options, **parts())
+    return ResNetFineTuner(10, (3, 32, 32), weights=str(path), **options, **parts())
 
 
 def written(path, content):
@@ -106,20 +107,20 @@ def test_offline_the_error_says_which_file_to_place_where_and_there_it_is_found(
 
 
 @pytest.mark.parametrize(
-    ("weights", "sentence"),
+    ("name", "sentence"),
     [
-        ("IMAGENET1K_V3", "neither a file nor a name of torchvision's: did you mean IMAGENET1K_V1"),
+        ("IMAGENET1K_V3", "neither a file, a run nor a name of torchvision's: did you mean IMAGENET1K_V1"),
         (
             "mine",
-            "neither a file nor a name of torchvision's: for model.arch=resnet18 there are IMAGENET1K_V1, DEFAULT",
+            "a run nor a name of torchvision's: for model.arch=resnet18 there are IMAGENET1K_V1, DEFAULT",
         ),
         ("absent.pth", "model.weights=absent.pth does not exist: give a .pth or .safetensors file"),
         ("absent.safetensors", "model.weights=absent.safetensors does not exist"),
     ],
 )
-def test_a_name_that_is_nothing_is_a_sentence(weights, sentence):
+def test_a_name_that_is_nothing_is_a_sentence(name, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        built(weights)
+        built(name)
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -136,10 +137,69 @@ def test_another_layout_is_a_sentence(tmp_path, content):
         built(written(tmp_path / "w.pth", content))
 
 
-def test_a_checkpoint_of_litmus_belongs_to_init_from(tmp_path):
-    path = written(tmp_path / "w.pth", {"litmus": {}, "state_dict": {}})
-    with pytest.raises(ConfigError, match=r"is a checkpoint of Litmus: say model.init_from="):
-        built(path)
+# --- an earlier run's ---
+
+STILL = ("trainer.max_epochs=1", "optim=sgd", "optim.lr=0", "scheduler=constant", "callbacks=none", "logger=none")
+DATA = ("data=synthetic", "data.image_shape=[3,20,20]", "data.num_images=40", "data.batch_size=20", "test=false")
+NEW = (*DATA, *STILL, "accelerator=cpu", "model=resnet", "model.freeze=true")
+
+
+@pytest.fixture
+def earlier(train):
+    """A run on `class 0` to `class 9`."""
+    return train(*DATA, *STILL, "accelerator=cpu", "model=resnet", "seed=5", "output_dir=earlier", small=False).path
+
+
+def same_but_for(first, second):
+    return {name for name in first if not torch.equal(first[name], second[name])}
+
+
+def test_of_a_run_with_the_same_classes_all_is_taken(train, earlier, caplog):
+    caplog.set_level("INFO", logger="litmus")
+    new = train(*NEW, f"model.weights={earlier}", small=False).path
+    assert same_but_for(weights(earlier, "best"), weights(new)) == set()
+    assert "took the last layer too, because the classes are the same" in caplog.text
+
+
+def test_of_a_run_with_as_many_other_classes_the_head_is_new(train, earlier, monkeypatch):
+    def others(self, *args, **options):
+        init(self, *args, **options)
+        self.classes = [name.replace("class", "kind") for name in self.classes]
+
+    init = Synthetic.__init__
+    monkeypatch.setattr(Synthetic, "__init__", others)
+    file = f"{earlier}/checkpoints/best.ckpt"
+    new, fresh = (train(*NEW, f"model.weights={w}", small=False).path for w in (file, "null"))
+    assert same_but_for(weights(earlier, "best"), weights(new)) == {"network.head.weight", "network.head.bias"}
+    assert torch.equal(weights(new)["network.head.weight"], weights(fresh)["network.head.weight"])
+
+
+def test_of_a_run_with_fewer_classes_the_head_is_new(train, earlier):
+    new = train(*NEW, "data.num_classes=4", f"model.weights={earlier}", small=False).path
+    assert weights(new)["network.head.weight"].shape == (4, 512)
+    assert len(same_but_for(weights(earlier, "best"), weights(new))) == 2
+
+
+def test_a_run_goes_on_with_its_own_head_when_it_is_resumed(train, earlier):
+    train(*NEW, f"model.weights={earlier}", "optim.lr=0.1", "output_dir=new", small=False)
+    resumed = train("resume=new", "trainer.max_epochs=2", small=False).path
+    assert not torch.equal(weights(resumed)["network.head.weight"], weights(earlier)["network.head.weight"])
+
+
+def test_a_run_of_another_model_is_refused(train):
+    earlier = train(*STILL, "output_dir=mlp").path
+    with pytest.raises(ConfigError, match=r"best.ckpt is a run of another model than resnet"):
+        built(earlier)
+
+
+def test_a_run_of_another_stem_is_refused(earlier):
+    with pytest.raises(ConfigError, match=r"does not fit .* say model.small_stem=false"):
+        built(earlier, small_stem=True)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="holds no checkpoints/best.ckpt"):
+        built(tmp_path)
 
 
 def test_without_the_package_safetensors_the_error_names_it(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def history(monkeypatch):
     """Records the weights at each epoch's end and, at each training step, whether the backbone is in eval mode."""
     ended = ResNetFineTuner.on_train_epoch_end
     stepped = ResNetFineTuner.training_step
-    record = SimpleNamespace(states=[], eval_modes=[])
+    record = SimpleNamespace(states=[], eval_modes=[], stepped=stepped)
 
     def on_train_epoch_end(self):
         record.states.append({name: value.clone() for name, value in self.state_dict().items()})
@@ -96,6 +96,35 @@ def test_after_unfreeze_at_epoch_every_weight_and_statistic_moves(train, start, 
     assert history.eval_modes == 8 * [True] + 4 * [False]
 
 
+def test_stage_by_stage_from_the_top_each_trains_from_its_own_epoch_on(train, start, history, monkeypatch):
+    monkeypatch.setattr(ResNetFineTuner, "training_step", history.stepped)  # a mode for each stage
+    options = ("trainer.max_epochs=7", "data.num_images=20", "data.val_size=10", "optim=sgd", "scheduler=constant")
+    stages = ("model.freeze=true", "model.unfreeze_at_epoch=1", "model.unfreeze_every=1")
+    train(*SMALL, *options, *stages, f"model.weights={start.path}")
+    states = [backbone(state) for state in history.states]
+    moved = [
+        {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+        for before, after in zip([start.backbone, *states], states, strict=False)
+    ]
+    top = ["layer4", "layer3", "layer2", "layer1"]
+    assert moved == [set(), *({*top[:i]} for i in (1, 2, 3, 4)), *2 * [{*top, "conv1", "bn1"}]]
+
+
+def test_two_epochs_to_a_stage():
+    staged = model(freeze=True, unfreeze_at_epoch=3, unfreeze_every=2)
+    assert [staged.stages_at(epoch) for epoch in range(14)] == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5]
+
+
+def test_the_normalisation_of_what_is_frozen_is_in_eval_mode_and_the_rest_in_train_mode():
+    staged = model(freeze=True, unfreeze_at_epoch=1, unfreeze_every=1)
+    staged._train_stages(2)
+    staged.train()
+    norms = {name.split(".")[0]: m.training for name, m in staged.backbone.named_modules() if "bn" in name}
+    assert norms == {"bn1": False, "layer1": False, "layer2": False, "layer3": True, "layer4": True}
+    staged.eval()
+    assert not any(m.training for m in staged.modules())
+
+
 def kill_at(monkeypatch, epoch):
     """The run ends, as if killed, after the second training step of this epoch."""
     stepped = ResNetFineTuner.training_step
@@ -108,11 +137,20 @@ def kill_at(monkeypatch, epoch):
     monkeypatch.setattr(ResNetFineTuner, "training_step", training_step)
 
 
-@pytest.mark.parametrize(("optim", "unfrozen_at", "killed_at"), [("momentum", 1, 2), ("adam", 1, 2), ("adam", 2, 1)])
+@pytest.mark.parametrize(
+    ("optim", "unfrozen_at", "every", "killed_at"),
+    [("momentum", 1, "null", 2), ("adam", 1, 1, 2), ("adam", 2, "null", 1)],
+)
 def test_a_run_killed_after_or_before_unfreezing_and_resumed_equals_one_never_stopped(
-    train, monkeypatch, optim, unfrozen_at, killed_at
+    train, monkeypatch, optim, unfrozen_at, every, killed_at
 ):
-    options = (*SMALL, "trainer.max_epochs=3", "model.freeze=true", f"model.unfreeze_at_epoch={unfrozen_at}")
+    options = (
+        *SMALL,
+        f"model.unfreeze_every={every}",
+        "trainer.max_epochs=3",
+        "model.freeze=true",
+        f"model.unfreeze_at_epoch={unfrozen_at}",
+    )
     options += (
         f"optim={optim}",
         "model.backbone_lr_factor=0.5",
@@ -135,7 +173,7 @@ def test_a_penalty_counts_the_head_alone_while_the_backbone_is_frozen():
     head = frozen.network.get_submodule("head").weight
     weight = frozen.penalty.weight
     torch.testing.assert_close(frozen.penalty(frozen.network), weight * head.abs().sum())
-    frozen._set_frozen(False)
+    frozen._train_stages(5)
     convolutions = [m.weight for m in frozen.backbone.modules() if isinstance(m, nn.Conv2d)]
     everything = sum(w.abs().sum() for w in [head, *convolutions])
     torch.testing.assert_close(frozen.penalty(frozen.network), weight * everything)
@@ -218,6 +256,8 @@ def test_an_earlier_runs_weights_go_on_unfrozen(train, start):
         ({"arch": "resnet81"}, "model.arch is 'resnet81', which does not exist: did you mean resnet18?"),
         ({"unfreeze_at_epoch": 2}, "model.unfreeze_at_epoch has nothing to unfreeze: say model.freeze=true"),
         ({"freeze": True, "unfreeze_at_epoch": 0}, "model.unfreeze_at_epoch is 0, and must be a whole number of 1"),
+        ({"freeze": True, "unfreeze_every": 1}, "model.unfreeze_every needs a start: say model.unfreeze_at_epoch=1"),
+        ({"freeze": True, "unfreeze_at_epoch": 1, "unfreeze_every": 0}, "model.unfreeze_every is 0"),
         ({"backbone_lr_factor": -0.1}, "model.backbone_lr_factor is -0.1, and must be a number of 0 or more"),
         ({"weights": "DEFAULT", "init_from": "a"}, "model.weights and model.init_from both say"),
         ({"image_shape": (4, 32, 32)}, "takes grey or colour images, and these have 4 channels"),

@@ -1,8 +1,10 @@
+from litmus.callbacks.calibration import Calibration
 from litmus.callbacks.checkpoint import Checkpoint
 from litmus.callbacks.confusion_matrix import ConfusionMatrix
 from litmus.callbacks.early_stopping import EarlyStopping
 from litmus.callbacks.epoch_seed import EpochSeed
 from litmus.callbacks.first_layer_weights import FirstLayerWeights
+from litmus.callbacks.frozen_features import FrozenFeatures
 from litmus.callbacks.generalisation_gap import GeneralisationGap
 from litmus.callbacks.grad_norm import GradNorm
 from litmus.callbacks.learned_by_heart import LearnedByHeart
@@ -18,11 +20,13 @@ from litmus.callbacks.weight_norm import WeightNorm
 from litmus.callbacks.worst_mistakes import WorstMistakes
 
 __all__ = [
+    "Calibration",
     "Checkpoint",
     "ConfusionMatrix",
     "EarlyStopping",
     "EpochSeed",
     "FirstLayerWeights",
+    "FrozenFeatures",
     "GeneralisationGap",
     "GradNorm",
     "LearnedByHeart",

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
 
 from litmus.errors import whole_number
 from litmus.pictures import boards, image_grid, pixels, shortened, show
@@ -16,11 +15,11 @@ class SampleImages(pl.Callback):
     def __init__(self, images: int):
         self.images = whole_number("callbacks.sample_images.images", images, least=1)
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], batch_idx: int
-    ) -> None:
-        if batch_idx > 0 or trainer.current_epoch > 0 or not boards(trainer):
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch > 0 or not boards(trainer):
             return
+        # Now and not in the first step, whose batch may be of features (see FrozenFeatures).
+        batch = next(iter(trainer.train_dataloader))  # type: ignore[arg-type]
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         images, target = (part[: self.images] for part in batch)
         names = shortened(data.class_names, 18)

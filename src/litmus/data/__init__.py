@@ -4,10 +4,11 @@ from functools import partial
 from typing import Any
 
 from litmus.data.augment import Augmentation
+from litmus.data.image_folder import ImageFolder
 from litmus.data.in_memory import InMemory
 from litmus.data.sources import Arrays, Synthetic
 
-__all__ = ["Augmentation", "InMemory", "arrays", "synthetic"]
+__all__ = ["Augmentation", "ImageFolder", "InMemory", "arrays", "synthetic"]
 
 
 def arrays(path: str, **options: Any) -> InMemory:

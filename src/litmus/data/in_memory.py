@@ -1,11 +1,12 @@
 """Small image sets, whole in memory as uint8, sliced and converted a batch at a time on the device."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from litmus.data.augment import Augmentation
 from litmus.data.batches import Batches
@@ -29,6 +30,9 @@ class InMemory(pl.LightningDataModule):
     source's images, may be null where the source alone knows them; the attribute `image_shape` is what a network sees,
     after scaling and resizing to `image_size`. `augment` changes the batches to train on, and no others.
     """
+
+    pipeline = "resize"  # how a picture file becomes an image of `source_shape`
+    loader: Callable[..., Batches] = Batches
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class InMemory(pl.LightningDataModule):
         self.seed = seed
         self.class_names: list[str] = []
         self.parts: dict[str, Part] = {}
+        self.features: dict[str, Tensor] = {}  # of a frozen backbone, in place of a part's images
         if num_classes is None or image_shape is None:
             self._read_training_images()
         else:
@@ -77,17 +82,19 @@ class InMemory(pl.LightningDataModule):
             self.augment.check(*self.source_shape[1:])
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads and splits everything, once. Raises ConfigError if the images don't fit what was asked for."""
-        if "test" in self.parts:
+        """Reads and splits everything, once; with the stage `test`, only the images to test on. Raises ConfigError if
+        they don't fit what was asked for."""
+        if "test" not in self.parts:
+            self.parts["test"] = self._read(train=False, first=self.test_size)
+        if stage == "test" or "val" in self.parts:
             return
         if "train" not in self.parts:
             self._read_training_images()
         images, labels = self.parts["train"]
         count = validation_count(self.val_size, len(labels))
         rest, chosen = stratified_split(labels, count, self.seed)
-        self.parts = {"train": (images[rest], labels[rest]), "val": (images[chosen], labels[chosen])}
+        self.parts |= {"train": (images[rest], labels[rest]), "val": (images[chosen], labels[chosen])}
         self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0], self.image_size)
-        self.parts["test"] = self._read(train=False, first=self.test_size)
 
     def _read_training_images(self) -> None:
         self.parts["train"] = self._read(train=True, first=self.train_size)
@@ -122,15 +129,21 @@ class InMemory(pl.LightningDataModule):
     def size(self, part: str) -> int:
         return len(self.parts[part][1])
 
+    def inputs(self, part: str) -> tuple[Any, Tensor, Callable[[Tensor], Tensor]]:
+        """What the batches of a part are made of, the labels, and what is done to a batch."""
+        images, labels = self._on_device(part)
+        if part in self.features:
+            return self.features[part], labels, nn.Identity()
+        return images, labels, self.preprocess
+
     def batches(self, part: str, first: int | None = None, share: tuple[int, int] = (0, 1)) -> Batches:
         """The first images of a part in their own order and without augmentation, for measuring."""
-        images, labels = self._on_device(part)
-        return Batches(images[:first], labels[:first], self.eval_batch_size, self.preprocess, share=share)
+        images, labels, preprocess = self.inputs(part)
+        return self.loader(images[:first], labels[:first], self.eval_batch_size, preprocess, share=share)
 
     def train_dataloader(self) -> Batches:
-        return Batches(
-            *self._on_device("train"), self.batch_size, self.preprocess, self.seed, self.augment, self._share()
-        )
+        images, labels, preprocess = self.inputs("train")
+        return self.loader(images, labels, self.batch_size, preprocess, self.seed, self.augment, self._share())
 
     def val_dataloader(self) -> Batches | list[Any]:
         return self.batches("val", share=self._share()) if self.size("val") else []
@@ -152,17 +165,22 @@ class InMemory(pl.LightningDataModule):
 
     def _on_device(self, part: str) -> Part:
         """Moves a part to the trainer's device, once: from there on a batch costs no transfer."""
-        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+        device = self._device()
         images, labels = self.parts[part]
         self.parts[part] = images.to(device), labels.to(device)
         self.preprocess.to(device)
         return self.parts[part]
+
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint must hold so that a model can be used without the data: plain containers and tensors."""
         return {
             "class_names": self.class_names,
             "image_shape": list(self.image_shape),
+            "source_shape": list(self.source_shape),
+            "pipeline": self.pipeline,
             "mean": self.preprocess.mean.flatten().cpu(),
             "std": self.preprocess.std.flatten().cpu(),
             "image_size": self.image_size,

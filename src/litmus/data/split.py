@@ -32,3 +32,12 @@ def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tens
     for label, take in enumerate(quota.tolist()):
         chosen[order[labels[order] == label][:take]] = True
     return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
+
+
+def split_off(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`stratified_split`, but for one image of each class that would be left without any to train on."""
+    rest, chosen = stratified_split(labels, size, seed)
+    for label in set(labels[chosen].tolist()) - set(labels[rest].tolist()):
+        kept = chosen[labels[chosen] == label][:1]
+        rest, chosen = torch.cat([rest, kept]).sort().values, chosen[chosen != kept]
+    return rest, chosen

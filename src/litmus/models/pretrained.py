@@ -1,6 +1,8 @@
-"""ImageNet weights for torchvision's networks: by torchvision's name, or from a file of their layout."""
+"""Weights for torchvision's networks: by torchvision's name, from a file of their layout, or of an earlier run."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,37 @@ from torch import Tensor, nn
 
 from litmus.errors import ConfigError, closest, require
 from litmus.files import load_checkpoint
-from litmus.models.warm_start import told
+from litmus.models.warm_start import best_of, network_weights, told
 
 log = logging.getLogger("litmus")
 
-SUFFIXES = (".pth", ".pt", ".safetensors")
+SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt")
 
 
-def load_pretrained(backbone: nn.Module, head: nn.Linear, arch: str, weights: str) -> None:
-    """Puts `weights` into a torchvision network without its last layer, and into that layer where it fits: it stays
-    new where the classes are others.
+@dataclass
+class LastLayer:
+    """A run's last layer, and the classes that it is for."""
+
+    state: dict[str, Tensor]
+    class_names: list[str]
+
+    def give(self, head: nn.Linear, class_names: list[str]) -> None:
+        """Puts it into `head` if that is for the same classes; as many of them may be others."""
+        if self.class_names == class_names:
+            head.load_state_dict(self.state)
+            log.info("took the last layer too, because the classes are the same")
+
+
+def load_pretrained(
+    backbone: nn.Module, head: nn.Linear, arch: str, weights: str, option: str = "model.weights"
+) -> LastLayer | None:
+    """Puts `weights` into a torchvision network without its last layer: torchvision's, by name, those of a file of its
+    layout, or a Litmus run's. The last layer is taken where it fits, and stays new where the classes are others; a
+    run's is returned, because only its classes' names tell.
 
     Raises ConfigError, listing what does not fit, and says how to place a file that can't be downloaded.
     """
-    state = _read(_file(arch, weights))
+    state, class_names = _read(_file(arch, weights, option), option)
     last = {name.removeprefix("fc."): state.pop(name) for name in ("fc.weight", "fc.bias") if name in state}
     own = backbone.state_dict()
     # Files from before 2018 lack these counters, which torchvision's batch normalisation doesn't use.
@@ -31,15 +50,19 @@ def load_pretrained(backbone: nn.Module, head: nn.Linear, arch: str, weights: st
     misfits = told(state, own)
     require(
         not misfits,
-        f"model.weights={weights} does not fit model.arch={arch}: {misfits}; {_mend(state, own)}",
+        f"{option}={weights} does not fit model.arch={arch}: {misfits}; {_mend(state, own)}",
     )
     backbone.load_state_dict(state)
+    if class_names is not None:
+        log.info(f"took the weights of all but the last layer from {weights}")
+        return LastLayer(last, class_names)
     fits = {name: value.shape for name, value in last.items()} == {n: v.shape for n, v in head.state_dict().items()}
     if fits:
         head.load_state_dict(last)
     log.info(
         f"took the weights {weights}" + ("" if fits else f"; the last layer, of {head.out_features} classes, is new")
     )
+    return None
 
 
 def _mend(state: dict[str, Tensor], own: dict[str, Any]) -> str:
@@ -49,18 +72,22 @@ def _mend(state: dict[str, Tensor], own: dict[str, Any]) -> str:
     return "say model.small_stem=true" if kernels == ((3, 3), (7, 7)) else "choose another file or model.arch"
 
 
-def _file(arch: str, weights: str) -> Path:
-    """The file of that name or path, downloaded if need be into torch's own folder for this."""
-    require(isinstance(weights, str), f"model.weights is {weights!r}, and must be a name of torchvision's or a file")
+def _file(arch: str, weights: str, option: str) -> Path:
+    """The file of that name or path, downloaded if need be into torch's own folder for this; of a run, its best."""
+    require(isinstance(weights, str), f"{option} is {weights!r}, and must be a name of torchvision's, a file or a run")
     path = Path(weights).expanduser()
+    if path.is_dir():
+        return best_of(option, weights)
     if path.suffix in SUFFIXES or path.is_file():
-        require(path.is_file(), f"model.weights={weights} does not exist: give a .pth or .safetensors file")
+        require(path.is_file(), f"{option}={weights} does not exist: give a .pth or .safetensors file, or a run")
         return path
     known = torchvision.models.get_model_weights(arch).__members__
     if weights not in known:
         near = closest(weights, known)
         hint = f"did you mean {near}?" if near else f"for model.arch={arch} there are {', '.join(known)}"
-        raise ConfigError(f"model.weights is {weights!r}, which is neither a file nor a name of torchvision's: {hint}")
+        raise ConfigError(
+            f"{option} is {weights!r}, which is neither a file, a run nor a name of torchvision's: {hint}"
+        )
     url = known[weights].url
     path = Path(torch.hub.get_dir(), "checkpoints", Path(url).name)
     if not path.exists():
@@ -70,30 +97,42 @@ def _file(arch: str, weights: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
         except (OSError, RuntimeError) as error:
             raise ConfigError(
-                f"model.weights={weights} could not be downloaded ({error}): put {path.name} into {path.parent}, "
-                "or give a file as model.weights=FILE"
+                f"{option}={weights} could not be downloaded ({error}): put {path.name} into {path.parent}, "
+                f"or give a file as {option}=FILE"
             ) from error
     return path
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    state = (_read_safetensors if path.suffix == ".safetensors" else load_checkpoint)(path)
-    require(
-        "litmus" not in state,
-        f"model.weights={path} is a checkpoint of Litmus: say model.init_from={path}",
-    )
+def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]:
+    """Weights under torchvision's names; and of a run the names of its classes."""
+    if path.suffix == ".safetensors":
+        state: Any = _read_safetensors(path)
+    else:
+        state = load_checkpoint(path)
+        if "litmus" in state:
+            return _of_a_run(state, path, option), list(state["litmus"]["class_names"])
     require(
         bool(state) and all(isinstance(value, Tensor) for value in state.values()),
-        f"model.weights={path} is not of torchvision's layout, a plain dictionary of tensors: use another file",
+        f"{option}={path} is not of torchvision's layout, a plain dictionary of tensors: use another file",
     )
-    return dict(state)
+    return dict(state), None
+
+
+def _of_a_run(checkpoint: Mapping[str, Any], path: Path, option: str) -> dict[str, Tensor]:
+    found = network_weights(checkpoint, path)
+    require(
+        "head.weight" in found, f"{option}={path} is a run of another model than resnet: use one, or model.init_from"
+    )
+    parts = {"backbone": "", "head": "fc."}
+    names = {name: name.partition(".") for name in found}
+    return {parts[part] + rest: found[name] for name, (part, _, rest) in names.items()}
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         from safetensors.torch import load_file
     except ImportError:
-        raise ConfigError(f"model.weights={path} needs the package safetensors: pip install safetensors") from None
+        raise ConfigError(f"{path} needs the package safetensors: pip install safetensors") from None
     try:
         return load_file(path)
     except Exception as error:  # its own class, which derives from Exception alone

@@ -17,16 +17,19 @@ from litmus.models.pretrained import load_pretrained
 log = logging.getLogger("litmus")
 
 ARCHS = ("resnet18", "resnet34", "resnet50")
+STAGES = (("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))  # of the backbone, from the top
 
 
 class ResNetFineTuner(Classifier):
     """torchvision's `arch` as `network.backbone`, and a linear `network.head` of `num_classes`; a grey image is
-    repeated to three channels. `weights` are those to start from: a name of torchvision's, or a file of its layout.
+    repeated to three channels. `weights` are those to start from: a name of torchvision's, a file of its layout, or an
+    earlier run, whose head is taken if its classes are the same.
 
     With `freeze` only the head trains: the backbone gets no gradient, the optimizer leaves it alone, and its batch
     normalisation keeps its statistics. Once `unfreeze_at_epoch` epochs have ended it trains too, and then at
-    `backbone_lr_factor` times the learning rate. `small_stem` begins with a 3×3 convolution without stride and no
-    pooling, as is usual for CIFAR.
+    `backbone_lr_factor` times the learning rate: all of it, or with `unfreeze_every` the top stage alone, and after
+    each so many epochs one more. `small_stem` begins with a 3×3 convolution without stride and no pooling, as is usual
+    for CIFAR.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class ResNetFineTuner(Classifier):
         weights: str | None = None,
         freeze: bool = False,
         unfreeze_at_epoch: int | None = None,
+        unfreeze_every: int | None = None,
         backbone_lr_factor: float = 1.0,
         small_stem: bool = False,
         **parts: Any,
@@ -46,6 +50,9 @@ class ResNetFineTuner(Classifier):
         if unfreeze_at_epoch is not None:
             unfreeze_at_epoch = whole_number("model.unfreeze_at_epoch", unfreeze_at_epoch, least=1)
             require(freeze, "model.unfreeze_at_epoch has nothing to unfreeze: say model.freeze=true, or leave it out")
+        if unfreeze_every is not None:
+            unfreeze_every = whole_number("model.unfreeze_every", unfreeze_every, least=1)
+            require(unfreeze_at_epoch is not None, "model.unfreeze_every needs a start: say model.unfreeze_at_epoch=1")
         backbone_lr_factor = number("model.backbone_lr_factor", backbone_lr_factor, least=0)
         require(
             weights is None or parts.get("init_from") is None,
@@ -58,48 +65,88 @@ class ResNetFineTuner(Classifier):
             backbone.maxpool = nn.Identity()
         head = nn.Linear(backbone.fc.in_features, num_classes)
         backbone.fc = nn.Identity()
-        if weights is not None:
-            load_pretrained(backbone, head, arch, weights)
+        last_layer = load_pretrained(backbone, head, arch, weights) if weights is not None else None
         super().__init__(sequential({"backbone": backbone, "head": head}), num_classes, **parts)
+        self.last_layer = last_layer
         self.frozen_epochs = (unfreeze_at_epoch or math.inf) if freeze else 0
+        self.unfreeze_every = unfreeze_every
         self.backbone_lr_factor = backbone_lr_factor
         self.one_pixel_left = max(image_shape[1:]) <= (8 if small_stem else 32)
-        self._set_frozen(freeze)
+        self._train_stages(self.stages_at(epoch=0))
 
     @property
     def backbone(self) -> nn.Module:
         return self.network.get_submodule("backbone")
 
+    @property
+    def head(self) -> nn.Linear:
+        return self.network.get_submodule("head")  # type: ignore[return-value]
+
+    @property
+    def frozen(self) -> bool:
+        return self.trained_stages == 0
+
+    def stages_at(self, epoch: int) -> int:
+        """How many of the backbone's stages train then. It follows from the epoch alone, so that a resumed run trains
+        what one never stopped would."""
+        if epoch < self.frozen_epochs:
+            return 0
+        if self.unfreeze_every is None:
+            return len(STAGES)
+        return min(1 + int(epoch - self.frozen_epochs) // self.unfreeze_every, len(STAGES))
+
     def forward(self, images: Tensor) -> Tensor:
+        if images.dim() == 2:  # a frozen backbone's features, computed before
+            return self.head(images)
         return super().forward(images.expand(-1, 3, -1, -1))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head gets, (N, F), of preprocessed images (N, C, H, W)."""
+        return self.backbone(images.expand(-1, 3, -1, -1).contiguous(memory_format=self.memory_format))
+
+    @property
+    def feature_count(self) -> int:
+        return self.head.in_features
+
+    def frozen_at(self, epoch: int) -> bool:
+        return self.stages_at(epoch) == 0
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.last_layer is not None:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.last_layer.give(self.head, data.class_names)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         # The frozen ones too, from the start: an optimizer passes over what has no gradient, and a group that came
         # later would break the schedule and the resuming.
-        head = self.network.get_submodule("head")
         return [
             {"name": "backbone", "params": list(self.backbone.parameters()), "lr_factor": self.backbone_lr_factor},
-            {"name": "head", "params": list(head.parameters())},
+            {"name": "head", "params": list(self.head.parameters())},
         ]
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        # Worked out from the epoch alone, so that a resumed run trains what one never stopped would.
-        frozen = self.current_epoch < self.frozen_epochs
-        if self.frozen and not frozen:
-            log.info("the backbone trains from here on")
-            self._set_frozen(False)
+        count = self.stages_at(self.current_epoch)
+        if count != self.trained_stages:
+            names = ", ".join(name for stage in STAGES[:count] for name in stage)
+            log.info("the backbone trains from here on" + (f": {names}" if count < len(STAGES) else ""))
+            self._train_stages(count)
             self._wrap_again()
 
     def train(self, mode: bool = True) -> "ResNetFineTuner":
         super().train(mode)
         self.backbone.train(mode and not self.frozen)
+        for stage in STAGES[self.trained_stages :]:
+            for name in stage:
+                self.backbone.get_submodule(name).eval()
         return self
 
-    def _set_frozen(self, frozen: bool) -> None:
-        # Without a gradient to give, autograd keeps nothing of the backbone's pass: as fast as under no_grad.
-        self.frozen = frozen
-        self.backbone.requires_grad_(not frozen)
+    def _train_stages(self, count: int) -> None:
+        # Without a gradient to give, autograd keeps nothing of a stage's pass: as fast as under no_grad.
+        self.trained_stages = count
+        for i, stage in enumerate(STAGES):
+            for name in stage:
+                self.backbone.get_submodule(name).requires_grad_(i < count)
         self.train(self.training)
 
     def _wrap_again(self) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -43,12 +44,22 @@ def told(given: Mapping[str, Tensor], own: Mapping[str, Tensor], most: int = 6) 
 
 def weights_of(path: str) -> dict[str, Tensor]:
     """The network's weights in a run directory or a checkpoint file of Litmus."""
+    file = best_of("model.init_from", path)
+    return network_weights(load_checkpoint(file), file)
+
+
+def best_of(option: str, path: str) -> Path:
+    """The best checkpoint of a run directory, or the checkpoint file that `path` is."""
     file = Path(path).expanduser()
-    require(file.exists(), f"model.init_from={path} does not exist: give a run directory or a checkpoint file")
+    require(file.exists(), f"{option}={path} does not exist: give a run directory or a checkpoint file")
     if file.is_dir():
         file = file / "checkpoints" / "best.ckpt"
-        require(file.exists(), f"model.init_from={path} holds no checkpoints/best.ckpt: the run has not got that far")
-    state = load_checkpoint(file).get("state_dict")
+        require(file.exists(), f"{option}={path} holds no checkpoints/best.ckpt: the run has not got that far")
+    return file
+
+
+def network_weights(checkpoint: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
+    state = checkpoint.get("state_dict")
     require(isinstance(state, dict), f"{file} is not a checkpoint of Litmus: it has no state_dict")
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}  # type: ignore[union-attr]
 

@@ -6,10 +6,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from litmus.data.decode import Decode
 from litmus.data.preprocess import Preprocess
 from litmus.errors import ConfigError, require
 from litmus.files import load_checkpoint
-from litmus.models.classifier import Classifier
 from litmus.runs.building import build_model
 
 STARTING_POINTS = ("init_from", "weights")  # a model's options that name a file of weights
@@ -17,13 +17,20 @@ FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
 
 
 class Trained(nn.Module):
-    """A run's model in eval mode with its preprocessing: uint8 images (N, C, H, W) to logits (N, num_classes)."""
+    """A run's model in eval mode with its preprocessing: uint8 images (N, C, H, W) to logits (N, num_classes).
 
-    def __init__(self, model: Classifier, preprocess: Preprocess, class_names: list[str], config: dict[str, Any]):
+    `decode` reads a picture file, of any size, as such an image. `card` holds what the checkpoint said of it all.
+    """
+
+    def __init__(self, model: nn.Module, preprocess: Preprocess, decode: Decode, card: dict[str, Any]):
         super().__init__()
-        self.model, self.preprocess = model, preprocess
-        self.class_names, self.config = class_names, config
+        self.model, self.preprocess, self.decode, self.card = model, preprocess, decode, card
+        self.class_names: list[str] = card["class_names"]
         self.eval()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.card["config"]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(self.preprocess(images))
@@ -37,6 +44,7 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
     file = Path(run).expanduser()
     if file.is_dir():
         file = file / "checkpoints" / f"{checkpoint}.ckpt"
+        require(file.exists(), f"{run} holds no checkpoints/{file.name}: it is no run, or has not got that far")
     contents = load_checkpoint(file)
     card = contents.get("litmus")
     if not isinstance(card, dict):
@@ -54,4 +62,6 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
     model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]))
     model.load_state_dict(contents["state_dict"])
     preprocess = Preprocess(card["mean"], card["std"], card["image_size"])
-    return Trained(model, preprocess, card["class_names"], card["config"])
+    # What a run from before there were pictures does not say is this.
+    decode = Decode(card.get("source_shape") or card["image_shape"], card.get("pipeline", "resize"))
+    return Trained(model, preprocess, decode, card)

@@ -1,0 +1,93 @@
+"""Tests a trained model again, from its run alone, and looks closer:
+
+    python scripts/evaluate.py RUN                         on the run's own test images
+    python scripts/evaluate.py RUN --data folder           on the pictures of another folder (its test/, or all of it)
+    python scripts/evaluate.py RUN --data mine.npz         on the x_test and y_test of a file
+    python scripts/evaluate.py RUN --data fashion_mnist    on the test images of another set of conf/data
+
+Prints accuracy, calibration, precision, recall and F1 of each class and the confusion matrix, and writes them with the
+pictures to RUN/evaluation/own or RUN/evaluation/DATA.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from litmus import cli
+from litmus.atomic import write_json
+from litmus.errors import ConfigError, closest
+
+if TYPE_CHECKING:
+    from litmus.runs.examining import Examination
+
+ROOT = Path(__file__).resolve().parent.parent
+PRINTED = 20  # classes up to which the confusion matrix fits on a screen
+
+
+@cli.script
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="its folder, or a checkpoint")
+    parser.add_argument("--data", help="a folder, an .npz file or the name of a data set; the run's own if left out")
+    parser.add_argument("--data-dir", help="where downloads are; where the run had them if left out")
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which of the run's")
+    parser.add_argument("--out", type=Path, help="where to write; RUN/evaluation/… if left out")
+    args = parser.parse_args()
+
+    from litmus.runs.examining import examine, other_data, own_data
+    from litmus.runs.loading import load
+
+    trained = load(args.run, args.checkpoint)
+    data_dir = args.data_dir or trained.config["data"]["data_dir"]
+    data = other_data(trained, config_of(args.data, data_dir)) if args.data else own_data(trained, data_dir)
+    above = Path(args.run).expanduser()
+    directory = args.out or (above if above.is_dir() else above.parent) / "evaluation" / (
+        data.name if args.data else "own"
+    )
+    found = examine(trained, data, directory)
+    write_json(directory / "evaluation.json", {"run": args.run, "checkpoint": args.checkpoint, **found.figures})
+    print(f"\n{as_text(found)}\n\n{directory}")
+
+
+def config_of(what: str, data_dir: str) -> Any:
+    """The folder itself, or the config of a data set."""
+    from hydra import compose, initialize_config_dir
+
+    path = Path(what).expanduser()
+    if path.is_dir():
+        return what
+    names = sorted(file.stem for file in (ROOT / "conf" / "data").glob("*.yaml"))
+    if what not in names and not path.is_file():
+        near = closest(what, names)
+        hint = f"did you mean {near}?" if near else f"give a folder, an .npz file or one of {', '.join(names)}"
+        raise ConfigError(f"--data {what} does not exist: {hint}")
+    choice = [f"data={what}"] if what in names else ["data=arrays", f"data.path='{path}'"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", [*choice, f"data.data_dir='{data_dir}'"]).data
+
+
+def as_text(found: "Examination") -> str:
+    figures = found.figures
+    wide = max(len("class"), *(len(one["name"]) for one in figures["classes"]))
+    rows = [*figures["classes"], {"name": "mean", "images": figures["images"], **figures["macro"]}]
+    lines = [
+        f"{figures['data']}: accuracy {100 * figures['accuracy']:.2f} % of {figures['images']:,} images, "
+        f"loss {figures['loss']:.4f}, expected calibration error {100 * figures['expected_calibration_error']:.2f} %",
+        "",
+        f"{'class':<{wide}}  images  precision  recall      F1",
+    ]
+    for row in rows:
+        shares = ["-" if row[name] is None else f"{100 * row[name]:.1f} %" for name in ("precision", "recall", "f1")]
+        lines.append(
+            f"{row['name']:<{wide}}  {row['images']:>6}  {shares[0]:>9}  {shares[1]:>6}  {shares[2]:>6}".rstrip()
+        )
+    if len(figures["classes"]) <= PRINTED:
+        cell = max(len(str(int(found.counts.max()))), 2) + 1
+        lines += ["", "true class (row) taken for (column, in the same order)"]
+        for row, counts in zip(figures["classes"], found.counts.tolist(), strict=True):
+            lines.append(f"{row['name']:<{wide}} {''.join(f'{count:>{cell}}' for count in counts)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Whether a model is right as often as it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from litmus.errors import whole_number
+from litmus.pictures import DOTS_PER_INCH, save, show
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Calibration(pl.Callback):
+    """Draws, after a test, how often the model was right among the images of which it was about as sure, and saves the
+    picture as calibration.png in `directory`; `error` is then the expected calibration error."""
+
+    def __init__(self, bins: int, directory: str):
+        self.bins = whole_number("callbacks.calibration.bins", bins, least=1)
+        self.path = Path(directory) / "calibration.png"
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def on_test_batch_end(  # type: ignore[override]
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Tensor,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+    ) -> None:
+        confidence, said = outputs.float().softmax(dim=1).max(dim=1)
+        self.seen.append((confidence, said == batch[1]))
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        confidence, right = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
+        if trainer.world_size > 1:
+            confidence, right = (torch.cat(gather_all_tensors(part)) for part in (confidence, right))
+        counts, sure, correct = binned(confidence.cpu(), right.cpu(), self.bins)
+        self.error = expected_error(counts, sure, correct)
+        if trainer.is_global_zero:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            figure = draw(counts, sure, correct, f"{data.name}: expected calibration error {100 * self.error:.2f} %")
+            save(figure, self.path)
+            show(trainer, "calibration", figure)
+
+
+def binned(confidence: Tensor, right: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The images by the probability of the class that they were taken for, in `bins` of equal width, (0, 1/bins] and so
+    on: their number, their mean probability and the share of them that is right, (bins,) each; 0 for an empty bin."""
+    place = ((confidence.double() * bins).ceil().long() - 1).clamp(0, bins - 1)
+    counts = torch.bincount(place, minlength=bins)
+    sums = (torch.zeros(bins, dtype=torch.double).index_add(0, place, v.double()) for v in (confidence, right))
+    sure, correct = (total / counts.clamp(min=1) for total in sums)
+    return counts, sure, correct
+
+
+def expected_error(counts: Tensor, sure: Tensor, correct: Tensor) -> float:
+    """Guo et al. 2017: the mean over images of |share right − mean probability| of their bin."""
+    return float((counts * (correct - sure).abs()).sum() / counts.sum())
+
+
+def draw(counts: Tensor, sure: Tensor, correct: Tensor, title: str) -> Figure:
+    """The reliability diagram: a bar for each bin, whose distance from the diagonal is the error, above the number of
+    images in it."""
+    from matplotlib.figure import Figure
+
+    bins = len(counts)
+    figure = Figure(figsize=(5, 6), dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    left, wide = [i / bins for i in range(bins)], 1 / bins
+    own = sure[counts > 0].tolist()
+    above.bar(left, correct.tolist(), wide, align="edge", color="#2b55b8", edgecolor="white", label="right")
+    above.plot(own, own, "o", color="#f0a040", markersize=5, label="the model's own probability")
+    above.plot([0, 1], [0, 1], "--", color="0.4", linewidth=1)
+    above.set(title=title, ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    above.legend(loc="upper left")
+    below.bar(left, counts.tolist(), wide, align="edge", color="0.6", edgecolor="white")
+    below.set(xlabel="the model's probability of the class it says", ylabel="images")
+    return figure

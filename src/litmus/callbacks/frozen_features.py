@@ -1,0 +1,76 @@
+"""What a frozen backbone makes of the images, computed once."""
+
+import logging
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from tqdm import tqdm
+
+from litmus.errors import number
+
+log = logging.getLogger("litmus")
+
+PARTS = ("train", "val")
+
+
+class FrozenFeatures(Callback):
+    """While the backbone is frozen and nothing in the training images is random, what it makes of an image is always
+    the same: it is computed once, for the training and the validation part, and the head is trained and measured on
+    that. It ends by itself when the backbone is unfrozen; training goes on with the images.
+
+    It changes no more than the last bits of what is learned, and nothing of what is saved. It leaves runs alone that
+    would gain nothing: with one such epoch, or more features than `memory_gb` holds. It works with models that have
+    `frozen_at(epoch)`, `features(images)` of shape (N, F), and `feature_count` F, and whose `forward` takes those too.
+    """
+
+    def __init__(self, memory_gb: float):
+        self.memory_gb = number("callbacks.frozen_features.memory_gb", memory_gb, least=0)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        model: Any = pl_module
+        if data.features and not model.frozen_at(trainer.current_epoch):
+            data.features.clear()
+            self._hand_over(trainer, data)
+        elif not data.features and self._worthwhile(trainer, model, data):
+            started = time.monotonic()
+            data.features |= {part: self._compute(trainer, model, data, part) for part in PARTS if data.size(part)}
+            self._hand_over(trainer, data)
+            images = sum(len(features) for features in data.features.values())
+            seconds = time.monotonic() - started
+            log.info(f"the frozen backbone's features of {images:,} images are computed, once, in {seconds:.1f} s")
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.datamodule.features.clear()  # type: ignore[attr-defined]
+
+    def _worthwhile(self, trainer: pl.Trainer, model: Any, data: Any) -> bool:
+        if not hasattr(model, "features") or data.augment is not None or trainer.limit_train_batches != 1.0:
+            return False
+        following = trainer.current_epoch + 1
+        if not model.frozen_at(following) or following == trainer.max_epochs:
+            return False
+        images = sum(data.size(part) for part in PARTS)
+        if images * model.feature_count * 4 > self.memory_gb * 1e9:
+            log.info(f"the features of {images:,} images are more than callbacks.frozen_features.memory_gb holds")
+            return False
+        return True
+
+    def _compute(self, trainer: pl.Trainer, model: Any, data: Any, part: str) -> Tensor:
+        precision: Any = trainer.precision_plugin
+        found = []
+        with torch.no_grad(), precision.val_step_context():
+            for batch in tqdm(data.batches(part), f"features of {part}", leave=False, disable=None):
+                images, _ = trainer.strategy.batch_to_device(precision.convert_input(batch))
+                found.append(model.features(images))
+        return torch.cat(found)
+
+    def _hand_over(self, trainer: pl.Trainer, data: Any) -> None:
+        """Has the loaders that Lightning holds go on with what `data` now has."""
+        for part, loader in (("train", trainer.train_dataloader), ("val", trainer.val_dataloaders)):
+            if data.size(part):
+                inputs, _, preprocess = data.inputs(part)
+                loader.take(inputs, preprocess)  # type: ignore[union-attr]

@@ -1,0 +1,81 @@
+"""From a picture file, of any size and mode, to the uint8 image that a network is shown."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from litmus.errors import one_of
+
+# What torchvision's pretrained networks were measured with: the short side to 256 for a crop of 224.
+MARGIN = 256 / 224
+PIPELINES: dict[str, Callable[[int, int, float], v2.Transform]] = {
+    "resize": lambda height, width, margin: v2.Resize([height, width]),
+    "imagenet": lambda height, width, margin: v2.Compose(
+        [v2.Resize(round(min(height, width) * margin)), v2.CenterCrop([height, width])]
+    ),
+}
+
+
+class BadPicture(ValueError):
+    """A file that is no picture, or not all of one; says why in some words."""
+
+
+class Decode:
+    """A file to a uint8 image (C, H, W) of `shape`, by a pipeline: `resize` squeezes the picture into H × W pixels,
+    `imagenet` shrinks its short side to `margin` times the shorter of them and cuts H × W out of the middle.
+
+    A picture comes out as a viewer shows it: turned as its EXIF says, what is transparent on white, 16 bits brought to
+    8. With one channel it is made grey. Raises BadPicture.
+    """
+
+    def __init__(self, shape: Sequence[int], pipeline: str, margin: float = MARGIN):
+        self.pipeline = one_of("data.pipeline", pipeline, PIPELINES)
+        self.shape, self.margin = tuple(shape), margin
+
+    def __call__(self, path: str | Path) -> Tensor:
+        channels, height, width = self.shape
+        pipeline = PIPELINES[self.pipeline](height, width, self.margin)
+        picture = pipeline(opened(path, least=2 * max(height, width)))
+        return F.pil_to_tensor(picture if channels == 3 else picture.convert("L"))
+
+
+def opened(path: str | Path, least: int | None = None) -> Image.Image:
+    """The picture as RGB. A JPEG much larger than need be is read at a half, a quarter or an eighth of its size, each
+    side still of `least` pixels or more: a photograph in a quarter of the time. Raises BadPicture."""
+    try:
+        with Image.open(path) as picture:
+            if least is not None:
+                picture.draft(None, (least, least))
+            return rgb(ImageOps.exif_transpose(picture))
+    except UnidentifiedImageError:
+        empty = Path(path).stat().st_size == 0
+        raise BadPicture("empty" if empty else "not a picture that can be read") from None
+    except FileNotFoundError:
+        raise BadPicture("does not exist") from None
+    except Image.DecompressionBombError:
+        raise BadPicture("more pixels than any photograph has") from None
+    except Exception as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, struct.error, ValueError
+        raise BadPicture(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return from_numbers(picture)
+    if picture.has_transparency_data:
+        there = picture.convert("RGBA")
+        white = Image.new("RGBA", there.size, "white")
+        return Image.alpha_composite(white, there).convert("RGB")
+    return picture.convert("RGB")
+
+
+def from_numbers(picture: Image.Image) -> Image.Image:
+    """16 bits to 8, where Pillow would cut off all above 255; floating point from 0 to 1, or to 255."""
+    values = np.asarray(picture).astype(np.float64)
+    most = values.max()
+    top = (1 if most <= 1 else 255) if picture.mode == "F" else 65535 if most > 255 or ";16" in picture.mode else 255
+    return Image.fromarray((values * (255 / top)).round().clip(0, 255).astype(np.uint8)).convert("RGB")

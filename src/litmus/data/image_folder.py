@@ -1,0 +1,164 @@
+"""A folder of pictures, a subfolder for each class."""
+
+import logging
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from litmus.data.decode import PIPELINES, Decode
+from litmus.data.decoding import Bad, DecodedBatches, check_all, cores, decode_all, told
+from litmus.data.in_memory import InMemory, Part
+from litmus.data.listing import Listing, check_classes, class_folders, listed, part_folders
+from litmus.data.preprocess import Preprocess
+from litmus.data.split import split_off, validation_count
+from litmus.errors import number, one_of, require, whole_number
+
+log = logging.getLogger("litmus")
+
+SCALING_OF = {"resize": "unit", "imagenet": "imagenet"}
+TEST_SEED = 0  # the test part is the same whatever the seed
+
+
+class ImageFolder(InMemory):
+    """The pictures below `root`: in train/, val/ and test/, or those of them that there are, or all in one; in each, a
+    subfolder for each class. What is missing is split off the training pictures.
+
+    They are decoded once and kept, or, where that would take more than `memory_gb`, decoded anew for each batch by
+    `workers`. A file that is no good picture is found before training begins either way: with `bad_files=error` that
+    ends the run, with `skip` they are named and left out, and so are class folders without any file.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        pipeline: str,
+        image_size: int,
+        scaling: str | None,
+        channels: int,
+        classes: Sequence[str] | None,
+        test_share: float,
+        bad_files: str,
+        memory_gb: float,
+        workers: int | None,
+        **options: Any,
+    ):
+        one_of("data.pipeline", pipeline, PIPELINES)
+        side = whole_number("data.image_size", image_size, least=1)
+        require(channels in (1, 3), f"data.channels is {channels!r}, and must be 3, for colour, or 1, for grey")
+        self.root = Path(root).expanduser()
+        self.decode = Decode((channels, side, side), pipeline)
+        self.bad_files = one_of("data.bad_files", bad_files, ("error", "skip"))
+        self.test_share = number("data.test_share", test_share, least=0, below=1)
+        self.memory_gb = number("data.memory_gb", memory_gb, least=0)
+        self.workers = cores() if workers is None else whole_number("data.workers", workers, least=0)
+        self.folders = part_folders(self.root)
+        names = self._class_names(classes)
+        super().__init__(
+            self.root.resolve().name,
+            source=None,  # type: ignore[arg-type]
+            num_classes=len(names),
+            image_shape=list(self.decode.shape),
+            scaling=scaling or SCALING_OF[pipeline],
+            **options,
+        )
+        self.class_names, self.pipeline = names, pipeline
+        self.listings = self._split(every_class=classes is None)
+
+    def _class_names(self, wanted: Sequence[str] | None) -> list[str]:
+        folder = self.folders["train"]
+        there = class_folders(folder)
+        require(bool(there), f"{folder} has no subfolders: put the pictures of each class into one of its own")
+        for name in wanted or []:
+            require(name in there, f"data.classes names {name!r}, and {folder} has {', '.join(there)}")
+        names = list(wanted) if wanted else list(there)
+        counts = torch.bincount(listed(folder, names).labels, minlength=len(names)).tolist()
+        empty = [name for name, count in zip(names, counts, strict=True) if not count]
+        if empty:
+            found = f"class folders without a picture: {', '.join(empty)}"
+            require(self.bad_files == "skip", f"{found}; fill or remove them, or say data.bad_files=skip")
+            log.info(f"left out {found}")
+        names = [name for name in names if name not in empty]
+        require(len(names) > 1, f"{folder} has pictures of {len(names)} classes, and must have them of two or more")
+        return names
+
+    def _split(self, every_class: bool) -> dict[str, Listing]:
+        """Which files are in which part. A class keeps at least one picture to train on."""
+        if every_class:
+            for folder in self.folders.values():
+                check_classes(folder, self.class_names)
+        parts = {part: listed(folder, self.class_names) for part, folder in self.folders.items()}
+        if "test" not in parts:
+            labels = parts["train"].labels
+            rest, chosen = split_off(labels, round(self.test_share * len(labels)), TEST_SEED)
+            parts["test"], parts["train"] = parts["train"][chosen], parts["train"][rest]
+        for part, size in (("train", self.train_size), ("test", self.test_size)):
+            count = len(parts[part])
+            require(size is None or size <= count, f"data.{part}_size={size} is more than the {count:,} pictures there")
+            parts[part] = parts[part][:size]
+        if self.val_size == 0:
+            parts["train"] += parts.pop("val", parts["train"][:0])
+        if "val" not in parts:
+            labels = parts["train"].labels
+            rest, chosen = split_off(labels, validation_count(self.val_size, len(labels)), self.seed)
+            parts["val"], parts["train"] = parts["train"][chosen], parts["train"][rest]
+        return parts
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads, or checks, every file once; with the stage `test` only those to test on."""
+        wanted = ("test",) if stage == "test" else ("train", "val", "test")
+        if all(part in self.parts for part in wanted):
+            return
+        in_memory = sum(map(len, self.listings.values())) * math.prod(self.decode.shape) <= self.memory_gb * 1e9
+        if not in_memory:
+            self.loader = partial(DecodedBatches, decode=self.decode, workers=self.workers)
+        bad: Bad = {}
+        parts: dict[str, Any] = {}
+        for part in wanted:
+            files, labels = self.listings[part].files, self.listings[part].labels
+            images: Any = files
+            if in_memory:
+                images, found = decode_all(files, self.decode)
+            else:
+                found = check_all(files, self.decode, Path(self.data_dir))
+            if found:
+                good = torch.tensor([file not in found for file in files]).nonzero().flatten()
+                images = images[good] if in_memory else [files[i] for i in good.tolist()]
+                labels = labels[good]
+            bad |= found
+            parts[part] = images, labels
+        self._answer(bad, sum(len(self.listings[part]) for part in wanted))
+        self.parts |= parts
+        if "train" in wanted:
+            self._prepare(in_memory)
+
+    def _answer(self, bad: Bad, total: int) -> None:
+        if bad:
+            sentence = told(bad, total, self.root)
+            require(self.bad_files == "skip", f"{sentence}; remove them, or say data.bad_files=skip")
+            log.info(f"left out: {sentence}")
+
+    def _prepare(self, in_memory: bool) -> None:
+        images, labels = self.parts["train"]
+        counts = torch.bincount(labels, minlength=self.num_classes).tolist()
+        for name, count in zip(self.class_names, counts, strict=True):
+            require(count > 0, f"no file of the class {name} is a good picture to train on: remove its folder")
+        measured = self.scaling == "standardize"
+        require(
+            in_memory or not measured,
+            "data.scaling=standardize measures all training images, and these are more than data.memory_gb="
+            f"{self.memory_gb:g} holds: raise it, or say data.scaling={SCALING_OF[self.pipeline]}",
+        )
+        self.preprocess = Preprocess.fit(self.scaling, images if in_memory else torch.zeros(1, *self.source_shape))
+
+    def _on_device(self, part: str) -> Part:
+        images, labels = self.parts[part]
+        if isinstance(images, torch.Tensor):
+            return super()._on_device(part)
+        labels = labels.to(self._device())
+        self.preprocess.to(labels.device)
+        self.parts[part] = images, labels
+        return self.parts[part]

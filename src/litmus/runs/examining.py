@@ -1,0 +1,134 @@
+"""A trained model, tested again: on its run's own test images, or on others of the same classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from litmus.callbacks import Calibration, ConfusionMatrix, WorstMistakes
+from litmus.data.image_folder import ImageFolder
+from litmus.data.in_memory import InMemory
+from litmus.data.listing import Listing, check_classes, listed
+from litmus.errors import ConfigError, require
+from litmus.runs.building import build
+from litmus.runs.loading import Trained
+from litmus.scores import class_scores, mean_of
+from litmus.trainer import quiet
+
+BINS = 15  # of the reliability diagram, as in Guo et al. 2017
+MISTAKES = 24
+
+
+class FolderToTest(ImageFolder):
+    """The pictures of a folder, or of its test/, all to be tested on; a subfolder for each class, which may be absent.
+    Files that are no good are named and left out."""
+
+    def __init__(self, root: str, trained: Trained):
+        config = trained.config["data"]
+        kept = {name: config[name] for name in ("batch_size", "eval_batch_size", "data_dir", "seed")}
+        super().__init__(
+            root,
+            trained.decode.pipeline,
+            image_size=trained.decode.shape[1],
+            scaling="raw",
+            channels=trained.decode.shape[0],
+            classes=trained.class_names,
+            test_share=0.0,
+            bad_files="skip",
+            memory_gb=config.get("memory_gb", 4.0),
+            workers=config.get("workers"),
+            train_size=None,
+            val_size=0,
+            test_size=None,
+            **kept,
+        )
+        self.decode = trained.decode
+
+    def _class_names(self, wanted: Any) -> list[str]:
+        return list(wanted)
+
+    def _split(self, every_class: bool) -> dict[str, Listing]:
+        folder = self.root / "test" if (self.root / "test").is_dir() else self.root
+        check_classes(folder, self.class_names)
+        found = listed(folder, self.class_names)
+        require(len(found) > 0, f"{folder} has no pictures in subfolders named {', '.join(self.class_names[:5])} …")
+        return {"train": found[:0], "val": found[:0], "test": found}
+
+
+def own_data(trained: Trained, data_dir: str | None = None) -> InMemory:
+    """The run's own test images; downloads may lie elsewhere than the run had them."""
+    config = trained.config["data"]
+    data: InMemory = build(OmegaConf.create({**config, "data_dir": data_dir or config["data_dir"]}))
+    return ready(data, trained)
+
+
+def other_data(trained: Trained, config: Any) -> InMemory:
+    """The test images of another data set, by its config; or of a folder, by its path."""
+    return ready(FolderToTest(config, trained) if isinstance(config, str) else build(config), trained)
+
+
+def ready(data: InMemory, trained: Trained) -> InMemory:
+    """Reads the test images and hands them over with the preprocessing that the model was trained with. Raises
+    ConfigError if they are not what it was made for."""
+    data.setup("test")
+    images = data.parts["test"][0]
+    shape = tuple(images.shape[1:]) if isinstance(images, Tensor) else data.source_shape
+    wanted = trained.decode.shape
+    require(
+        shape == wanted or (trained.preprocess.size is not None and shape[0] == wanted[0]),
+        f"the test images of {data.name} have shape {list(shape)}, and the model was made for {list(wanted)}",
+    )
+    unnamed = data.name == "arrays" and data.class_names == [str(label) for label in range(data.num_classes)]
+    if data.class_names != trained.class_names and not (unnamed and data.num_classes <= len(trained.class_names)):
+        raise ConfigError(
+            f"the classes of {data.name} ({_some(data.class_names)}) are not those that the model was trained on "
+            f"({_some(trained.class_names)}): choose data of the same classes"
+        )
+    data.class_names, data.num_classes = trained.class_names, len(trained.class_names)
+    data.preprocess = trained.preprocess
+    return data
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+
+
+@dataclass
+class Examination:
+    figures: dict[str, Any]  # what evaluation.json holds
+    counts: Tensor  # (true class, predicted class)
+
+
+def examine(trained: Trained, data: InMemory, directory: Path) -> Examination:
+    """Tests the model and leaves confusion_matrix.png and .csv, calibration.png and worst_mistakes.png."""
+    matrix = ConfusionMatrix(str(directory))
+    calibration = Calibration(BINS, str(directory))
+    (directory / "worst_mistakes.png").unlink(missing_ok=True)  # there may be no mistake this time
+    quiet()
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        callbacks=[matrix, calibration, WorstMistakes(MISTAKES, str(directory))],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    (measured,) = trainer.test(trained.model, datamodule=data, verbose=False)  # type: ignore[arg-type]
+    counts = matrix.counts.view(data.num_classes, -1).cpu()
+    scores = class_scores(counts, data.class_names)
+    figures = {
+        "data": data.name,
+        "images": int(counts.sum()),
+        "accuracy": measured["test/acc"],
+        "loss": measured["test/loss"],
+        "expected_calibration_error": calibration.error,
+        "macro": {name: mean_of(scores, name) for name in ("precision", "recall", "f1")},
+        "classes": [one.as_dict() for one in scores],
+        "torch": torch.__version__,
+    }
+    return Examination(figures, counts)

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from picture_files import noise, truncated
+from PIL import Image
+from torchvision.models import ResNet18_Weights
+
+from litmus.data.decode import BadPicture, Decode, opened
+from litmus.data.preprocess import Preprocess
+from litmus.errors import ConfigError
+
+GREY = np.array([[0, 100, 255], [7, 8, 9]], np.uint8)
+
+
+def shown(path) -> np.ndarray:
+    return np.asarray(opened(path))
+
+
+def saved(tmp_path, image: Image.Image, suffix="png", **options):
+    image.save(tmp_path / f"p.{suffix}", **options)
+    return tmp_path / f"p.{suffix}"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(GREY),
+        Image.fromarray(GREY.astype(np.uint16) * 257),
+        Image.fromarray(GREY).convert("RGB").quantize(16),
+        Image.fromarray(GREY).convert("LA"),
+        Image.fromarray(GREY).convert("RGBA"),
+    ],
+    ids=lambda image: image.mode,
+)
+def test_every_mode_comes_out_as_the_same_colours(tmp_path, image):
+    assert (shown(saved(tmp_path, image)) == GREY[..., None].repeat(3, axis=2)).all()
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_floating_point_runs_to_1_or_to_255(tmp_path, top):
+    path = saved(tmp_path, Image.fromarray((GREY / 255 * top).astype(np.float32)), "tiff")
+    assert (shown(path)[..., 0] == GREY).all()
+
+
+def test_a_16_bit_picture_without_a_bright_pixel_stays_dark(tmp_path):
+    path = saved(tmp_path, Image.fromarray(np.full((2, 2), 200, np.uint16)))
+    assert (shown(path) == 1).all()
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    path = saved(tmp_path, Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "tiff")
+    assert (shown(path) == (255, 0, 0)).all()
+
+
+def test_what_is_transparent_is_white_and_what_is_half_so_half(tmp_path):
+    image = Image.new("RGBA", (3, 1))
+    image.putdata([(0, 0, 0, 0), (0, 0, 0, 255), (0, 0, 0, 51)])
+    assert shown(saved(tmp_path, image))[0, :, 0].tolist() == [255, 0, 204]
+
+
+def test_a_palettes_transparent_colour_is_white(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    assert shown(saved(tmp_path, image, transparency=0))[0].tolist() == [[255, 255, 255], [40, 50, 60]]
+
+
+def test_it_is_turned_as_its_exif_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    path = saved(tmp_path, Image.fromarray(GREY), exif=exif)
+    assert (shown(path)[..., 0] == np.rot90(GREY, -1)).all()
+
+
+@pytest.mark.parametrize("size", [(300, 260), (260, 300)])
+def test_the_imagenet_pipeline_is_torchvisions(tmp_path, size):
+    path = noise(tmp_path / "p.png", size)
+    theirs = ResNet18_Weights.DEFAULT.transforms()(opened(path))
+    image = Decode((3, 224, 224), "imagenet")(path)
+    assert image.dtype == torch.uint8
+    torch.testing.assert_close(Preprocess.fit("imagenet", image[None])(image[None])[0], theirs)
+
+
+def test_resize_keeps_all_of_the_picture(tmp_path):
+    image = Image.new("RGB", (40, 20))
+    image.paste((255, 255, 255), (20, 0, 40, 20))
+    small = Decode((3, 8, 8), "resize")(saved(tmp_path, image))
+    assert small.shape == (3, 8, 8)
+    assert (small[:, :, :3] == 0).all()
+    assert (small[:, :, 5:] == 255).all()
+
+
+def test_with_one_channel_it_is_grey(tmp_path):
+    path = saved(tmp_path, Image.new("RGB", (4, 4), (255, 0, 0)))
+    assert Decode((1, 2, 2), "resize")(path).tolist() == [[[76, 76], [76, 76]]]  # 0.299 of 255
+
+
+def test_a_large_jpeg_is_read_smaller_and_looks_the_same(tmp_path):
+    gradient = np.add.outer(np.arange(800), np.arange(1200)) * 255 // 2000
+    path = saved(tmp_path, Image.fromarray(gradient.astype(np.uint8)), "jpg", quality=95)
+    assert opened(path, least=128).size == (300, 200)
+    whole = torch.tensor(np.array(opened(path).resize((64, 64))))[..., 0].float()
+    assert (Decode((3, 64, 64), "resize")(path)[0] - whole).abs().max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.write_bytes(b""), "^empty$"),
+        (lambda path: path.write_text("hello"), "^not a picture that can be read$"),
+        (lambda path: path.mkdir(), "^damaged: .*directory"),
+        (lambda path: None, "^does not exist$"),
+        (truncated, "^damaged: .*truncated"),
+    ],
+)
+def test_a_bad_file_says_why(tmp_path, make, reason):
+    path = tmp_path / "p.jpg"
+    make(path)
+    with pytest.raises(BadPicture, match=reason):
+        Decode((3, 8, 8), "resize")(path)
+
+
+def test_another_pipeline_is_refused():
+    with pytest.raises(ConfigError, match=r"data.pipeline is 'imagnet', which does not exist: did you mean imagenet\?"):
+        Decode((3, 8, 8), "imagnet")
