@@ -153,14 +153,15 @@ def disturb(folder: Path) -> None:
     say(queue())
     running = told("squeue", "--noheader", "--array", "--partition=low", "--states=RUNNING", "--format=%i").split()
     say(f"{running[0]} is sent the signal that Slurm sends before a job's time is over")
-    # Not awaited: scancel goes on trying while the job, which has the signal, queues itself again.
+    # Not awaited, and ended below: scancel goes on trying while the job queues itself again, and would hit its next start.
     signalled = subprocess.Popen(["scancel", "--signal=USR2", running[0]], stderr=subprocess.DEVNULL)
     again = wait_for(lambda: len(ids := waiting_again()) == 2 and ids, 120)
+    signalled.kill()
+    signalled.wait()
     say(queue())
     say("Slurm lets jobs that are queued again wait for two minutes: cut short here")
     for job in again:
         told("scontrol", "update", f"job={job}", "StartTime=now")
-    signalled.wait()
 
 
 def compare(one: Path, other: Path) -> None:
