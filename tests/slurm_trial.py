@@ -153,7 +153,7 @@ def disturb(folder: Path) -> None:
     say(queue())
     running = told("squeue", "--noheader", "--array", "--partition=low", "--states=RUNNING", "--format=%i").split()
     say(f"{running[0]} is sent the signal that Slurm sends before a job's time is over")
-    # Not awaited, and ended below: scancel goes on trying while the job queues itself again, and would hit its next start.
+    # Ended below, not awaited: it tries again while the job queues itself again, and would hit its next start too.
     signalled = subprocess.Popen(["scancel", "--signal=USR2", running[0]], stderr=subprocess.DEVNULL)
     again = wait_for(lambda: len(ids := waiting_again()) == 2 and ids, 120)
     signalled.kill()
