@@ -217,10 +217,10 @@ def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(s
 
 def test_a_training_that_diverges_is_a_bad_trial_and_no_failure(starter, tmp_path):
     command = ("-m", *SMALL, "trainer.max_epochs=1", "optim=sgd", "scheduler=constant", "optim.lr=0.1,1e9")
-    done = starter.start(*command, "sampler=grid", "sweep_name=nan", cwd=tmp_path)
+    done = starter.start(*command, "sampler=grid", "sweep_name=diverged", cwd=tmp_path)
     assert done.wait() == 0, done.text
     assert "stopped: the loss became" in done.text
-    assert [state for _, state, *_ in trials(tmp_path, "nan")] == ["COMPLETE", "PRUNED"]
+    assert [state for _, state, *_ in trials(tmp_path, "diverged")] == ["COMPLETE", "PRUNED"]
     assert "2 trials: 1 finished, 1 diverged; 1 epoch" in done.text
 
 
