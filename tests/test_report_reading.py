@@ -46,12 +46,19 @@ def test_a_run_in_two_given_folders_is_read_once(tmp_path):
     assert (len(runs), left_out) == (1, [])
 
 
-def test_reports_and_retrained_runs_inside_a_sweep_are_not_its_jobs(tmp_path):
+def test_what_litmus_puts_beside_a_sweep_s_jobs_is_none_of_them(tmp_path):
     fake_run(tmp_path / "a")
     fake_run(tmp_path / "retrain" / "seed-0")
     (tmp_path / "report").mkdir()
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "jobs.json").write_text("{}")
     runs, left_out = read_runs([tmp_path])
     assert ([run.path.name for run in runs], left_out) == (["a"], [])
+
+
+def test_a_sweep_named_slurm_is_read(tmp_path):
+    fake_run(tmp_path / "slurm" / "a")
+    assert len(read_runs([tmp_path])[0]) == 1
 
 
 def test_a_link_that_leads_round_in_a_circle_is_not_followed(tmp_path):

@@ -96,6 +96,13 @@ def test_after_unfreeze_at_epoch_every_weight_and_statistic_moves(train, start, 
     assert history.eval_modes == 8 * [True] + 4 * [False]
 
 
+@pytest.mark.parametrize(("epoch", "said"), [(1, False), (2, True)])
+def test_a_run_that_ends_before_it_unfreezes_says_so(train, caplog, epoch, said):
+    with caplog.at_level("INFO", "litmus"):
+        train(*SMALL, "trainer.max_epochs=2", "model.freeze=true", f"model.unfreeze_at_epoch={epoch}")
+    assert ("trainer.max_epochs=2 ends before model.unfreeze_at_epoch=2 is reached" in caplog.text) is said
+
+
 def test_stage_by_stage_from_the_top_each_trains_from_its_own_epoch_on(train, start, history, monkeypatch):
     monkeypatch.setattr(ResNetFineTuner, "training_step", history.stepped)  # a mode for each stage
     options = ("trainer.max_epochs=7", "data.num_images=20", "data.val_size=10", "optim=sgd", "scheduler=constant")

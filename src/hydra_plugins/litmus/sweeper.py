@@ -14,8 +14,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
+from litmus.atomic import write_json
 from litmus.errors import require
 from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
+from litmus.runs.starts import with_this_start
 from litmus.sweeps import ending, leaderboard, space
 from litmus.sweeps.arguments import typed
 from litmus.sweeps.grid import Grid
@@ -50,6 +52,8 @@ class LitmusSweeper(Sweeper):
         refuse_own_values(self.loader, self.config)
         plan = self._plan(space.read(self.params, arguments, self.loader), Composer(self.loader, self.config, name))
         log.info(f"sweep {name}: {plan.introduction}")
+        record = sweep_folder(name) / "sweep.json"
+        write_json(record, {"starts": with_this_start(record, typed)})
         failures: list[Ended] = []
         if not plan.over:
             with stoppable(name), self.launcher:

@@ -124,6 +124,14 @@ class ResNetFineTuner(Classifier):
             {"name": "head", "params": list(self.head.parameters())},
         ]
 
+    def on_fit_start(self) -> None:
+        epochs = self.trainer.max_epochs
+        if epochs not in (None, -1) and epochs <= self.frozen_epochs < math.inf:
+            log.info(
+                f"the backbone stays frozen: trainer.max_epochs={epochs} ends before "
+                f"model.unfreeze_at_epoch={self.frozen_epochs} is reached"
+            )
+
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         count = self.stages_at(self.current_epoch)

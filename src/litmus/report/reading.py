@@ -119,7 +119,8 @@ def _find(folder: Path, runs: list[Path], others: list[LeftOut]) -> bool:
 def _skipped(folder: Path) -> bool:
     if folder.is_symlink() and not (folder / "run.json").is_file():
         return True  # it may lead round in a circle
-    return folder.name.startswith(".") or folder.name in OURS
+    of_slurm = (folder / "jobs.json").is_file()  # by what is in it, because a sweep may well be named slurm
+    return folder.name.startswith(".") or folder.name in OURS or of_slurm
 
 
 def _read(path: Path) -> Run | LeftOut:

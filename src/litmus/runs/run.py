@@ -1,7 +1,6 @@
 """One run and its directory."""
 
 import logging
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -24,8 +23,9 @@ from litmus.models.classifier import Classifier, laid_out_over_all_steps
 from litmus.runs.building import build
 from litmus.runs.identity import config_hash, differences, experiment, job_directory, run_name
 from litmus.runs.loading import FORMAT
-from litmus.runs.processes import announce, announced, check_directory_agreed, is_first
+from litmus.runs.processes import announce, announced, check_directory_agreed, in_slurm, is_first
 from litmus.runs.record import circumstances
+from litmus.runs.starts import with_this_start
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 
@@ -158,7 +158,7 @@ class Run:
         trainer = build(self.cfg.trainer, _partial_=True)(
             callbacks=[*listed.values(), *every],
             logger=loggers,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)],
             default_root_dir=self.path,
             threads=self.cfg.trainer.threads or model.threads,
             num_sanity_val_steps=0,
@@ -199,8 +199,7 @@ class Run:
 
     def _write_record(self) -> None:
         record = self.path / "run.json"
-        starts = read_json(record)["starts"] if record.exists() else []
-        starts.append({"time": datetime.now().isoformat(timespec="seconds"), "command": shlex.join(sys.argv)})
+        starts = with_this_start(record, sys.argv[1:])
         facts = {"format": FORMAT, "config_hash": self.hash, "overrides": self.overrides, "choices": self.choices}
         write_json(record, {**facts, **circumstances(), "starts": starts})
         saved = self.cfg.copy()

@@ -54,21 +54,15 @@ class Task:
         try:
             print_to(request.log)
             share_cores(request.side_by_side)
-            self._run(request.config)
-        except EXPECTED as error:
-            sentence = " ".join(part.strip() for part in str(error).splitlines())
-            print(f"error: {sentence}", file=sys.stderr)
-            line.tell("failed", reason=sentence, diverged=isinstance(error, StoppedRun))
-            return 2
+            self.run(request.config)
         except BaseException as error:
-            traceback.print_exc()
-            first = str(error).strip().splitlines() or [""]
-            line.tell("failed", reason=f"{type(error).__name__}: {first[0]}".rstrip(": "), diverged=False)
-            return 1
+            reason, diverged = reason_of(error)
+            line.tell("failed", reason=reason, diverged=diverged)
+            return 2 if isinstance(error, EXPECTED) else 1
         line.tell("finished")
         return 0
 
-    def _run(self, config: DictConfig) -> None:
+    def run(self, config: DictConfig) -> None:
         done: JobReturn = run_job(
             hydra_context=self.hydra_context,
             task_function=self.function,
@@ -80,14 +74,25 @@ class Task:
             raise done._return_value  # `return_value` would print as well
 
 
-def print_to(path: Path) -> None:
+def reason_of(error: BaseException) -> tuple[str, bool]:
+    """Prints why a job ended, and gives it in one line, with whether nothing was wrong but its training."""
+    if isinstance(error, EXPECTED):
+        sentence = " ".join(part.strip() for part in str(error).splitlines())
+        print(f"error: {sentence}", file=sys.stderr)
+        return sentence, isinstance(error, StoppedRun)
+    traceback.print_exception(error)
+    first = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first[0]}".rstrip(": "), False
+
+
+def print_to(path: Path, patience: float = PATIENCE) -> None:
     """Sends what this process prints into `path`, without what goes to train.log anyway.
 
     The file is locked until the process ends, so that no two processes ever write into one run's directory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,6 +103,8 @@ def print_to(path: Path) -> None:
                 f"another process is running this job (it holds {path}): wait for it, or choose another sweep_name",
             )
             time.sleep(0.1)
+        except OSError:
+            break  # some clusters' file systems know no locks
     os.ftruncate(file, 0)
     os.dup2(file, 1)
     os.dup2(file, 2)
