@@ -32,13 +32,13 @@ def table_of(experiment: Experiment, table: dict[str, Any]) -> str:
     measures: list[Measure] = table["measures"]
     side_by_side = len(measures) <= MOST_MEASURES
     titles = [f"{m['title']}, {who}" for m in measures for who in ("published", "ours")]
-    columns = ["setting", *(titles if side_by_side else [m["title"] for m in measures]), "seeds", "seconds a run"]
+    columns = ["setting", *(titles if side_by_side else [m["title"] for m in measures]), "seeds", "seconds"]
     lines = [columns, ["---"] * len(columns)]
     for name, _, *published in table["rows"]:
         runs = experiment.runs_of(name)
         theirs = [_published(value, measure) for value, measure in zip(published, measures, strict=True)]
         ours = [_ours(runs, measure) for measure in measures]
-        count = [str(len(runs)), f"{fmean(run.seconds for run in runs):.0f}"] if runs else ["–", "–"]
+        count = [str(len(runs)), f"{min(run.seconds for run in runs):.0f}"] if runs else ["–", "–"]
         if side_by_side:
             lines.append([name, *(cell for pair in zip(theirs, ours, strict=True) for cell in pair), *count])
         else:
