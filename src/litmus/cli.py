@@ -109,6 +109,15 @@ def check(argv: list[str], conf: Path) -> list[str]:
     Gives the arguments for Hydra: the same, but for what it would refuse before it has seen a sweep's combinations.
     """
     args = get_args_parser().parse_args(argv)
+    modes = {
+        "--run": "run",
+        "-m": "multirun",
+        "--cfg": "cfg",
+        "--info": "info",
+        "--shell-completion": "shell_completion",
+    }
+    asked = [flag for flag, name in modes.items() if getattr(args, name)]
+    require(len(asked) < 2, f"{' and '.join(asked)} cannot go together: choose one")
     if any(getattr(args, name) for name in NOT_COMPOSED):
         return argv
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
