@@ -57,7 +57,7 @@ FIRST_TIER = [
     (["jobs=2"], "jobs=2 is for a sweep, and this is a single run: add -m"),
     (["sampler=tpe"], "sampler=tpe is for a search, and this is a single run: say what to search"),
     (["-m", "sweep=mpl"], "did you mean sweep=mlp?"),
-    (["-m", "seed=0,1", "--cfg=job"], "--multirun and --cfg cannot go together"),
+    (["-m", "seed=0,1", "--cfg=job"], "-m and --cfg cannot go together"),
     (["optim"], "'optim' cannot be read: write key=value"),
     (["data=arrays"], "data.path has no default: say data.path=VALUE"),
 ]  # fmt: skip
