@@ -38,6 +38,7 @@ FIRST_TIER = [
     (["+foo=1"], "+foo=1: there is no option foo"),
     (["++optim.lrr=1"], "did you mean optim.lr?"),
     (["+optim=adam"], "say optim=OPTION, without the +"),
+    (["penalty.weight=1"], "penalty.weight is an option of penalty=elastic_net and l1 and l2 only: say penalty=OPTION"),
     (["optim.lr=fast"], "optim.lr=fast does not fit: optim.lr takes a number, such as 0.002"),
     (["trainer.max_epochs=2.5"], "takes a whole number"),
     (["optim.fused=2"], "takes true or false"),

@@ -194,6 +194,9 @@ def test_a_checkpoint_alone_rebuilds_the_model_with_its_preprocessing(train, tmp
     assert model.class_names == data.class_names
     accuracy = (model(images).argmax(dim=1) == labels).float().mean().item()
     assert accuracy == pytest.approx(run.result["metrics"]["test/acc"], abs=1e-6)
+    for wrong, sentence in ((images[0], r"give \(N, 1, H, W\)"), (images / 255, "give pixels from 0 to 255, as uint8")):
+        with pytest.raises(ConfigError, match=sentence):
+            model(wrong)
 
 
 def test_loading_does_not_need_the_run_that_it_started_from(train):

@@ -33,6 +33,15 @@ class Trained(nn.Module):
         return self.card["config"]
 
     def forward(self, images: Tensor) -> Tensor:
+        channels = len(self.preprocess.mean)
+        require(
+            images.ndim == 4 and images.shape[1] in (1, channels),
+            f"images of shape {tuple(images.shape)} do not fit: give (N, {channels}, H, W)",
+        )
+        require(
+            not images.is_floating_point() or not 0 < images.amax() <= 1,
+            "these images end at 1: give pixels from 0 to 255, as uint8",
+        )
         return self.model(self.preprocess(images))
 
 
