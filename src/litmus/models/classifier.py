@@ -25,8 +25,6 @@ class Classifier(pl.LightningModule):
     `scheduler`, what takes the optimizer; its arguments that are None are worked out (see `_schedule`).
     """
 
-    threads: int | None = None  # of the CPU, that a step gains by; None: all
-
     def __init__(
         self,
         network: nn.Module,
@@ -60,6 +58,10 @@ class Classifier(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of preprocessed images (N, C, H, W)."""
         return self.network(images.contiguous(memory_format=self.memory_format))
+
+    def threads(self, batch_size: int) -> int | None:
+        """Of the CPU, that a step gains by; None: all."""
+        return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, target = batch

@@ -160,7 +160,7 @@ class Run:
             logger=loggers,
             plugins=[AtomicCheckpointIO(), *in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)],
             default_root_dir=self.path,
-            threads=self.cfg.trainer.threads or model.threads,
+            threads=model.threads(data.batch_size) if self.cfg.trainer.threads is None else self.cfg.trainer.threads,
             num_sanity_val_steps=0,
             limit_val_batches=self.cfg.trainer.limit_val_batches if self.monitor else 0,
             enable_checkpointing=True,
