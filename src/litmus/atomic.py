@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def is_draft(path: Path) -> bool:
+    """Whether it is what `replacing` writes to; a process that was killed leaves such a file behind."""
+    return re.fullmatch(r"\..+\.\d+", path.name) is not None
+
+
+def remove_drafts(folder: Path) -> None:
+    """Those in a folder, and in the folders in it, that nobody is writing any more."""
+    for path in folder.rglob(".*"):
+        if is_draft(path) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from litmus.atomic import is_draft, remove_drafts
 from litmus.callbacks import Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.errors import ConfigError, one_of, require
@@ -82,7 +83,7 @@ class Run:
                 raise ConfigError(
                     f"{self.path} holds another run: {differences(there, self.config)}; choose another output_dir"
                 )
-        elif is_first() and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif is_first() and self.path.exists() and not (self.path.is_dir() and all(map(is_draft, self.path.iterdir()))):
             raise ConfigError(f"{self.path} is there already and is not a run: choose another output_dir")
 
     def _resumed(self, path: Path) -> DictConfig:
@@ -180,6 +181,7 @@ class Run:
             yield
             return
         self.resumed = self.last_checkpoint is not None
+        remove_drafts(self.path)
         self._write_record()
         (self.path / "result.json").unlink(missing_ok=True)
         file = logging.FileHandler(self.path / "train.log", encoding="utf-8")
