@@ -65,6 +65,8 @@ class Starter:
 def _run(arguments: list[str], cwd: str, path: str, prepared: dict[str, object] | None) -> None:
     os.setsid()
     os.chdir(cwd)
+    # What a shell's background jobs, such as a CI's, ignore, their children would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     file = os.open(path, os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(file, stream)

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,8 @@ def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
         sentence = " ".join(line.strip() for line in str(error).splitlines())
         print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before there is anything to go on with
+        sys.exit(128 + signal.SIGINT)
 
 
 def start_logging() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def prepare(moment: dict[str, Any] | None = None, narrow: bool = False) -> None:
-    """With `moment`, the process gets SIGKILL at the `nth` training step, or at the `nth` writing of `file`: `before`
+    """With `moment`, the process gets a signal at the `nth` training step, or at the `nth` writing of `file`: `before`
     the draft takes the name, `torn` when half of the draft is on the disk, or `after`, before anything else happens."""
     if narrow:
         _narrow_the_resnet()
@@ -15,11 +15,7 @@ def prepare(moment: dict[str, Any] | None = None, narrow: bool = False) -> None:
         (_kill_at_a_step if moment["file"] is None else _kill_at_a_write)(**moment)
 
 
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _kill_at_a_write(file: str, nth: int, when: str) -> None:
+def _kill_at_a_write(file: str, nth: int, when: str, number: int = signal.SIGKILL) -> None:
     replace, left = os.replace, nth
 
     def replaced(draft: Path, path: Path) -> None:
@@ -28,15 +24,15 @@ def _kill_at_a_write(file: str, nth: int, when: str) -> None:
         if left == 0 and when == "torn":
             os.truncate(draft, os.path.getsize(draft) // 2)
         if left == 0 and when != "after":
-            _die()
+            os.kill(os.getpid(), number)
         replace(draft, path)
         if left == 0:
-            _die()
+            os.kill(os.getpid(), number)
 
     os.replace = replaced
 
 
-def _kill_at_a_step(file: None, nth: int, when: str) -> None:
+def _kill_at_a_step(file: None, nth: int, when: str, number: int = signal.SIGKILL) -> None:
     from litmus.models.classifier import Classifier
 
     step, left = Classifier.training_step, nth
@@ -45,7 +41,7 @@ def _kill_at_a_step(file: None, nth: int, when: str) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            _die()
+            os.kill(os.getpid(), number)
         return step(self, *arguments)
 
     Classifier.training_step = training_step

@@ -44,10 +44,11 @@ def moments(draw: random.Random, count: int) -> list[dict]:
         {"file": file, "nth": draw.randint(1, FILES[file]), "when": draw.choice(["before", "torn", "after"])}
         for file in files
     ]
-    steps = [{"file": None, "nth": draw.randint(1, STEPS), "when": "before"} for _ in range(count - len(writes))]
-    both = writes + steps
-    draw.shuffle(both)
-    return both
+    first = {"file": "run.json", "nth": 1, "when": "torn"}  # which leaves a draft and nothing else
+    steps = [{"file": None, "nth": draw.randint(1, STEPS), "when": "before"} for _ in range(count - len(writes) - 1)]
+    others = writes + steps
+    draw.shuffle(others)
+    return [first, *others]
 
 
 def ended(path: Path) -> dict:

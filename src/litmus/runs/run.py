@@ -27,6 +27,7 @@ from litmus.runs.loading import FORMAT
 from litmus.runs.processes import announce, announced, check_directory_agreed, in_slurm, is_first
 from litmus.runs.record import circumstances
 from litmus.runs.starts import with_this_start
+from litmus.runs.stopping import stoppable
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 
@@ -180,17 +181,23 @@ class Run:
             log.setLevel(logging.ERROR)
             yield
             return
-        self.resumed = self.last_checkpoint is not None
-        remove_drafts(self.path)
-        self._write_record()
-        (self.path / "result.json").unlink(missing_ok=True)
+        with stoppable(trainer, self.path, self.in_sweep):
+            self.resumed = self.last_checkpoint is not None
+            remove_drafts(self.path)
+            self._write_record()
+            (self.path / "result.json").unlink(missing_ok=True)
+            with self._logged():
+                self._introduce(model, data, trainer)
+                for logger in trainer.loggers:
+                    write_config(logger, self.config, self.choices)
+                yield
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
         file = logging.FileHandler(self.path / "train.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(file)
-        self._introduce(model, data, trainer)
         try:
-            for logger in trainer.loggers:
-                write_config(logger, self.config, self.choices)
             yield
         except BaseException as error:
             file.emit(log.makeRecord(log.name, logging.ERROR, "", 0, f"stopped by {error!r}", (), None))
