@@ -320,7 +320,7 @@ def test_a_job_is_named_by_what_it_is(train):
 def test_a_run_stopped_by_its_loss_says_so_in_its_log(train, tmp_path):
     with pytest.raises(StoppedRun):
         train("output_dir=a", "optim=sgd", "optim.lr=1e30", "loss=mse", "scheduler=constant")
-    assert "stopped by StoppedRun" in (tmp_path / "a" / "train.log").read_text()
+    assert "stopped by Diverged" in (tmp_path / "a" / "train.log").read_text()
 
 
 @pytest.mark.trust

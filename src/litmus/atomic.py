@@ -45,9 +45,14 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Raises ConfigError if the file is not JSON."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Raises ConfigError if the file is not a JSON object with these keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is damaged ({error}): delete it and start the run again") from None
+    missing = list(keys) if not isinstance(found, dict) else [key for key in keys if key not in found]
+    if missing or not isinstance(found, dict):
+        lacks = f"it lacks {', '.join(missing)}" if missing else "it holds no object"
+        raise ConfigError(f"{path} is damaged ({lacks}): delete it and start the run again")
+    return found

@@ -1,5 +1,6 @@
 """How a run ends before its end: by a signal, or because one of its processes is gone."""
 
+import errno
 import logging
 import shlex
 import signal
@@ -11,10 +12,35 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from litmus.errors import StoppedRun
 
 log = logging.getLogger("litmus")
 
-PLAIN = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PLAIN: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what the machine, or Lightning, refuses in the middle of a run into a sentence."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise StoppedRun(" ".join(str(error).split())) from error
+    except OSError as error:
+        if error.errno in FORBIDDEN:
+            raise StoppedRun(
+                f"{error.filename or path} can't be written ({error.strerror}): choose another output_dir"
+            ) from error
+        if error.errno not in FULL:
+            raise
+        raise StoppedRun(
+            f"the disk is full ({error.strerror}): free some space, then say resume={path}, which loses at most the "
+            "epoch that had begun"
+        ) from error
 
 
 @contextmanager
@@ -36,7 +62,7 @@ def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]
     in_main = threading.current_thread() is threading.main_thread()
     ours = [signum for signum, plain in PLAIN.items() if in_main and signal.getsignal(signum) == plain]
     if signal.SIGTERM in ours:  # Lightning's handler, in front of ours, would wait for the other processes
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[attr-defined]
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     for signum in ours:
         signal.signal(signum, end)
     try:
