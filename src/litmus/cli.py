@@ -50,6 +50,8 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     @functools.wraps(main)
     def wrapped() -> Any:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+        if "LITMUS_RUN" in os.environ:  # another process of a run, which the first one ends
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         prepare_environment()
         start_logging()
         typed[:] = sys.argv[1:]

@@ -24,7 +24,7 @@ from litmus.models.classifier import Classifier, laid_out_over_all_steps
 from litmus.runs.building import build
 from litmus.runs.identity import config_hash, differences, experiment, job_directory, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights, read_config
-from litmus.runs.processes import announce, announced, check_directory_agreed, in_slurm, is_first
+from litmus.runs.processes import announce, announced, check_directory_agreed, end_with_the_first, in_slurm, is_first
 from litmus.runs.record import circumstances
 from litmus.runs.starts import with_this_start
 from litmus.runs.stopping import explained, stoppable
@@ -196,9 +196,10 @@ class Run:
         self.started = time.monotonic()
         if not is_first():
             log.setLevel(logging.ERROR)
+            end_with_the_first()
             yield
             return
-        with stoppable(trainer, self.path, self.in_sweep), explained(self.path):
+        with stoppable(trainer, self.path, self.in_sweep), explained(trainer, self.path):
             self.resumed = self.last_checkpoint is not None
             if self.last_checkpoint:
                 check_resumable(self.last_checkpoint, self.config, model)

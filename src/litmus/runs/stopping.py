@@ -14,7 +14,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from litmus.errors import StoppedRun
+from litmus.errors import ConfigError, StoppedRun
+from litmus.runs.processes import lost_with, others
 
 log = logging.getLogger("litmus")
 
@@ -24,10 +25,12 @@ PLAIN: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, s
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(trainer: pl.Trainer, path: Path) -> Iterator[None]:
     """Turns what the machine, or Lightning, refuses in the middle of a run into a sentence."""
     try:
         yield
+    except (ConfigError, StoppedRun):
+        raise
     except MisconfigurationException as error:
         raise StoppedRun(" ".join(str(error).split())) from error
     except OSError as error:
@@ -41,6 +44,11 @@ def explained(path: Path) -> Iterator[None]:
             f"the disk is full ({error.strerror}): free some space, then say resume={path}, which loses at most the "
             "epoch that had begun"
         ) from error
+    except Exception as error:
+        sentence = lost_with(error, others(trainer))
+        if sentence is None:
+            raise
+        raise StoppedRun(sentence) from error
 
 
 @contextmanager
@@ -70,7 +78,7 @@ def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]
     except BaseException:
         if number and not in_sweep and (path / ".hydra" / "overrides.yaml").exists():
             log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], f'resume={path}'])}")
-        for process in getattr(trainer.strategy.launcher, "procs", []):
+        for process in others(trainer):
             process.kill()
         raise
     finally:
