@@ -64,6 +64,7 @@ FIRST_TIER = [
 ]  # fmt: skip
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("arguments", "sentence"), FIRST_TIER, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
@@ -92,6 +93,7 @@ def test_a_right_command_passes(arguments):
     check(arguments, CONF)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("arguments", [["optim=adm"], ["model.hiden=[10]"], ["+foo=1"], ["optim.lr=fast"]])
 def test_the_first_answer_comes_without_torch_and_leaves_nothing_behind(tmp_path, arguments):
     done = command(*arguments, cwd=tmp_path)
@@ -101,6 +103,7 @@ def test_the_first_answer_comes_without_torch_and_leaves_nothing_behind(tmp_path
     assert subprocess.run([sys.executable, "-c", probe]).returncode == 0
 
 
+@pytest.mark.trust
 def test_a_value_out_of_range_is_one_sentence_too(tmp_path):
     done = command("accelerator=cpu", "penalty=l1", "penalty.weight=-1", cwd=tmp_path)
     assert_one_sentence(done, "penalty.weight is -1, and must be a number of 0 or more")

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     @functools.wraps(main)
     def wrapped() -> Any:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+        if "LITMUS_RUN" in os.environ:  # another process of a run, which the first one ends
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         prepare_environment()
         start_logging()
         typed[:] = sys.argv[1:]
@@ -90,6 +93,8 @@ def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
         sentence = " ".join(line.strip() for line in str(error).splitlines())
         print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before there is anything to go on with
+        sys.exit(128 + signal.SIGINT)
 
 
 def start_logging() -> None:

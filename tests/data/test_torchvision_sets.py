@@ -68,6 +68,7 @@ def test_the_mnist_family_reads_unpacked_files_from_where_the_error_says(tmp_pat
     assert data.class_names == getattr(torchvision.datasets, folder).classes
 
 
+@pytest.mark.trust
 def test_the_mnist_family_takes_no_gz_but_the_published_one(tmp_path):
     (tmp_path / "KMNIST" / "raw").mkdir(parents=True)
     images, labels = arrays(28, 28)
@@ -77,6 +78,7 @@ def test_the_mnist_family_takes_no_gz_but_the_published_one(tmp_path):
     assert "unpacked" in refused("kmnist", tmp_path)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("content", [b"", b"\0\0\10\3 and no more", b"something else altogether"])
 def test_damaged_files_are_a_sentence(tmp_path, content):
     (tmp_path / "KMNIST" / "raw").mkdir(parents=True)

@@ -61,7 +61,7 @@ class Arrays:
     def __init__(self, path: str, root: str | None = None, train: bool = True, download: bool = False):
         part = "train" if train else "test"
         try:
-            with np.load(Path(path).expanduser(), allow_pickle=False) as file:
+            with Path(path).expanduser().open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 missing = [key for key in (f"x_{part}", f"y_{part}") if key not in file]
                 require(not missing, f"data.path={path} lacks the array {' and '.join(missing)}: it has {file.files}")
                 self.data, self.targets = file[f"x_{part}"], file[f"y_{part}"]
