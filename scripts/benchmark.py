@@ -1,7 +1,7 @@
 """How long things take on this machine: one run, Markdown tables. Close what else runs.
 
     python scripts/benchmark.py epochs                     seconds of an epoch, against the loop one writes by hand
-    python scripts/benchmark.py epochs --cases mlp64 cnn128 --rounds 3
+    python scripts/benchmark.py epochs --cases mlp64 --against hand1 --rounds 3
     python scripts/benchmark.py start                      from the command to an error, and to a first step
     python scripts/benchmark.py growth                     with more images, epochs, jobs: time and memory
 
@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("epochs", "start", "growth"))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="of epochs")
+    parser.add_argument("--against", nargs="*", choices=NAMES, default=list(NAMES), help="which others")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     rounds = whole_number("--rounds", args.rounds, least=1)
@@ -78,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.what == "epochs":
             for name in args.cases:
-                epochs(CASES[name], rounds, Path(folder))
+                epochs(CASES[name], rounds, Path(folder), args.against)
         elif args.what == "start":
             start(rounds, Path(folder))
         else:
@@ -96,10 +97,11 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {cpu}, Python {platform.python_version()}, {libraries}"
 
 
-def epochs(case: Case, rounds: int, folder: Path) -> None:
+def epochs(case: Case, rounds: int, folder: Path, against: Sequence[str]) -> None:
     file, images = arrays(case, folder)
-    missing = {name for name in case.others if name in NEEDS and not importlib.util.find_spec(NEEDS[name])}
-    names = ["hand", "hand1", "litmus", *(name for name in case.others if name not in missing)]
+    asked = [name for name in ("hand1", *case.others) if name in against]
+    missing = {name for name in asked if name in NEEDS and not importlib.util.find_spec(NEEDS[name])}
+    names = ["hand", "litmus", *(name for name in asked if name not in missing)]
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:

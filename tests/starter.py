@@ -49,9 +49,11 @@ class Starter:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def start(self, *arguments: str, cwd: Path) -> Started:
+    def start(self, *arguments: str, cwd: Path, prepared: dict[str, object] | None = None) -> Started:
+        """With `prepared`, the process first calls trust/killing.py's `prepare` with it."""
         path = cwd / f"output-{time.monotonic_ns()}.txt"
-        return Started(self, self.ask(arguments=arguments, cwd=str(cwd), path=str(path)), path)
+        question = {"arguments": arguments, "cwd": str(cwd), "path": str(path), "prepared": prepared}
+        return Started(self, self.ask(**question), path)
 
     def wait(self, pid: int) -> int:
         return self.ask(wait=pid)
@@ -60,15 +62,19 @@ class Starter:
         self.process.communicate()
 
 
-def _run(arguments: list[str], cwd: str, path: str) -> None:
+def _run(arguments: list[str], cwd: str, path: str, prepared: dict[str, object] | None) -> None:
     os.setsid()
     os.chdir(cwd)
+    # What a shell's background jobs, such as a CI's, ignore, their children would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     file = os.open(path, os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(file, stream)
     sys.argv = ["train.py", *arguments]
     import train
 
+    if prepared is not None:
+        importlib.import_module("killing").prepare(**prepared)
     status = 1
     try:
         train.main()

@@ -38,6 +38,7 @@ FIRST_TIER = [
     (["+foo=1"], "+foo=1: there is no option foo"),
     (["++optim.lrr=1"], "did you mean optim.lr?"),
     (["+optim=adam"], "say optim=OPTION, without the +"),
+    (["penalty.weight=1"], "penalty.weight is an option of penalty=elastic_net and l1 and l2 only: say penalty=OPTION"),
     (["optim.lr=fast"], "optim.lr=fast does not fit: optim.lr takes a number, such as 0.002"),
     (["trainer.max_epochs=2.5"], "takes a whole number"),
     (["optim.fused=2"], "takes true or false"),
@@ -57,11 +58,13 @@ FIRST_TIER = [
     (["jobs=2"], "jobs=2 is for a sweep, and this is a single run: add -m"),
     (["sampler=tpe"], "sampler=tpe is for a search, and this is a single run: say what to search"),
     (["-m", "sweep=mpl"], "did you mean sweep=mlp?"),
+    (["-m", "seed=0,1", "--cfg=job"], "-m and --cfg cannot go together"),
     (["optim"], "'optim' cannot be read: write key=value"),
     (["data=arrays"], "data.path has no default: say data.path=VALUE"),
 ]  # fmt: skip
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("arguments", "sentence"), FIRST_TIER, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
@@ -90,6 +93,7 @@ def test_a_right_command_passes(arguments):
     check(arguments, CONF)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("arguments", [["optim=adm"], ["model.hiden=[10]"], ["+foo=1"], ["optim.lr=fast"]])
 def test_the_first_answer_comes_without_torch_and_leaves_nothing_behind(tmp_path, arguments):
     done = command(*arguments, cwd=tmp_path)
@@ -99,6 +103,7 @@ def test_the_first_answer_comes_without_torch_and_leaves_nothing_behind(tmp_path
     assert subprocess.run([sys.executable, "-c", probe]).returncode == 0
 
 
+@pytest.mark.trust
 def test_a_value_out_of_range_is_one_sentence_too(tmp_path):
     done = command("accelerator=cpu", "penalty=l1", "penalty.weight=-1", cwd=tmp_path)
     assert_one_sentence(done, "penalty.weight is -1, and must be a number of 0 or more")

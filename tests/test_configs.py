@@ -64,6 +64,7 @@ def test_the_rows_hold_every_pair_of_options():
         assert {(row[a], row[b]) for row in ROWS} == set(product(options(a), options(b)))
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()))
 def test_any_combination_trains_two_steps(train, row):
     overrides = [f"{group}={option}" for group, option in row.items()]

@@ -33,6 +33,7 @@ def test_elastic_net_mixes_both(network):
     torch.testing.assert_close(ElasticNet(0.3, l1_ratio=0.25)(network), mixed)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("penalty", "gradient"),
     [
@@ -103,6 +104,7 @@ def test_no_penalty_costs_nothing(network):
     assert L1(0.0)(network) == 0
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("weight", [-1, "much", float("nan"), True])
 def test_an_impossible_weight_is_refused(weight):
     with pytest.raises(ConfigError, match="penalty.weight is"):

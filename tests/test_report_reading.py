@@ -67,6 +67,7 @@ def test_a_link_that_leads_round_in_a_circle_is_not_followed(tmp_path):
     assert len(read_runs([tmp_path])[0]) == 1
 
 
+@pytest.mark.trust
 def test_a_result_of_another_config_is_damage(tmp_path):
     run = fake_run(tmp_path / "a")
     result = json.loads((run / "result.json").read_text())
@@ -138,6 +139,7 @@ def template(tmp_path_factory):
     return folder
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("number", range(25))
 def test_any_mixture_is_read_and_nothing_of_it_is_passed_over(tmp_path, template, number):
     made = mixture(tmp_path / "sweep", random.Random(number), template)
@@ -154,6 +156,7 @@ def test_any_mixture_is_read_and_nothing_of_it_is_passed_over(tmp_path, template
     compare(runs)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("number", [3, 11])
 def test_any_mixture_makes_a_report(tmp_path, template, number):
     mixture(tmp_path / "sweep", random.Random(number), template)

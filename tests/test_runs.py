@@ -68,6 +68,7 @@ SCHEDULES = [
 ]
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("overrides", SCHEDULES, ids=lambda overrides: overrides[0])
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(train, cut_off, overrides, epoch):
@@ -91,6 +92,7 @@ def test_the_learning_rate_falls_on_a_plateau(train):
     assert rates == pytest.approx([2e-3, 2e-4, 2e-5, 2e-6])
 
 
+@pytest.mark.trust
 def test_a_process_that_was_killed_can_be_started_again(tmp_path, train):
     overrides = [*SMALL, "trainer.max_epochs=30", "model.dropout=0.3", "seed=3", "accelerator.threads=1"]
     script = [sys.executable, str(ROOT / "train.py"), *overrides, f"output_dir={tmp_path / 'killed'}"]
@@ -111,6 +113,7 @@ def test_a_process_that_was_killed_can_be_started_again(tmp_path, train):
     assert_same(weights(tmp_path / "killed"), weights(whole.path))
 
 
+@pytest.mark.trust
 def test_a_finished_run_is_not_run_again(train):
     first = train("output_dir=a")
     times = {file: file.stat().st_mtime_ns for file in first.path.rglob("*")}
@@ -118,6 +121,7 @@ def test_a_finished_run_is_not_run_again(train):
     assert {file: file.stat().st_mtime_ns for file in first.path.rglob("*")} == times
 
 
+@pytest.mark.trust
 def test_another_config_in_the_same_directory_is_refused_and_names_what_differs(train):
     first = train("output_dir=a")
     times = {file: file.stat().st_mtime_ns for file in first.path.rglob("*")}
@@ -128,6 +132,7 @@ def test_another_config_in_the_same_directory_is_refused_and_names_what_differs(
     assert {file: file.stat().st_mtime_ns for file in first.path.rglob("*")} == times
 
 
+@pytest.mark.trust
 def test_a_directory_of_something_else_is_refused(train, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("!")
@@ -151,6 +156,7 @@ def test_resume_may_go_on_for_longer(train):
     assert longer.result["epochs"] == 4
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("scheduler", ["cosine", "onecycle"])
 def test_resume_can_not_stretch_a_schedule_laid_out_over_all_steps(train, scheduler):
     train("output_dir=a", f"scheduler={scheduler}")
@@ -159,6 +165,7 @@ def test_resume_can_not_stretch_a_schedule_laid_out_over_all_steps(train, schedu
     assert json.loads(Path("a/result.json").read_text())["epochs"] == 2
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -172,6 +179,7 @@ def test_resume_refuses_what_it_can_not_do(train, overrides, sentence):
         train(*overrides, small=False)
 
 
+@pytest.mark.trust
 def test_a_moved_run_goes_on_and_keeps_its_best(train, cut_off):
     overrides = ("trainer.max_epochs=4", "optim.lr=0.05", "model.dropout=0.3", "scheduler=constant")
     whole = train(*overrides, "output_dir=whole")
@@ -194,6 +202,9 @@ def test_a_checkpoint_alone_rebuilds_the_model_with_its_preprocessing(train, tmp
     assert model.class_names == data.class_names
     accuracy = (model(images).argmax(dim=1) == labels).float().mean().item()
     assert accuracy == pytest.approx(run.result["metrics"]["test/acc"], abs=1e-6)
+    for wrong, sentence in ((images[0], r"give \(N, 1, H, W\)"), (images / 255, "give pixels from 0 to 255, as uint8")):
+        with pytest.raises(ConfigError, match=sentence):
+            model(wrong)
 
 
 def test_loading_does_not_need_the_run_that_it_started_from(train):
@@ -203,6 +214,7 @@ def test_loading_does_not_need_the_run_that_it_started_from(train):
     assert litmus.load(run.path).class_names[0] == "class 0"
 
 
+@pytest.mark.trust
 def test_a_checkpoint_holds_tensors_and_plain_containers_alone(train):
     run = train("scheduler=onecycle")
     for name in ("best", "last"):
@@ -210,6 +222,7 @@ def test_a_checkpoint_holds_tensors_and_plain_containers_alone(train):
         assert contents["litmus"]["config"]["optim"]["lr"] == 0.002
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("contents", "sentence"),
     [({"a": 1}, "is not a checkpoint of Litmus"), ({"litmus": {"format": 99}}, "was written by a later Litmus")],
@@ -220,6 +233,7 @@ def test_a_file_that_is_no_checkpoint_of_ours_is_refused(tmp_path, contents, sen
         litmus.load(tmp_path / "x.ckpt")
 
 
+@pytest.mark.trust
 def test_code_in_a_checkpoint_is_never_run(tmp_path):
     class Trap:
         def __reduce__(self):
@@ -305,12 +319,14 @@ def test_a_job_is_named_by_what_it_is(train):
     assert len(train("model.hidden=[" + ",".join(["20"] * 30) + "]").path.name.split("-", 3)[3].encode()) <= 100
 
 
+@pytest.mark.trust
 def test_a_run_stopped_by_its_loss_says_so_in_its_log(train, tmp_path):
     with pytest.raises(StoppedRun):
         train("output_dir=a", "optim=sgd", "optim.lr=1e30", "loss=mse", "scheduler=constant")
-    assert "stopped by StoppedRun" in (tmp_path / "a" / "train.log").read_text()
+    assert "stopped by Diverged" in (tmp_path / "a" / "train.log").read_text()
 
 
+@pytest.mark.trust
 def test_a_torn_result_is_named(train):
     run = train("output_dir=a")
     (run.path / "result.json").write_text('{"objective": 0.')

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def is_draft(path: Path) -> bool:
+    """Whether it is what `replacing` writes to; a process that was killed leaves such a file behind."""
+    return re.fullmatch(r"\..+\.\d+", path.name) is not None
+
+
+def remove_drafts(folder: Path) -> None:
+    """Those in a folder, and in the folders in it, that nobody is writing any more."""
+    for path in folder.rglob(".*"):
+        if is_draft(path) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
@@ -32,9 +45,14 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Raises ConfigError if the file is not JSON."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Raises ConfigError if the file is not a JSON object with these keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is damaged ({error}): delete it and start the run again") from None
+    missing = list(keys) if not isinstance(found, dict) else [key for key in keys if key not in found]
+    if missing or not isinstance(found, dict):
+        lacks = f"it lacks {', '.join(missing)}" if missing else "it holds no object"
+        raise ConfigError(f"{path} is damaged ({lacks}): delete it and start the run again")
+    return found

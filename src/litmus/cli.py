@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     @functools.wraps(main)
     def wrapped() -> Any:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+        if "LITMUS_RUN" in os.environ:  # another process of a run, which the first one ends
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         prepare_environment()
         start_logging()
         typed[:] = sys.argv[1:]
@@ -90,6 +93,8 @@ def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
         sentence = " ".join(line.strip() for line in str(error).splitlines())
         print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before there is anything to go on with
+        sys.exit(128 + signal.SIGINT)
 
 
 def start_logging() -> None:
@@ -109,6 +114,15 @@ def check(argv: list[str], conf: Path) -> list[str]:
     Gives the arguments for Hydra: the same, but for what it would refuse before it has seen a sweep's combinations.
     """
     args = get_args_parser().parse_args(argv)
+    modes = {
+        "--run": "run",
+        "-m": "multirun",
+        "--cfg": "cfg",
+        "--info": "info",
+        "--shell-completion": "shell_completion",
+    }
+    asked = [flag for flag, name in modes.items() if getattr(args, name)]
+    require(len(asked) < 2, f"{' and '.join(asked)} cannot go together: choose one")
     if any(getattr(args, name) for name in NOT_COMPOSED):
         return argv
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
@@ -130,13 +144,13 @@ def check(argv: list[str], conf: Path) -> list[str]:
             o.key_or_group: _choices(o)[0] for o in given if o.key_or_group in groups and not o.is_sweep_override()
         }
         master = _compose(single) if len(bases) > 1 or len(overrides) > len(given) else base
-    names = {o.key_or_group for o in overrides}
-    for name in sorted(OmegaConf.missing_keys(bases[first]) - names):
-        if not name.startswith("hydra."):
-            raise ConfigError(f"{name} has no default: say {name}=VALUE")
-    for override in overrides:
-        if override.key_or_group not in groups and not override.key_or_group.startswith("hydra"):
-            _check_key(override, bases, groups)
+        names = {o.key_or_group for o in overrides}
+        for name in sorted(OmegaConf.missing_keys(bases[first]) - names):
+            if not name.startswith("hydra."):
+                raise ConfigError(f"{name} has no default: say {name}=VALUE")
+        for override in overrides:
+            if override.key_or_group not in groups and not override.key_or_group.startswith("hydra"):
+                _check_key(override, bases, groups, loader)
     known = set(_keys(master)) | groups
     unseen = {o.input_line for o in given if is_plain(o) and o.key_or_group not in known}
     return [as_sweep(argument) if argument in unseen else argument for argument in argv]
@@ -190,7 +204,7 @@ def _compose(choices: dict[str, str]) -> DictConfig:
     return compose("train", [f"{group}={choice}" for group, choice in choices.items()], return_hydra_config=True)
 
 
-def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str]) -> None:
+def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str], loader: ConfigLoader) -> None:
     key = override.key_or_group
     known = sorted({name for base in bases.values() for name in _keys(base)} | groups)
     if override.is_add():
@@ -199,6 +213,11 @@ def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str
             + _meant(key, known, "leave it out, or add it to a file in conf/")
         )
     if key not in known:
+        group = key.split(".")[0]
+        options = loader.get_group_options(group, ObjectType.CONFIG) if group in groups else []
+        others = [option for option in options if key in _keys(_compose({group: option}))]
+        if others:
+            raise ConfigError(f"{key} is an option of {group}={' and '.join(others)} only: say {group}=OPTION with it")
         raise ConfigError(f"{key} does not exist: " + _meant(key, known, "see --help"))
     having = [label for label, base in bases.items() if key in _keys(base)]
     if len(having) < len(bases):

@@ -12,6 +12,10 @@ class StoppedRun(RuntimeError):
     """A run that had to end, said in one sentence; what it has saved stays good."""
 
 
+class Diverged(StoppedRun):
+    """Nothing was wrong but the training."""
+
+
 def require(condition: bool, sentence: str) -> None:
     if not condition:
         raise ConfigError(sentence)

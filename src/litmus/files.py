@@ -33,8 +33,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints through `replacing` and `load_checkpoint`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with replacing(path) as draft:
-            torch.save(checkpoint, draft)
+        with replacing(path) as draft, draft.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                # torch's own complaint, about its position in the file, hides the disk's.
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         return load_checkpoint(path, map_location)

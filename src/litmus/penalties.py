@@ -38,6 +38,10 @@ class Penalty(nn.Module):
         super().__init__()
         self.weight = number("penalty.weight", weight, least=0)
         self.include_bias = include_bias
+        require(
+            per_layer is None or isinstance(per_layer, Mapping),
+            f"penalty.per_layer is {per_layer!r}, and must name layers with their weights, such as {{hidden1: 1e-3}}",
+        )
         self.per_layer = {
             str(name): number(f"penalty.per_layer.{name}", value, least=0) for name, value in (per_layer or {}).items()
         }

@@ -56,6 +56,8 @@ def build(
     )
     if threads is not None:
         torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
+    whole_number("trainer.log_every_n_steps", options.get("log_every_n_steps", 1), least=1)
+    require(options.get("limit_train_batches") != 0, "trainer.limit_train_batches=0 leaves nothing to train on: say 1")
     quiet()
     try:
         trainer = pl.Trainer(

@@ -108,6 +108,7 @@ def kill_at(monkeypatch, epoch):
     monkeypatch.setattr(ResNetFineTuner, "training_step", training_step)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("killed_at", [1, 3])
 def test_a_run_that_was_killed_and_resumed_equals_one_never_stopped(train, monkeypatch, killed_at):
     options = (*RUN, "model.unfreeze_at_epoch=3")

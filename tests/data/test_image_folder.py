@@ -141,6 +141,7 @@ def spoilt(root):
 STORED = pytest.mark.parametrize("stored", ["data.memory_gb=1", "data.memory_gb=0"])
 
 
+@pytest.mark.trust
 @STORED
 def test_bad_files_are_counted_and_named(tmp_path, stored):
     with pytest.raises(ConfigError) as refusal:
@@ -194,6 +195,7 @@ def test_a_class_whose_files_are_all_bad_is_an_error(tmp_path):
         ready(tmp_path, "data.bad_files=skip")
 
 
+@pytest.mark.trust
 def test_a_file_that_breaks_after_it_was_checked_is_a_sentence(tmp_path):
     data = ready(folder(tmp_path / "pets", cat=10, dog=10), "data.memory_gb=0")
     for path in (tmp_path / "pets").rglob("*.png"):
@@ -247,6 +249,7 @@ def test_a_run_from_disk_is_the_run_from_memory(train, tmp_path):
     assert memory.result["metrics"] == disk.result["metrics"]
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [

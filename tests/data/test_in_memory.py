@@ -47,6 +47,7 @@ def test_the_seed_decides_the_split():
     assert not torch.equal(first, other)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -64,6 +65,7 @@ def test_an_impossible_option_is_refused_before_anything_is_read(override, sente
         data(override)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [

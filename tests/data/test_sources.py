@@ -19,6 +19,7 @@ def test_mnist_is_the_one_everybody_has():
     assert torch.bincount(test.targets).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
+@pytest.mark.trust
 def test_a_damaged_file_of_mnist_is_noticed(monkeypatch):
     monkeypatch.setitem(MNIST.files, "t10k-labels-idx1-ubyte", "0" * 64)
     with pytest.raises(ConfigError, match="t10k-labels-idx1-ubyte.gz inside the package is damaged"):
@@ -72,6 +73,7 @@ def test_arrays_say_themselves_what_they_are(tmp_path):
     assert [data.size(part) for part in ("train", "val", "test")] == [12, 4, 8]
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -91,6 +93,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, changes, sentence):
         make().setup()
 
 
+@pytest.mark.trust
 def test_a_file_that_is_no_npz_is_refused(tmp_path):
     (tmp_path / "bad.npz").write_text("hello")
     with pytest.raises(ConfigError, match="not a readable .npz"):

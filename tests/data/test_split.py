@@ -7,6 +7,7 @@ from litmus.errors import ConfigError
 LABELS = torch.tensor([0] * 50 + [1] * 30 + [2] * 13 + [3] * 7)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("size", [0, 1, 10, 37, 99])
 def test_the_parts_are_a_partition(size):
     rest, chosen = stratified_split(LABELS, size, seed=0)
@@ -14,6 +15,7 @@ def test_the_parts_are_a_partition(size):
     assert torch.equal(torch.cat([rest, chosen]).sort().values, torch.arange(100))
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("size", [1, 10, 37, 99])
 def test_each_class_has_its_share_to_within_one(size):
     _, chosen = stratified_split(LABELS, size, seed=0)

@@ -81,6 +81,7 @@ def test_onecycle_does_not_give_plain_sgd_a_momentum(train):
     assert state["optimizer_states"][0]["param_groups"][0]["momentum"] == 0
 
 
+@pytest.mark.trust
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(train):
     with pytest.raises(StoppedRun, match=r"the loss became (nan|inf) at step \d+ of epoch 1: lower optim.lr"):
         train("optim=sgd", "optim.lr=1e30", "loss=mse", "scheduler=constant")
@@ -93,6 +94,7 @@ def test_max_steps_counts_steps(train):
     assert run.result["stop_reason"] == "trainer.max_steps=20 reached"
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [

@@ -123,6 +123,7 @@ def test_a_name_that_is_nothing_is_a_sentence(name, sentence):
         built(name)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_a_damaged_file_is_a_sentence(tmp_path, suffix):
     path = tmp_path / f"w.{suffix}"
@@ -131,6 +132,7 @@ def test_a_damaged_file_is_a_sentence(tmp_path, suffix):
         built(path)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize("content", [{}, {"model": {"a": torch.zeros(1)}}])
 def test_another_layout_is_a_sentence(tmp_path, content):
     with pytest.raises(ConfigError, match=r"is not of torchvision's layout, a plain dictionary of tensors"):
@@ -186,6 +188,7 @@ def test_a_run_goes_on_with_its_own_head_when_it_is_resumed(train, earlier):
     assert not torch.equal(weights(resumed)["network.head.weight"], weights(earlier)["network.head.weight"])
 
 
+@pytest.mark.trust
 def test_a_run_of_another_model_is_refused(train):
     earlier = train(*STILL, "output_dir=mlp").path
     with pytest.raises(ConfigError, match=r"best.ckpt is a run of another model than resnet"):

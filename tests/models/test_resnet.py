@@ -144,6 +144,7 @@ def kill_at(monkeypatch, epoch):
     monkeypatch.setattr(ResNetFineTuner, "training_step", training_step)
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("optim", "unfrozen_at", "every", "killed_at"),
     [("momentum", 1, "null", 2), ("adam", 1, 1, 2), ("adam", 2, "null", 1)],

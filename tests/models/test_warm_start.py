@@ -27,6 +27,7 @@ def test_dropout_has_no_weights_to_misfit(train, earlier):
     train(*STILL, "model.hidden=[20,10]", "model.dropout=0.5", f"model.init_from={earlier}")
 
 
+@pytest.mark.trust
 def test_what_does_not_fit_is_listed(train, earlier):
     with pytest.raises(ConfigError) as caught:
         train("model.hidden=[20,30]", f"model.init_from={earlier}")
@@ -43,6 +44,7 @@ def test_what_fits_is_taken_when_asked_and_the_rest_named(train, earlier, caplog
     assert "hidden2.weight" in caplog.text
 
 
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

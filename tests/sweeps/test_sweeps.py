@@ -69,6 +69,7 @@ def alive_in(session: int) -> list[str]:
 GRID = ("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=8", "optim.lr=1e-3,1e-2", "seed=0,1", "jobs=2")
 
 
+@pytest.mark.trust
 def test_a_sweep_that_is_killed_and_started_again_equals_one_that_was_not(starter, tmp_path):
     whole = starter.start(*GRID, "sweep_name=whole", cwd=tmp_path)
     assert whole.wait() == 0, whole.text
@@ -118,6 +119,7 @@ def test_a_failed_job_leaves_the_others_alone_and_is_told_at_the_end(starter, tm
     assert len(list(folder(tmp_path, "some").glob("*/run.json"))) == 1
 
 
+@pytest.mark.trust
 def test_a_job_that_is_killed_leaves_the_others_alone(starter, tmp_path):
     done = starter.start(*GRID, "seed=0", "jobs=1", "sweep_name=hit", "optim.lr=1e-3,1e-2", cwd=tmp_path)
     first = wait_for(lambda: next(folder(tmp_path, "hit").glob("*/run.json"), None), done)
@@ -192,6 +194,7 @@ SEARCH = (
 )
 
 
+@pytest.mark.trust
 def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(starter, tmp_path):
     whole = starter.start(*SEARCH, "sweep_name=whole", cwd=tmp_path)
     assert whole.wait() == 0, whole.text
@@ -226,6 +229,7 @@ def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(s
     assert result["epochs"] == 5
 
 
+@pytest.mark.trust
 def test_a_training_that_diverges_is_a_bad_trial_and_no_failure(starter, tmp_path):
     command = ("-m", *SMALL, "trainer.max_epochs=1", "optim=sgd", "scheduler=constant", "optim.lr=0.1,1e9")
     done = starter.start(*command, "sampler=grid", "sweep_name=diverged", cwd=tmp_path)
@@ -269,6 +273,7 @@ def assert_ended_at_once(session: int, number: int, cwd: Path, wait) -> int:
     return status
 
 
+@pytest.mark.trust
 def test_ctrl_c_ends_the_whole_sweep_at_once(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), *GRID, "trainer.max_epochs=500", "sweep_name=stop"]
     options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "text": True, "start_new_session": True}
@@ -281,6 +286,7 @@ def test_ctrl_c_ends_the_whole_sweep_at_once(tmp_path):
     assert out.endswith(" sweep_name=stop\n")
 
 
+@pytest.mark.trust
 def test_sigterm_ends_the_whole_sweep_at_once(starter, tmp_path):
     sweep = starter.start(*GRID, "trainer.max_epochs=500", "sweep_name=stop", cwd=tmp_path)
     assert assert_ended_at_once(sweep.pid, signal.SIGTERM, tmp_path, sweep.wait) == 143

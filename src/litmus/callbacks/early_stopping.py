@@ -1,8 +1,10 @@
 """Early stopping."""
 
+from typing import Any
+
 from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 
-from litmus.errors import number, require, whole_number
+from litmus.errors import StoppedRun, number, require, whole_number
 from litmus.metrics import mode
 
 
@@ -20,6 +22,14 @@ class EarlyStopping(LightningEarlyStopping):
             f"callbacks.early_stopping.monitor={monitor} would choose by the test set: watch val/loss or val/acc",
         )
         super().__init__(monitor, min_delta=min_delta, patience=patience, mode=mode(monitor))
+
+    def _validate_condition_metric(self, logs: dict[str, Any]) -> bool:
+        if self.monitor not in logs:
+            raise StoppedRun(
+                f"callbacks.early_stopping.monitor={self.monitor} is not measured, or not in time: choose one of "
+                f"{', '.join(sorted(logs))}"
+            )
+        return True
 
     @property
     def reason(self) -> str | None:

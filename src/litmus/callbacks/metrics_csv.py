@@ -7,6 +7,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from litmus.errors import ConfigError
 from litmus.files import write_text
 
 Row = dict[str, float]
@@ -37,11 +38,24 @@ class MetricsCSV(Checkpoint):
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of a metrics.csv; none if it is not there. A metric that an epoch did not measure is not in its row."""
+    """The rows of a metrics.csv; none if it is not there. A metric that an epoch did not measure is not in its row.
+
+    Raises ConfigError if it is damaged.
+    """
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
+    try:
+        text = path.read_text(encoding="utf-8")
+        names, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+        if not text.endswith("\n") or "epoch" not in names or any(len(line) != len(names) for line in lines):
+            raise ValueError("it is cut off, or not of rows of the same length")
         return [
-            {name: int(value) if name == "epoch" else float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
+            {
+                name: int(value) if name == "epoch" else float(value)
+                for name, value in zip(names, line, strict=True)
+                if value
+            }
+            for line in lines
         ]
+    except (ValueError, csv.Error) as error:
+        raise ConfigError(f"{path} is damaged ({error}): put it back, or start a new run") from None

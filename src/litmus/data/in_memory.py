@@ -75,7 +75,10 @@ class InMemory(pl.LightningDataModule):
         if num_classes is None or image_shape is None:
             self._read_training_images()
         else:
-            self.num_classes, self.source_shape = num_classes, tuple(image_shape)
+            require(len(image_shape) == 3, f"data.image_shape is {image_shape}, and must be [channels, height, width]")
+            self.num_classes = num_classes
+            self.source_shape = tuple(whole_number("each of data.image_shape", side, least=1) for side in image_shape)
+        whole_number("the number of classes (data.num_classes)", self.num_classes, least=2)
         self.image_shape = shape_after(self.scaling, self.image_size, self.source_shape)
         self.eval_batch_size = eval_batch_size or max(1, MEASURED_PIXELS // math.prod(self.image_shape[1:]))
         if self.augment is not None:

@@ -61,7 +61,7 @@ class Arrays:
     def __init__(self, path: str, root: str | None = None, train: bool = True, download: bool = False):
         part = "train" if train else "test"
         try:
-            with np.load(Path(path).expanduser(), allow_pickle=False) as file:
+            with Path(path).expanduser().open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 missing = [key for key in (f"x_{part}", f"y_{part}") if key not in file]
                 require(not missing, f"data.path={path} lacks the array {' and '.join(missing)}: it has {file.files}")
                 self.data, self.targets = file[f"x_{part}"], file[f"y_{part}"]
@@ -112,11 +112,13 @@ def read(source: Source, data_dir: str, train: bool, name: str) -> tuple[Tensor,
     part: dict[str, Any] = {"train": train}
     if "split" in inspect.signature(source).parameters and "train" not in inspect.signature(source).parameters:
         part = {"split": "train" if train else "test"}
+    folders = set(Path(data_dir).expanduser().glob("**"))
     try:
         dataset = source(root=data_dir, download=True, **part)
     except ConfigError:
         raise
     except DAMAGED_OR_ABSENT as error:
+        _remove_empty(set(Path(data_dir).expanduser().glob("**")) - folders)
         lines = str(error).strip().splitlines()
         raise ConfigError(
             f"data={name} could neither be read from {data_dir} nor be downloaded into it "
@@ -124,6 +126,13 @@ def read(source: Source, data_dir: str, train: bool, name: str) -> tuple[Tensor,
         ) from error
     labels = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels).long()
     return channels_first(torch.as_tensor(dataset.data)), labels, getattr(dataset, "classes", None)
+
+
+def _remove_empty(folders: set[Path]) -> None:
+    """Those that a download made and did not fill."""
+    for folder in sorted(folders, reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def channels_first(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from litmus.errors import ConfigError, StoppedRun, one_of, require
+from litmus.errors import ConfigError, Diverged, number, one_of, require, whole_number
 from litmus.metrics import mode
 from litmus.models.warm_start import warm_start
 from litmus.penalties import Penalty
@@ -24,8 +24,6 @@ class Classifier(pl.LightningModule):
     `optim` takes parameter groups and gives the optimizer. `scheduler` is Lightning's `lr_scheduler` dict with, as its
     `scheduler`, what takes the optimizer; its arguments that are None are worked out (see `_schedule`).
     """
-
-    threads: int | None = None  # of the CPU, that a step gains by; None: all
 
     def __init__(
         self,
@@ -49,7 +47,8 @@ class Classifier(pl.LightningModule):
         self.optim = optim
         self.scheduler = scheduler
         for part in ("val", "test"):
-            setattr(self, f"{part}_loss", MeanMetric())
+            # By itself the mean leaves out, with a warning, what is not a number.
+            setattr(self, f"{part}_loss", MeanMetric(nan_strategy="disable"))
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro"))
         self._pending: list[tuple[Tensor, Tensor | float, Tensor, Tensor]] = []
         self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
@@ -60,6 +59,10 @@ class Classifier(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of preprocessed images (N, C, H, W)."""
         return self.network(images.contiguous(memory_format=self.memory_format))
+
+    def threads(self, batch_size: int) -> int | None:
+        """Of the CPU, that a step gains by; None: all."""
+        return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, target = batch
@@ -101,7 +104,7 @@ class Classifier(pl.LightningModule):
         for step, (loss, penalty) in enumerate(zip(losses, penalties, strict=True), start=first):
             if not math.isfinite(loss + penalty):
                 term = "penalty" if math.isfinite(loss) else "loss"
-                raise StoppedRun(
+                raise Diverged(
                     f"the {term} became {loss + penalty} at step {step + 1} "
                     f"of epoch {self.current_epoch + 1}: lower optim.lr, or say trainer.gradient_clip_val=1"
                 )
@@ -114,6 +117,11 @@ class Classifier(pl.LightningModule):
             values = {"loss": loss, "penalty": penalty, "acc": correct, "cost": loss + penalty}
             names = {"loss": "train/loss", "acc": "train/acc", "penalty": "penalty", "cost": "train/cost"}
             self.log_dict({names[key]: value / count for key, value in values.items()})
+        if math.isnan(self.trainer.callback_metrics.get("val/loss", 0.0)):
+            raise Diverged(
+                f"val/loss became nan in epoch {self.current_epoch + 1}: lower optim.lr, or say "
+                "trainer.gradient_clip_val=1"
+            )
 
     def _sum_device(self) -> torch.device:
         return torch.device("cpu") if self.device.type == "mps" else self.device  # no float64 on MPS
@@ -160,11 +168,18 @@ class Classifier(pl.LightningModule):
     def _try_out(self) -> None:
         """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
         self.penalty(self.network)
+        number("loss.label_smoothing", getattr(self.loss, "label_smoothing", 0), least=0, below=1)
         try:
             optimizer = self.optim([{"params": [nn.Parameter(torch.zeros(1))]}])
-        except (ValueError, TypeError, RuntimeError) as error:
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise ConfigError(f"optim cannot be built: {error}") from error
+        _refuse_what_is_no_number("optim", optimizer.defaults)
         one_of("scheduler.interval", self.scheduler["interval"], ("epoch", "step"))
+        whole_number("scheduler.frequency", self.scheduler["frequency"], least=1)
+        options = getattr(self.scheduler["scheduler"], "keywords", {})
+        _refuse_what_is_no_number("scheduler.scheduler", options)
+        number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
+        whole_number("scheduler.scheduler.patience", options.get("patience", 0), least=0)
         require(
             "monitor" not in self.scheduler or self.scheduler["interval"] == "epoch",
             "scheduler.interval=step is not possible for what watches a metric: it is measured once an epoch",
@@ -175,6 +190,14 @@ class Classifier(pl.LightningModule):
             scheduler.step(*([0.0] if "monitor" in self.scheduler else []))
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise ConfigError(f"scheduler cannot be built: {error}") from error
+
+
+def _refuse_what_is_no_number(group: str, options: Mapping[str, Any]) -> None:
+    """torch takes infinity for anything, and NaN for some."""
+    for name, value in options.items():
+        require(
+            not isinstance(value, float) or math.isfinite(value), f"{group}.{name} is {value}, and must be a number"
+        )
 
 
 def laid_out_over_all_steps(options: Mapping[str, Any]) -> bool:

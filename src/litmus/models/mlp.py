@@ -14,8 +14,6 @@ from litmus.models.layers import Dropout, dense, initialize, sequential, widths
 class MLP(Classifier):
     """Flattened pixels through hidden layers of the sizes in `hidden` to the logits, shape (N, num_classes)."""
 
-    threads = 1  # up to some thousand units a layer, sharing a batch out takes as long as it saves
-
     def __init__(
         self,
         num_classes: int,
@@ -38,3 +36,6 @@ class MLP(Classifier):
         network = sequential({**layers, **dense(inputs, hidden, num_classes, activation, dropout)})
         initialize(network, init, init_std)
         super().__init__(network, num_classes, **parts)
+
+    def threads(self, batch_size: int) -> int | None:
+        return 1 if batch_size <= 256 else None  # to share a smaller batch out takes as long as it saves

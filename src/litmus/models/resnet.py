@@ -68,6 +68,7 @@ class ResNetFineTuner(Classifier):
         last_layer = load_pretrained(backbone, head, arch, weights) if weights is not None else None
         super().__init__(sequential({"backbone": backbone, "head": head}), num_classes, **parts)
         self.last_layer = last_layer
+        self.random = weights is None and parts.get("init_from") is None
         self.frozen_epochs = (unfreeze_at_epoch or math.inf) if freeze else 0
         self.unfreeze_every = unfreeze_every
         self.backbone_lr_factor = backbone_lr_factor
@@ -131,6 +132,8 @@ class ResNetFineTuner(Classifier):
                 f"the backbone stays frozen: trainer.max_epochs={epochs} ends before "
                 f"model.unfreeze_at_epoch={self.frozen_epochs} is reached"
             )
+        if self.frozen and self.random:
+            log.info("the frozen backbone's weights are random: model.weights=DEFAULT takes pretrained ones")
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

@@ -46,7 +46,7 @@ def job_directory(sweep_name: str, overrides: Sequence[str], hash: str) -> Path:
     # The same experiment may have been asked for with its overrides in another order.
     for path in sorted(folder.glob(f"*-{hash[:6]}")):
         record = path / "run.json"
-        if record.exists() and read_json(record)["config_hash"] == hash:
+        if record.exists() and read_json(record, "config_hash")["config_hash"] == hash:
             return path
     return folder / run_name(overrides, hash)
 

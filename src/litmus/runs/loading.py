@@ -4,15 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
+from yaml import YAMLError
 
+from litmus.callbacks.metrics_csv import read_metrics
 from litmus.data.decode import Decode
 from litmus.data.preprocess import Preprocess
 from litmus.errors import ConfigError, require
 from litmus.files import load_checkpoint
+from litmus.models.warm_start import told
 from litmus.runs.building import build_model
+from litmus.runs.identity import differences
 
 STARTING_POINTS = ("init_from", "weights")  # a model's options that name a file of weights
+CARD = ("config", "class_names", "image_shape", "mean", "std", "image_size")  # what every checkpoint's card has
 FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
 
 
@@ -33,6 +39,15 @@ class Trained(nn.Module):
         return self.card["config"]
 
     def forward(self, images: Tensor) -> Tensor:
+        channels = len(self.preprocess.mean)
+        require(
+            images.ndim == 4 and images.shape[1] in (1, channels),
+            f"images of shape {tuple(images.shape)} do not fit: give (N, {channels}, H, W)",
+        )
+        require(
+            not images.is_floating_point() or not 0 < images.amax() <= 1,
+            "these images end at 1: give pixels from 0 to 255, as uint8",
+        )
         return self.model(self.preprocess(images))
 
 
@@ -45,23 +60,76 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
     if file.is_dir():
         file = file / "checkpoints" / f"{checkpoint}.ckpt"
         require(file.exists(), f"{run} holds no checkpoints/{file.name}: it is no run, or has not got that far")
-    contents = load_checkpoint(file)
-    card = contents.get("litmus")
-    if not isinstance(card, dict):
-        raise ConfigError(f"{file} is not a checkpoint of Litmus: use one from a run's checkpoints folder")
-    require(
-        card["format"] <= FORMAT,
-        f"{file} was written by a later Litmus (format {card['format']}, and {FORMAT} is the newest known here): "
-        "update Litmus",
-    )
+    contents, card = read_checkpoint(file)
     config = OmegaConf.create(card["config"])
     assert isinstance(config, DictConfig)
     for option in STARTING_POINTS:
         if option in config.model:
             config.model[option] = None  # its weights are in the checkpoint
     model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]))
+    _check_weights(contents["state_dict"], model, file)
     model.load_state_dict(contents["state_dict"])
     preprocess = Preprocess(card["mean"], card["std"], card["image_size"])
     # What a run from before there were pictures does not say is this.
     decode = Decode(card.get("source_shape") or card["image_shape"], card.get("pipeline", "resize"))
     return Trained(model, preprocess, decode, card)
+
+
+def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A checkpoint's contents and its card. Raises ConfigError if it is damaged, not Litmus', or of a later one."""
+    contents = load_checkpoint(file)
+    card = contents.get("litmus")
+    if not isinstance(card, dict):
+        raise ConfigError(f"{file} is not a checkpoint of Litmus: use one from a run's checkpoints folder")
+    format = card.get("format")
+    require(
+        isinstance(format, int) and format <= FORMAT,
+        f"{file} was written by a later Litmus (format {format}, and {FORMAT} is the newest known here): update Litmus",
+    )
+    missing = [key for key in CARD if key not in card or (card[key] is None and key != "image_size")] + [
+        "state_dict"
+    ] * ("state_dict" not in contents)
+    require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}): use another file")
+    return contents, card
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """The weights of a checkpoint of this very model. Raises ConfigError if it is of another."""
+    contents, _ = read_checkpoint(file)
+    _check_weights(contents["state_dict"], model, file)
+    model.load_state_dict(contents["state_dict"])
+
+
+def _check_weights(state: dict[str, Any], model: nn.Module, file: Path) -> None:
+    misfits = told(state, model.state_dict())
+    require(not misfits, f"{file} is of another model ({misfits}): use another file")
+
+
+def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> None:
+    """Raises ConfigError unless the run of this config can go on from the file; `trainer.max_epochs` may differ."""
+    mend = "put the run's own there, or delete it, and the run begins anew"
+    try:
+        contents, card = read_checkpoint(file)
+        _check_weights(contents["state_dict"], model, file)
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rpartition(': ')[0]}: {mend}") from None
+    same_length = {**card["config"], "trainer": {**card["config"]["trainer"]}}
+    same_length["trainer"]["max_epochs"] = config["trainer"]["max_epochs"]
+    require(same_length == config, f"{file} is of another run ({differences(same_length, config)}): {mend}")
+    rows = file.parent.parent / "metrics.csv"
+    there = [row["epoch"] for row in read_metrics(rows)]
+    require(
+        there[: contents["epoch"]] == list(range(1, contents["epoch"] + 1)),
+        f"{rows} lacks epochs that the run has behind it (it has {len(there)}): put it back, or start a new run",
+    )
+
+
+def read_config(file: Path) -> Any:
+    """A YAML file of a run's .hydra folder. Raises ConfigError if it is gone or damaged."""
+    try:
+        return OmegaConf.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"{file} is gone: put it back, or start a new run") from None
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{file} is damaged ({reason}): put it back, or start a new run") from None

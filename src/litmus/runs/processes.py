@@ -1,20 +1,30 @@
 """Several processes that train one run together."""
 
 import json
+import logging
 import os
+import signal
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher, subprocess_script
 from pytorch_lightning.utilities import rank_zero_only
 
 from litmus.errors import require
+from litmus.sweeps import line
+
+log = logging.getLogger("litmus")
 
 ANNOUNCEMENT = "LITMUS_RUN"
+PATIENCE = 5.0  # seconds for a process to notice by itself that another has gone
 
 
 def is_first() -> bool:
@@ -37,6 +47,70 @@ def announce(trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: list[st
     os.environ[ANNOUNCEMENT] = json.dumps({"path": str(path.absolute()), "in_sweep": in_sweep})
     sys.argv = [sys.argv[0], *overrides]
     HydraConfig.instance().cfg = None  # or Lightning gives the new processes Hydra options of its own
+    subprocess_script._launch_process_observer = _watch  # type: ignore[assignment]  # Lightning's kills this process, without a word
+
+
+def others(trainer: pl.Trainer) -> list[subprocess.Popen]:
+    """The processes that Lightning has started to train with this one."""
+    return getattr(trainer.strategy.launcher, "procs", [])
+
+
+def lost(processes: list[subprocess.Popen]) -> str | None:
+    """Which of the other processes ended otherwise than well, in a sentence."""
+    for number, process in enumerate(processes, start=2):
+        status = process.poll()
+        if status:
+            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            return (
+                f"process {number} of the {len(processes) + 1} that train this run {how}: say the same command again, "
+                "and the run goes on from its last whole epoch"
+            )
+    return None
+
+
+def lost_with(error: BaseException, processes: list[subprocess.Popen]) -> str | None:
+    """The same, if it is what this error comes from: the others are no longer to be reached."""
+    text = str(error).lower()
+    if not isinstance(error, torch.distributed.DistError) and not any(name in text for name in ("gloo", "nccl")):
+        return None
+    deadline = time.monotonic() + PATIENCE  # the connection may be gone before the process is
+    while not (sentence := lost(processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return sentence
+
+
+def _watch(processes: list[subprocess.Popen]) -> None:
+    """Ends this process if one of the others is gone and it still waits for that."""
+
+    def watch() -> None:
+        while not (sentence := lost(processes)):
+            if all(process.poll() == 0 for process in processes):
+                return
+            time.sleep(0.2)
+        time.sleep(PATIENCE)
+        log.error(f"stopped by StoppedRun({sentence!r})")
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        if line.current is not None:
+            line.current.tell("failed", reason=sentence, diverged=False)
+        for process in processes:
+            process.kill()
+        os._exit(2)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def end_with_the_first() -> None:
+    """For the other processes: a first one that is killed takes them along."""
+    if ANNOUNCEMENT not in os.environ:
+        return  # whoever started them sees to that
+    first = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == first:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def check_directory_agreed(given: bool) -> None:

@@ -15,23 +15,31 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from litmus.atomic import is_draft, remove_drafts
 from litmus.callbacks import Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
-from litmus.errors import ConfigError, one_of, require
-from litmus.files import AtomicCheckpointIO, load_checkpoint, read_json, write_json, write_text
+from litmus.errors import ConfigError, one_of, require, whole_number
+from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
 from litmus.models.classifier import Classifier, laid_out_over_all_steps
 from litmus.runs.building import build
 from litmus.runs.identity import config_hash, differences, experiment, job_directory, run_name
-from litmus.runs.loading import FORMAT
-from litmus.runs.processes import announce, announced, check_directory_agreed, in_slurm, is_first
+from litmus.runs.loading import FORMAT, check_resumable, load_weights, read_config
+from litmus.runs.processes import announce, announced, check_directory_agreed, end_with_the_first, in_slurm, is_first
 from litmus.runs.record import circumstances
 from litmus.runs.starts import with_this_start
+from litmus.runs.stopping import explained, stoppable
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 
 log = logging.getLogger("litmus")
 
 OBJECTIVES = ("val/acc", "val/loss", "train/acc", "train/loss", "train/cost")
+
+
+RESULT = (
+    *("config_hash", "metrics", "objective", "objective_name"),
+    *("best_epoch", "epochs", "seconds", "stop_reason"),
+)
 
 
 class Run:
@@ -46,6 +54,12 @@ class Run:
         self.choices = {key: str(value) for key, value in hydra.runtime.choices.items() if "hydra" not in key}
         told = announced() or {}
         self.in_sweep = told.get("in_sweep", hydra.mode == RunMode.MULTIRUN)
+        for name in ("output_dir", "resume"):
+            given = cfg.get(name)
+            require(given is None or isinstance(given, str), f"{name}={given} is no path: put quotes around a number")
+        whole_number("seed", cfg.seed, least=0)
+        require(cfg.seed < 2**32, f"seed is {cfg.seed}, and must be below 2**32")
+        require(cfg.test in (True, False, None), f"test is {cfg.test!r}, and must be true, false or null")
         check_directory_agreed(bool(cfg.output_dir or cfg.resume))
         self.cfg = self._resumed(Path(cfg.resume)) if cfg.resume else cfg
         self.config = experiment(self.cfg)
@@ -77,12 +91,12 @@ class Run:
     def _refuse_another(self) -> None:
         record = self.path / "run.json"
         if record.exists():
-            if read_json(record)["config_hash"] != self.hash:
-                there = experiment(OmegaConf.load(self.path / ".hydra" / "config.yaml"))
+            if read_json(record, "config_hash")["config_hash"] != self.hash:
+                there = experiment(read_config(self.path / ".hydra" / "config.yaml"))
                 raise ConfigError(
                     f"{self.path} holds another run: {differences(there, self.config)}; choose another output_dir"
                 )
-        elif is_first() and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif is_first() and self.path.exists() and not (self.path.is_dir() and all(map(is_draft, self.path.iterdir()))):
             raise ConfigError(f"{self.path} is there already and is not a run: choose another output_dir")
 
     def _resumed(self, path: Path) -> DictConfig:
@@ -95,8 +109,13 @@ class Run:
             not others,
             f"resume takes the run's own config, and only trainer.max_epochs may change: leave out {' '.join(others)}",
         )
-        cfg = OmegaConf.load(self.path / ".hydra" / "config.yaml")
-        assert isinstance(cfg, DictConfig)
+        facts = read_json(record, "config_hash", "choices")
+        cfg = read_config(self.path / ".hydra" / "config.yaml")
+        require(
+            config_hash(experiment(cfg)) == facts["config_hash"],
+            f"{self.path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start "
+            "a new run",
+        )
         given = HydraConfig.get().overrides.task
         epochs = [o.split("=")[1] for o in given if o.startswith("trainer.max_epochs=")]
         if epochs and int(epochs[0]) != cfg.trainer.max_epochs:
@@ -106,8 +125,8 @@ class Run:
                 f"{epochs[0]}: start a new run, or use scheduler=constant from the start",
             )
             cfg.trainer.max_epochs = int(epochs[0])
-        self.choices = read_json(record)["choices"]
-        self.overrides = list(OmegaConf.load(self.path / ".hydra" / "overrides.yaml"))
+        self.choices = facts["choices"]
+        self.overrides = list(read_config(self.path / ".hydra" / "overrides.yaml"))
         return cfg
 
     def _refuse_without_validation(self) -> None:
@@ -126,7 +145,7 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What is in result.json, if this very run has finished."""
         path = self.path / "result.json"
-        found = read_json(path) if path.exists() else None
+        found = read_json(path, *RESULT) if path.exists() else None
         if not found or found["config_hash"] != self.hash:
             return None
         # What a pruner cut short is unfinished to whoever does not prune.
@@ -160,7 +179,7 @@ class Run:
             logger=loggers,
             plugins=[AtomicCheckpointIO(), *in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)],
             default_root_dir=self.path,
-            threads=self.cfg.trainer.threads or model.threads,
+            threads=model.threads(data.batch_size) if self.cfg.trainer.threads is None else self.cfg.trainer.threads,
             num_sanity_val_steps=0,
             limit_val_batches=self.cfg.trainer.limit_val_batches if self.monitor else 0,
             enable_checkpointing=True,
@@ -177,18 +196,28 @@ class Run:
         self.started = time.monotonic()
         if not is_first():
             log.setLevel(logging.ERROR)
+            end_with_the_first()
             yield
             return
-        self.resumed = self.last_checkpoint is not None
-        self._write_record()
-        (self.path / "result.json").unlink(missing_ok=True)
+        with stoppable(trainer, self.path, self.in_sweep), explained(trainer, self.path):
+            self.resumed = self.last_checkpoint is not None
+            if self.last_checkpoint:
+                check_resumable(self.last_checkpoint, self.config, model)
+            remove_drafts(self.path)
+            self._write_record()
+            (self.path / "result.json").unlink(missing_ok=True)
+            with self._logged():
+                self._introduce(model, data, trainer)
+                for logger in trainer.loggers:
+                    write_config(logger, self.config, self.choices)
+                yield
+
+    @contextmanager
+    def _logged(self) -> Iterator[None]:
         file = logging.FileHandler(self.path / "train.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(file)
-        self._introduce(model, data, trainer)
         try:
-            for logger in trainer.loggers:
-                write_config(logger, self.config, self.choices)
             yield
         except BaseException as error:
             file.emit(log.makeRecord(log.name, logging.ERROR, "", 0, f"stopped by {error!r}", (), None))
@@ -227,7 +256,7 @@ class Run:
         return not self.in_sweep if self.cfg.test is None else bool(self.cfg.test)
 
     def load_best(self, model: Classifier) -> None:
-        model.load_state_dict(load_checkpoint(self.path / "checkpoints" / "best.ckpt")["state_dict"])
+        load_weights(model, self.path / "checkpoints" / "best.ckpt")
 
     def record_end(self, trainer: pl.Trainer) -> None:
         """Notes how the training ended; to be called before a test, which resets the trainer's counters."""

@@ -12,6 +12,6 @@ from litmus.atomic import read_json
 
 def with_this_start(record: Path, arguments: Sequence[str]) -> list[dict[str, Any]]:
     """The starts in the file `record`, and the one of now."""
-    earlier = read_json(record)["starts"] if record.exists() else []
+    earlier = read_json(record, "starts")["starts"] if record.exists() else []
     command = shlex.join([sys.argv[0], *arguments])
     return [*earlier, {"time": datetime.now().isoformat(timespec="seconds"), "command": command}]

@@ -46,7 +46,7 @@ class Job:
     def result(self, pruned_too: bool = False) -> dict[str, Any] | None:
         """What is in its result.json, if it has finished. A run that was cut short by a pruner has not."""
         path = self.path / "result.json"
-        found = read_json(path) if path.exists() else None
+        found = read_json(path, "config_hash", "objective", "metrics") if path.exists() else None
         if not found or found["config_hash"] != self.hash or (found.get("pruned") and not pruned_too):
             return None
         return dict(found)

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from litmus.errors import ConfigError, StoppedRun, require
+from litmus.errors import ConfigError, Diverged, StoppedRun, require
 from litmus.sweeps.line import Line
 
 PATIENCE = 5.0  # seconds for a job of a killed sweep to be gone
@@ -79,7 +79,7 @@ def reason_of(error: BaseException) -> tuple[str, bool]:
     if isinstance(error, EXPECTED):
         sentence = " ".join(part.strip() for part in str(error).splitlines())
         print(f"error: {sentence}", file=sys.stderr)
-        return sentence, isinstance(error, StoppedRun)
+        return sentence, isinstance(error, Diverged)
     traceback.print_exception(error)
     first = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {first[0]}".rstrip(": "), False
