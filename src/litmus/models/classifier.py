@@ -175,7 +175,7 @@ class Classifier(pl.LightningModule):
             raise ConfigError(f"optim cannot be built: {error}") from error
         _refuse_what_is_no_number("optim", optimizer.defaults)
         one_of("scheduler.interval", self.scheduler["interval"], ("epoch", "step"))
-        whole_number("scheduler.frequency", self.scheduler["frequency"], least=1)
+        whole_number("scheduler.frequency", self.scheduler.get("frequency", 1), least=1)
         options = getattr(self.scheduler["scheduler"], "keywords", {})
         _refuse_what_is_no_number("scheduler.scheduler", options)
         number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
