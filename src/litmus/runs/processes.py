@@ -103,10 +103,11 @@ def _watch(child_processes: list[subprocess.Popen]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def end_with_the_first() -> None:
-    """For the other processes: a first one that is killed takes them along."""
+def end_with_the_first(trainer: pl.Trainer) -> None:
+    """For the other processes: a first one that is killed takes them along, and a signal ends them at once."""
     if ANNOUNCEMENT not in os.environ:
         return  # whoever started them sees to that
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     first = os.getppid()
 
     def watch() -> None:
