@@ -56,7 +56,7 @@ def long_way(trainer: pl.Trainer) -> str | None:
         "manual optimization": not module.automatic_optimization,
         "an optimizer that calls the model itself": any(isinstance(o, torch.optim.LBFGS) for o in trainer.optimizers),
         f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}": trainer.accumulate_grad_batches != 1,
-        f"accelerator.strategy={strategy.strategy_name}": type(strategy) is not SingleDeviceStrategy,
+        f"the strategy {type(strategy).__name__}": type(strategy) is not SingleDeviceStrategy,
         f"accelerator.precision={precision.precision}": not (
             type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None)
         ),

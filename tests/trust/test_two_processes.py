@@ -105,7 +105,7 @@ def test_a_run_whose_second_process_is_killed_ends_with_a_sentence_in_bounded_ti
     killed = time.monotonic()
     assert run.wait() == 2, run.text
     assert time.monotonic() - killed < BOUND
-    assert f"error: process 2 of the 2 that train this run was killed by {number.name}: say the same" in run.text
+    assert f"error: process 2 of the 2 that train this run was killed by {number.name}: say resume=" in run.text
     assert "stopped by StoppedRun" in (folder / "run" / "train.log").read_text()
 
 

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Arrays:
                 self.classes = file["class_names"].tolist() if "class_names" in file else None
         except FileNotFoundError:
             raise ConfigError(f"data.path={path} does not exist: give the path of an .npz file") from None
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"data.path={path} is not a readable .npz file of plain arrays ({error})") from None

@@ -47,8 +47,8 @@ class Classifier(pl.LightningModule):
         self.optim = optim
         self.scheduler = scheduler
         for part in ("val", "test"):
-            # By itself the mean leaves out, with a warning, what is not a number.
-            setattr(self, f"{part}_loss", MeanMetric(nan_strategy="disable"))
+            # By itself the mean leaves out, with a warning, what is not a number; "disable" forgets the weights.
+            setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro"))
         self._pending: list[tuple[Tensor, Tensor | float, Tensor, Tensor]] = []
         self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
@@ -175,7 +175,7 @@ class Classifier(pl.LightningModule):
             raise ConfigError(f"optim cannot be built: {error}") from error
         _refuse_what_is_no_number("optim", optimizer.defaults)
         one_of("scheduler.interval", self.scheduler["interval"], ("epoch", "step"))
-        whole_number("scheduler.frequency", self.scheduler["frequency"], least=1)
+        whole_number("scheduler.frequency", self.scheduler.get("frequency", 1), least=1)
         options = getattr(self.scheduler["scheduler"], "keywords", {})
         _refuse_what_is_no_number("scheduler.scheduler", options)
         number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)

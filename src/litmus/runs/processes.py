@@ -61,9 +61,11 @@ def lost(processes: list[subprocess.Popen]) -> str | None:
         status = process.poll()
         if status:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            run = json.loads(os.environ[ANNOUNCEMENT])
+            again = "the same command again" if run["in_sweep"] else f"resume={run['path']}"
             return (
-                f"process {number} of the {len(processes) + 1} that train this run {how}: say the same command again, "
-                "and the run goes on from its last whole epoch"
+                f"process {number} of the {len(processes) + 1} that train this run {how}: say {again}, and the run "
+                "goes on from its last whole epoch"
             )
     return None
 
@@ -79,8 +81,10 @@ def lost_with(error: BaseException, processes: list[subprocess.Popen]) -> str | 
     return sentence
 
 
-def _watch(processes: list[subprocess.Popen]) -> None:
+def _watch(child_processes: list[subprocess.Popen]) -> None:
     """Ends this process if one of the others is gone and it still waits for that."""
+
+    processes = child_processes
 
     def watch() -> None:
         while not (sentence := lost(processes)):
@@ -99,10 +103,11 @@ def _watch(processes: list[subprocess.Popen]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def end_with_the_first() -> None:
-    """For the other processes: a first one that is killed takes them along."""
+def end_with_the_first(trainer: pl.Trainer) -> None:
+    """For the other processes: a first one that is killed takes them along, and a signal ends them at once."""
     if ANNOUNCEMENT not in os.environ:
         return  # whoever started them sees to that
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     first = os.getppid()
 
     def watch() -> None:

@@ -196,7 +196,7 @@ class Run:
         self.started = time.monotonic()
         if not is_first():
             log.setLevel(logging.ERROR)
-            end_with_the_first()
+            end_with_the_first(trainer)
             yield
             return
         with stoppable(trainer, self.path, self.in_sweep), explained(trainer, self.path):
@@ -206,7 +206,7 @@ class Run:
             remove_drafts(self.path)
             self._write_record()
             (self.path / "result.json").unlink(missing_ok=True)
-            with self._logged():
+            with self._logged(), explained(trainer, self.path):
                 self._introduce(model, data, trainer)
                 for logger in trainer.loggers:
                     write_config(logger, self.config, self.choices)
