@@ -98,7 +98,7 @@ def test_max_steps_counts_steps(train):
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (("optim.lr=-1",), "optim cannot be built: Invalid learning rate"),
+        (("optim.lr=-1",), "optim.lr is -1, and must be a number of 0 or more"),
         (("optim=nesterov", "optim.momentum=0"), "optim cannot be built: Nesterov"),
         (("scheduler=step", "scheduler.scheduler.step_size=0"), "scheduler cannot be built"),
         (("scheduler=onecycle", "scheduler.scheduler.pct_start=2"), "scheduler cannot be built"),

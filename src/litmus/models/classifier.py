@@ -168,6 +168,9 @@ class Classifier(pl.LightningModule):
     def _try_out(self) -> None:
         """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
         self.penalty(self.network)
+        given = getattr(self.optim, "keywords", {})
+        number("optim.lr", given.get("lr", 0), least=0)
+        number("optim.momentum", given.get("momentum", 0), least=0, below=1)
         number("loss.label_smoothing", getattr(self.loss, "label_smoothing", 0), least=0, below=1)
         try:
             optimizer = self.optim([{"params": [nn.Parameter(torch.zeros(1))]}])

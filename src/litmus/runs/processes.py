@@ -47,7 +47,7 @@ def announce(trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: list[st
     os.environ[ANNOUNCEMENT] = json.dumps({"path": str(path.absolute()), "in_sweep": in_sweep})
     sys.argv = [sys.argv[0], *overrides]
     HydraConfig.instance().cfg = None  # or Lightning gives the new processes Hydra options of its own
-    subprocess_script._launch_process_observer = _watch  # type: ignore[assignment]  # Lightning's kills this process, without a word
+    subprocess_script._launch_process_observer = _watch  # Lightning's kills this process, without a word
 
 
 def others(trainer: pl.Trainer) -> list[subprocess.Popen]:
