@@ -80,6 +80,7 @@ def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]
             log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], f'resume={path}'])}")
         for process in others(trainer):
             process.kill()
+            process.wait()
         raise
     finally:
         for signum in ours:
