@@ -24,7 +24,7 @@ from litmus.errors import ConfigError, StoppedRun
 from litmus.losses import MSE
 from litmus.runs import build
 
-pytestmark = pytest.mark.trust
+pytestmark = [pytest.mark.trust, pytest.mark.slow]
 
 QUICK = ("logger=none", "callbacks=none")
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import assert_same, weights
 from starter import Started, Starter
 
-pytestmark = pytest.mark.trust
+pytestmark = [pytest.mark.trust, pytest.mark.slow]
 
 SEED = int(os.environ.get("TRUST_SEED", 0))  # of the moments; any other must do as well
 SMALL = (

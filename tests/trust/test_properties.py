@@ -101,6 +101,7 @@ COMPOSITIONS = st.tuples(
 ).map(lambda parts: [override for part in parts for override in part])
 
 
+@pytest.mark.slow
 @settings(**SAME, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(overrides=COMPOSITIONS)
 def test_any_composition_of_options_trains_two_steps_or_is_refused_with_a_sentence(train, overrides):

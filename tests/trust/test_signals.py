@@ -11,7 +11,7 @@ from starter import Started, Starter
 
 from litmus.atomic import is_draft
 
-pytestmark = pytest.mark.trust
+pytestmark = [pytest.mark.trust, pytest.mark.slow]
 
 RUN = (
     *("data=synthetic", "data.num_images=200", "data.batch_size=10", "data.augment.flip=true", "model.hidden=[16]"),

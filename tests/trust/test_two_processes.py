@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT, weights
 from starter import Started, Starter
 
-pytestmark = pytest.mark.trust
+pytestmark = [pytest.mark.trust, pytest.mark.slow]
 
 RUN = (
     *("data=synthetic", "data.num_images=100", "data.val_size=21", "data.train_size=99", "data.batch_size=26"),
