@@ -217,7 +217,9 @@ def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str
         options = loader.get_group_options(group, ObjectType.CONFIG) if group in groups else []
         others = [option for option in options if key in _keys(_compose({group: option}))]
         if others:
-            raise ConfigError(f"{key} is an option of {group}={' and '.join(others)} only: say {group}=OPTION with it")
+            raise ConfigError(
+                f"{key} is an option of {group}={' and '.join(others)} only: choose that, or leave it out"
+            )
         raise ConfigError(f"{key} does not exist: " + _meant(key, known, "see --help"))
     having = [label for label, base in bases.items() if key in _keys(base)]
     if len(having) < len(bases):
