@@ -34,7 +34,7 @@ FIRST_TIER = [
     (["optin=adam"], "did you mean optim?"),
     (["model.hiden=[10]"], "model.hiden does not exist: did you mean model.hidden?"),
     (["lr=0.1"], "lr does not exist: did you mean optim.lr?"),
-    (["model=cnn", "model.input_dropout=0.1"], "model.input_dropout is an option of model=mlp only: choose that, or leave it out"),
+    (["model=cnn", "model.input_dropout=0.1"], "model.input_dropout is an option of model=mlp only: choose that"),
     (["+foo=1"], "+foo=1: there is no option foo"),
     (["++optim.lrr=1"], "did you mean optim.lr?"),
     (["+optim=adam"], "say optim=OPTION, without the +"),
