@@ -25,7 +25,6 @@ NOT_FOR_THE_USER = (
     ".*`srun` command is available.*",  # a login node is where sweeps are sent from
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*module\\(s\\) in eval mode at the start of training.*",
-    ".*The `srun` command is available on your system but is not used.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
 )
 
