@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from litmus.errors import ConfigError, StoppedRun, closest, require
+from litmus.runs.identity import ANNOUNCEMENT
 from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, typed, values
 
 NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info", "config_path", "config_name", "config_dir")
@@ -50,7 +51,7 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     @functools.wraps(main)
     def wrapped() -> Any:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
-        if "LITMUS_RUN" in os.environ:  # another process of a run, which the first one ends
+        if ANNOUNCEMENT in os.environ:  # another process of a run, which the first one ends
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         prepare_environment()
         start_logging()

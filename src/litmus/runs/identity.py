@@ -15,6 +15,7 @@ NOT_THE_EXPERIMENT = (
     *("output_dir", "sweep_name", "resume", "hydra"),
     *("launcher", "jobs", "sweep", "sampler", "pruner", "n_trials"),
 )
+ANNOUNCEMENT = "LITMUS_RUN"  # in the environment of a run's other processes: what the first has said of it
 
 
 def experiment(cfg: Any) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher, su
 from pytorch_lightning.utilities import rank_zero_only
 
 from litmus.errors import require
+from litmus.runs.identity import ANNOUNCEMENT
 from litmus.sweeps import line
 
 log = logging.getLogger("litmus")
 
-ANNOUNCEMENT = "LITMUS_RUN"
 PATIENCE = 5.0  # seconds for a process to notice by itself that another has gone
 
 
@@ -84,11 +84,9 @@ def lost_with(error: BaseException, processes: list[subprocess.Popen]) -> str | 
 def _watch(child_processes: list[subprocess.Popen]) -> None:
     """Ends this process if one of the others is gone and it still waits for that."""
 
-    processes = child_processes
-
     def watch() -> None:
-        while not (sentence := lost(processes)):
-            if all(process.poll() == 0 for process in processes):
+        while not (sentence := lost(child_processes)):
+            if all(process.poll() == 0 for process in child_processes):
                 return
             time.sleep(0.2)
         time.sleep(PATIENCE)
@@ -96,7 +94,7 @@ def _watch(child_processes: list[subprocess.Popen]) -> None:
         print(f"error: {sentence}", file=sys.stderr, flush=True)
         if line.current is not None:
             line.current.tell("failed", reason=sentence, diverged=False)
-        for process in processes:
+        for process in child_processes:
             process.kill()
         os._exit(2)
 
