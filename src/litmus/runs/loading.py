@@ -18,7 +18,7 @@ from litmus.runs.building import build_model
 from litmus.runs.identity import differences
 
 STARTING_POINTS = ("init_from", "weights")  # a model's options that name a file of weights
-CARD = ("config", "class_names", "image_shape", "mean", "std", "image_size")  # what every checkpoint's card has
+CARD = ("config", "class_names", "image_shape", "mean", "std")  # what every checkpoint's card has, and image_size
 FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
 
 
@@ -67,8 +67,7 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
         if option in config.model:
             config.model[option] = None  # its weights are in the checkpoint
     model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]))
-    _check_weights(contents["state_dict"], model, file)
-    model.load_state_dict(contents["state_dict"])
+    _take(contents["state_dict"], model, file)
     preprocess = Preprocess(card["mean"], card["std"], card["image_size"])
     # What a run from before there were pictures does not say is this.
     decode = Decode(card.get("source_shape") or card["image_shape"], card.get("pipeline", "resize"))
@@ -86,9 +85,8 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         isinstance(format, int) and format <= FORMAT,
         f"{file} was written by a later Litmus (format {format}, and {FORMAT} is the newest known here): update Litmus",
     )
-    missing = [key for key in CARD if key not in card or (card[key] is None and key != "image_size")] + [
-        "state_dict"
-    ] * ("state_dict" not in contents)
+    missing = [key for key in CARD if card.get(key) is None]  # an image_size of None leaves images as they are
+    missing += [key for key, place in (("image_size", card), ("state_dict", contents)) if key not in place]
     require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}): use another file")
     return contents, card
 
@@ -96,8 +94,12 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def load_weights(model: nn.Module, file: Path) -> None:
     """The weights of a checkpoint of this very model. Raises ConfigError if it is of another."""
     contents, _ = read_checkpoint(file)
-    _check_weights(contents["state_dict"], model, file)
-    model.load_state_dict(contents["state_dict"])
+    _take(contents["state_dict"], model, file)
+
+
+def _take(state: dict[str, Any], model: nn.Module, file: Path) -> None:
+    _check_weights(state, model, file)
+    model.load_state_dict(state)
 
 
 def _check_weights(state: dict[str, Any], model: nn.Module, file: Path) -> None:
