@@ -113,13 +113,13 @@ def read(source: Source, data_dir: str, train: bool, name: str) -> tuple[Tensor,
     part: dict[str, Any] = {"train": train}
     if "split" in inspect.signature(source).parameters and "train" not in inspect.signature(source).parameters:
         part = {"split": "train" if train else "test"}
-    folders = set(Path(data_dir).expanduser().glob("**"))
+    folders = _folders(data_dir)
     try:
         dataset = source(root=data_dir, download=True, **part)
     except ConfigError:
         raise
     except DAMAGED_OR_ABSENT as error:
-        _remove_empty(set(Path(data_dir).expanduser().glob("**")) - folders)
+        _remove_empty(_folders(data_dir) - folders)
         lines = str(error).strip().splitlines()
         raise ConfigError(
             f"data={name} could neither be read from {data_dir} nor be downloaded into it "
@@ -127,6 +127,12 @@ def read(source: Source, data_dir: str, train: bool, name: str) -> tuple[Tensor,
         ) from error
     labels = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels).long()
     return channels_first(torch.as_tensor(dataset.data)), labels, getattr(dataset, "classes", None)
+
+
+def _folders(data_dir: str) -> set[Path]:
+    """Down to where torchvision's data sets make theirs, such as MNIST/raw: a user's own may hold any number below."""
+    root = Path(data_dir).expanduser()
+    return {path for path in (root, *root.glob("*/"), *root.glob("*/*/")) if path.is_dir()}
 
 
 def _remove_empty(folders: set[Path]) -> None:
