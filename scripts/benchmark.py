@@ -167,12 +167,16 @@ def asked(case: Case, file: Path) -> list[str]:
 
 def epoch_seconds(run_folder: Path) -> list[float]:
     """From the end of one epoch to the end of the next, by the times in the event files."""
+    return [after - before for before, after in itertools.pairwise(logged(run_folder))]
+
+
+def logged(run_folder: Path) -> list[float]:
+    """When a run wrote its training losses."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(next(run_folder.glob("tensorboard/**/events*")).parent))
     events.Reload()
-    times = [event.wall_time for event in events.Scalars("train/loss")]
-    return [after - before for before, after in itertools.pairwise(times)]
+    return [event.wall_time for event in events.Scalars("train/loss")]
 
 
 class Ended(NamedTuple):
@@ -217,15 +221,11 @@ def start(rounds: int, folder: Path) -> None:
 
 def first_step(folder: Path) -> float:
     """Seconds from the command to the end of the first step, by the time in its event file."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     with tempfile.TemporaryDirectory(dir=folder) as run_folder:
         begun = time.time()
         overrides = ["trainer.max_steps=1", "data.val_size=0", "test=false", f"output_dir={run_folder}/run"]
         run([sys.executable, TRAIN, *overrides], folder)
-        events = EventAccumulator(str(next(Path(run_folder).glob("run/tensorboard/**/events*")).parent))
-        events.Reload()
-        return events.Scalars("train/loss")[0].wall_time - begun
+        return logged(Path(run_folder, "run"))[0] - begun
 
 
 def growth(folder: Path) -> None:
