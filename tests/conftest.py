@@ -18,6 +18,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
+from starter import Starter
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -76,6 +77,13 @@ def parts(**options: str):
 
     cfg = composed(*(f"{group}={option}" for group, option in {**PARTS, **options}.items()))
     return {group: build(cfg[group]) for group in PARTS}
+
+
+@pytest.fixture(scope="module")
+def starter():
+    made = Starter()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 FORKING = "hydra_plugins.litmus.launcher"
@@ -29,6 +31,14 @@ class Started:
     def kill(self, number: int = signal.SIGKILL) -> int:
         os.kill(self.pid, number)
         return self.wait()
+
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
+        """What the condition gives as soon as it holds."""
+        end = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < end, self.text
+            time.sleep(0.002)
+        return found
 
     @property
     def text(self) -> str:
@@ -61,6 +71,25 @@ class Starter:
 
     def close(self) -> None:
         self.process.communicate()
+
+
+class Process(NamedTuple):
+    pid: int
+    name: str
+    parent: int
+    session: int
+
+
+def processes() -> Iterator[Process]:
+    """Those of this machine, but for those that only wait to be reaped."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = path.read_text().rsplit(")", 1)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        state, parent, _, session = rest.split()[:4]
+        if state != "Z":
+            yield Process(int(path.parent.name), name.split("(", 1)[1], int(parent), int(session))
 
 
 def _run(arguments: list[str], cwd: str, path: str, prepared: dict[str, object] | None) -> None:

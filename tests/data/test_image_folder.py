@@ -227,6 +227,7 @@ def same_batches(first, second):
         assert torch.equal(labels, other_labels)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_decoded_as_they_are_wanted_are_those_from_memory_to_the_bit(tmp_path, workers):
     root = folder(tmp_path / "pets", cat=15, dog=12)

@@ -13,16 +13,9 @@ from shlex import split
 import pytest
 import yaml
 from conftest import ROOT, assert_same, weights
-from starter import Started, Starter
+from starter import processes
 
 SMALL = ("data=synthetic", "model.hidden=[16]", "accelerator=cpu", "accelerator.threads=1", "logger=none")
-
-
-@pytest.fixture(scope="module")
-def starter():
-    made = Starter()
-    yield made
-    made.close()
 
 
 def folder(cwd: Path, name: str) -> Path:
@@ -39,31 +32,13 @@ def commands(cwd: Path, name: str) -> list[str]:
     return [start["command"] for start in json.loads((folder(cwd, name) / "sweep.json").read_text())["starts"]]
 
 
-def wait_for(condition, started: Started, seconds: float = 60):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, started.text
-        time.sleep(0.002)
-    return found
-
-
 def begun(cwd: Path, name: str) -> list[Path]:
     """The jobs that are past their second epoch, so that they have a checkpoint, and far from their last."""
     return [path.parent for path in folder(cwd, name).glob("*/metrics.csv") if 2 < len(path.read_text().split()) < 6]
 
 
 def alive_in(session: int) -> list[str]:
-    """The processes of a session, but for those that only wait to be reaped."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, rest = path.read_text().rsplit(")", 1)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        state, _, _, its_session = rest.split()[:4]
-        if int(its_session) == session and state != "Z":
-            found.append(name)
-    return found
+    return [process.name for process in processes() if process.session == session]
 
 
 GRID = ("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=8", "optim.lr=1e-3,1e-2", "seed=0,1", "jobs=2")
@@ -76,10 +51,10 @@ def test_a_sweep_that_is_killed_and_started_again_equals_one_that_was_not(starte
 
     cut = starter.start(*GRID, "sweep_name=cut", cwd=tmp_path)
     # Two run side by side: the third begins when one has finished.
-    wait_for(lambda: len(results(tmp_path, "cut")) >= 1, cut)
-    wait_for(lambda: begun(tmp_path, "cut"), cut)
+    cut.wait_for(lambda: len(results(tmp_path, "cut")) >= 1)
+    cut.wait_for(lambda: begun(tmp_path, "cut"))
     cut.kill(signal.SIGKILL)
-    wait_for(lambda: not alive_in(cut.pid), cut, seconds=5)
+    cut.wait_for(lambda: not alive_in(cut.pid), seconds=5)
     cut_off = [path.parent.parent for path in folder(tmp_path, "cut").glob("*/checkpoints/last.ckpt")]
     cut_off = [path for path in cut_off if not (path / "result.json").exists()]
     done = [folder(tmp_path, "cut") / name for name in results(tmp_path, "cut")]
@@ -122,7 +97,7 @@ def test_a_failed_job_leaves_the_others_alone_and_is_told_at_the_end(starter, tm
 @pytest.mark.trust
 def test_a_job_that_is_killed_leaves_the_others_alone(starter, tmp_path):
     done = starter.start(*GRID, "seed=0", "jobs=1", "sweep_name=hit", "optim.lr=1e-3,1e-2", cwd=tmp_path)
-    first = wait_for(lambda: next(folder(tmp_path, "hit").glob("*/run.json"), None), done)
+    first = done.wait_for(lambda: next(folder(tmp_path, "hit").glob("*/run.json"), None))
     # The process that holds its log is the job.
     held = [p for p in Path("/proc").glob("[0-9]*/fd/1") if os.path.realpath(p).endswith(f"{first.parent.name}.log")]
     os.kill(int(held[0].parts[2]), signal.SIGKILL)
@@ -203,10 +178,10 @@ def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(s
     assert {state for _, state, *_ in expected} == {"COMPLETE", "PRUNED"}
 
     cut = starter.start(*SEARCH, "sweep_name=cut", cwd=tmp_path)
-    wait_for(lambda: len(results(tmp_path, "cut")) == 2, cut)
-    wait_for(lambda: begun(tmp_path, "cut"), cut)
+    cut.wait_for(lambda: len(results(tmp_path, "cut")) == 2)
+    cut.wait_for(lambda: begun(tmp_path, "cut"))
     cut.kill(signal.SIGKILL)
-    wait_for(lambda: not alive_in(cut.pid), cut, seconds=5)
+    cut.wait_for(lambda: not alive_in(cut.pid), seconds=5)
     assert [state for _, state, *_ in trials(tmp_path, "cut")].count("RUNNING") == 1
 
     again = starter.start(*SEARCH, "sweep_name=cut", cwd=tmp_path)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import CONF, assert_same, composed, weights
-from starter import Starter
 
 import litmus
 from litmus.cli import check
@@ -337,13 +336,6 @@ def test_nan_that_the_last_step_leaves_in_the_weights_is_no_validation_loss(trai
     with pytest.raises(StoppedRun, match="val/loss became nan in epoch 1: lower optim.lr"):
         train(*QUICK, "loss=mse", "output_dir=a")
     assert not Path("a/checkpoints/best.ckpt").exists()
-
-
-@pytest.fixture(scope="module")
-def starter():
-    made = Starter()
-    yield made
-    made.close()
 
 
 def test_a_full_disk_stops_a_run_with_a_sentence_and_loses_an_epoch_at_most(starter, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import assert_same, weights
-from starter import Started, Starter
+from starter import Started
 
 pytestmark = [pytest.mark.trust, pytest.mark.slow]
 
@@ -28,13 +28,6 @@ STAGED = (
 # The files of a run, and how often it writes each within an epoch or so.
 FILES = {"metrics.csv": 2, "last.ckpt": 2, "best.ckpt": 1, "run.json": 1, "config.yaml": 1, "result.json": 1}
 STEPS = 20  # in two epochs
-
-
-@pytest.fixture(scope="module")
-def starter():
-    made = Starter()
-    yield made
-    made.close()
 
 
 def moments(draw: random.Random, count: int) -> list[dict]:

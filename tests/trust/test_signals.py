@@ -2,12 +2,9 @@
 
 import re
 import signal
-import time
-from pathlib import Path
 
 import pytest
 from conftest import assert_same, weights
-from starter import Started, Starter
 
 from litmus.atomic import is_draft
 
@@ -21,24 +18,10 @@ LONG, SHORT = "trainer.max_epochs=5000", "trainer.max_epochs=40"
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
-@pytest.fixture(scope="module")
-def starter():
-    made = Starter()
-    yield made
-    made.close()
-
-
-def wait_for(path: Path, run: Started) -> None:
-    end = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < end, run.text
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("number", STATUS, ids=lambda number: number.name)
 def test_a_run_that_is_told_to_end_says_how_to_go_on_and_does_so_exactly(starter, tmp_path, number):
     run = starter.start(*RUN, SHORT, "scheduler=constant", "output_dir=cut", cwd=tmp_path)
-    wait_for(tmp_path / "cut" / "checkpoints" / "last.ckpt", run)
+    run.wait_for((tmp_path / "cut" / "checkpoints" / "last.ckpt").exists)
     assert run.kill(number) == STATUS[number], run.text
     assert not (tmp_path / "cut" / "result.json").exists()
     told = re.search(r"^stopped; to go on: python train.py (resume=cut)\n\Z", run.text, re.MULTILINE)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, weights
-from starter import Started, Starter
+from starter import Started, processes
 
 pytestmark = [pytest.mark.trust, pytest.mark.slow]
 
@@ -24,13 +24,6 @@ TWO = (*RUN, "accelerator=ddp_cpu", "accelerator.devices=2")
 BOUND = 30.0  # seconds in which a run must have noticed that a process of it is gone
 
 
-@pytest.fixture(scope="module")
-def starter():
-    made = Starter()
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def folder(tmp_path):
     """Where `python train.py` finds it, as the second process is started."""
@@ -38,37 +31,18 @@ def folder(tmp_path):
     return tmp_path
 
 
-def wait_for(condition, run: Started):
-    end = time.monotonic() + 60
-    while not (found := condition()):
-        assert time.monotonic() < end, run.text
-        time.sleep(0.01)
-    return found
-
-
 def children(pid: int) -> list[int]:
-    """Those that run Python, of a process and of its children."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, rest = path.read_text().rsplit(")", 1)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(rest.split()[1]) == pid and rest.split()[0] != "Z" and "python" in name:
-            found.append(int(path.parent.name))
-    return found
+    """Those that run Python."""
+    return [process.pid for process in processes() if process.parent == pid and "python" in process.name]
 
 
 def gone(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return all(process.pid != pid for process in processes())
 
 
 def second_process(run: Started, directory: Path) -> int:
     """Once the run has an epoch behind it."""
-    wait_for((directory / "checkpoints" / "last.ckpt").exists, run)
+    run.wait_for((directory / "checkpoints" / "last.ckpt").exists)
     (pid,) = children(run.pid)
     return pid
 
@@ -113,7 +87,7 @@ def test_a_first_process_that_is_killed_takes_the_second_along(starter, folder):
     run = starter.start(*TWO, "trainer.max_epochs=5000", cwd=folder)
     pid = second_process(run, folder / "run")
     assert run.kill() == -signal.SIGKILL
-    wait_for(lambda: gone(pid), run)
+    run.wait_for(lambda: gone(pid))
 
 
 def test_ctrl_c_ends_both_and_the_run_goes_on_to_the_same_weights(starter, folder):
@@ -135,7 +109,7 @@ def test_in_a_sweep_a_killed_process_fails_its_job_alone(starter, folder):
     options = [option for option in TWO if not option.startswith("output_dir")]
     sweep = starter.start("-m", *options, "seed=0,1", "trainer.max_epochs=60", "sweep_name=s", cwd=folder)
     jobs = folder / "outputs" / "sweeps" / "s"
-    (first,) = wait_for(lambda: [path.parents[1] for path in jobs.glob("*/checkpoints/last.ckpt")], sweep)
+    (first,) = sweep.wait_for(lambda: [path.parents[1] for path in jobs.glob("*/checkpoints/last.ckpt")])
     (server,) = children(sweep.pid)
     (job,) = children(server)
     (second,) = children(job)
