@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> float:
 
     run = runs.Run(cfg)
     if run.result is not None:
-        return run.show(run.result)
+        return run.show_again(run.result)
 
     # Everything checks its options as it is built; the first file is written when all have agreed.
     pl.seed_everything(run.cfg.seed, verbose=False)

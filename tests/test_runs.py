@@ -16,6 +16,7 @@ from conftest import ROOT, SMALL, assert_same, composed, weights
 import litmus
 from litmus.errors import ConfigError, StoppedRun
 from litmus.runs import build
+from litmus.runs.record import described
 
 
 def metrics(path):
@@ -114,11 +115,20 @@ def test_a_process_that_was_killed_can_be_started_again(tmp_path, train):
 
 
 @pytest.mark.trust
-def test_a_finished_run_is_not_run_again(train):
+def test_a_finished_run_is_not_run_again_and_says_so(train, caplog):
     first = train("output_dir=a")
     times = {file: file.stat().st_mtime_ns for file in first.path.rglob("*")}
+    caplog.set_level("INFO")
     assert train("output_dir=a").objective == first.objective
+    assert caplog.messages[0].startswith("this run has finished before, so nothing is run")
     assert {file: file.stat().st_mtime_ns for file in first.path.rglob("*")} == times
+
+
+@pytest.mark.parametrize(("threads", "name"), [(1, "cpu (1 thread)"), (2, "cpu (2 threads)")])
+def test_a_run_names_its_device(monkeypatch, threads, name):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert described(torch.device("cpu")) == name
+    assert described(torch.device("mps")) == "mps"
 
 
 @pytest.mark.trust

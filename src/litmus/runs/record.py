@@ -40,3 +40,11 @@ def package_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def described(device: torch.device) -> str:
+    """As it is named on the screen: the CPU with its threads, a GPU with its name."""
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

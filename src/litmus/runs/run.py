@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -22,10 +21,11 @@ from litmus.errors import ConfigError, one_of, require, whole_number
 from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
 from litmus.models.classifier import Classifier, laid_out_over_all_steps
 from litmus.runs.building import build
+from litmus.runs.ending import summary, why_stopped
 from litmus.runs.identity import config_hash, differences, experiment, job_directory, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights, read_config
 from litmus.runs.processes import announce, announced, check_directory_agreed, end_with_the_first, in_slurm, is_first
-from litmus.runs.record import circumstances
+from litmus.runs.record import circumstances, described
 from litmus.runs.starts import with_this_start
 from litmus.runs.stopping import explained, stoppable
 from litmus.sweeps import line
@@ -34,8 +34,6 @@ from litmus.tensorboard import write_best, write_config
 log = logging.getLogger("litmus")
 
 OBJECTIVES = ("val/acc", "val/loss", "train/acc", "train/loss", "train/cost")
-
-
 RESULT = (
     *("config_hash", "metrics", "objective", "objective_name"),
     *("best_epoch", "epochs", "seconds", "stop_reason"),
@@ -240,11 +238,9 @@ class Run:
     def _introduce(self, model: Classifier, data: Any, trainer: pl.Trainer) -> None:
         sizes = " / ".join(f"{data.size(part):,}" for part in ("train", "val", "test"))
         parameters = sum(p.numel() for p in model.network.parameters())
-        device = trainer.strategy.root_device
-        where = f"{torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
         log.info(
             f"{type(model).__name__} with {parameters:,} parameters on {data.name}, {sizes} images to train / validate "
-            f"/ test, on the {device.type} ({where})"
+            f"/ test, on the {described(trainer.strategy.root_device)}"
         )
         if self.resumed:
             log.info(f"going on from {self.last_checkpoint}")
@@ -261,15 +257,7 @@ class Run:
     def record_end(self, trainer: pl.Trainer) -> None:
         """Notes how the training ended; to be called before a test, which resets the trainer's counters."""
         self.seconds = time.monotonic() - self.started
-        reasons = [callback.reason for callback in trainer.callbacks if getattr(callback, "reason", None)]  # type: ignore[attr-defined]
-        if reasons:
-            self.stop_reason = str(reasons[0])
-        elif trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
-            self.stop_reason = f"trainer.max_steps={trainer.max_steps} reached"
-        elif trainer.current_epoch >= (trainer.max_epochs or 0):
-            self.stop_reason = f"trainer.max_epochs={trainer.max_epochs} reached"
-        else:
-            self.stop_reason = "stopped by trainer.max_time or a callback"
+        self.stop_reason = why_stopped(trainer)
 
     def finish(self, trainer: pl.Trainer) -> float:
         """Writes result.json, prints the final figures, and gives the objective's value at its best."""
@@ -301,16 +289,11 @@ class Run:
         write_json(self.path / "result.json", result)
         return self.show(result)
 
+    def show_again(self, result: dict[str, Any]) -> float:
+        log.info("this run has finished before, so nothing is run; another output_dir would run it anew")
+        return self.show(result)
+
     def show(self, result: dict[str, Any]) -> float:
         """Prints the final figures and the run directory, and gives the objective's value."""
-        metrics = result["metrics"]
-        log.info(
-            f"\n{result['stop_reason']}; best {result['objective_name']} in epoch {result['best_epoch']} "
-            f"of {result['epochs']}, {result['seconds']:.1f} s\n\n"
-            f"         loss     accuracy"
-        )
-        for part in ("train", "val", "test"):
-            if f"{part}/acc" in metrics:
-                log.info(f"{part:<5}  {metrics[f'{part}/loss']:8.4f}  {100 * metrics[f'{part}/acc']:8.2f} %")
-        log.info(f"\n{self.path}")
+        log.info(f"\n{summary(result)}\n\n{self.path}")
         return float(result["objective"])
