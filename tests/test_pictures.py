@@ -1,8 +1,14 @@
+import gc
+import weakref
+from types import SimpleNamespace
+
 import numpy as np
 import torch
+from matplotlib.backends import backend_agg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from litmus.pictures import image_grid, pixels, save, shortened, tiled, weight_grid
+from litmus.pictures import image_grid, pixels, save, shortened, show, tiled, weight_grid
 
 
 class Normalised:
@@ -65,3 +71,25 @@ def test_a_colour_image_keeps_its_colours(tmp_path):
 
 def test_long_names_are_shortened():
     assert shortened(["abc", "abcd", "abcdefgh"], 4) == ["abc", "abcd", "abc…"]
+
+
+def test_a_picture_that_was_shown_leaves_nothing_in_memory(monkeypatch):
+    canvases = []
+
+    class Canvas(FigureCanvasAgg):
+        def __init__(self, figure):
+            super().__init__(figure)
+            canvases.append(weakref.ref(self))
+
+    monkeypatch.setattr(backend_agg, "FigureCanvasAgg", Canvas)
+    figure = weight_grid(torch.randn(4, 1, 5, 5), "title")
+    images = [weakref.ref(image) for axes in figure.axes for image in axes.images]
+    gc.collect()
+    gc.disable()  # what only the collector would find is there still
+    try:
+        show(SimpleNamespace(loggers=[], global_step=0), "weights", figure)
+        assert images
+        assert canvases
+        assert all(left() is None for left in images + canvases)
+    finally:
+        gc.enable()
