@@ -37,8 +37,8 @@ def begun(cwd: Path, name: str) -> list[Path]:
     return [path.parent for path in folder(cwd, name).glob("*/metrics.csv") if 2 < len(path.read_text().split()) < 6]
 
 
-def alive_in(session: int) -> list[str]:
-    return [process.name for process in processes() if process.session == session]
+def alive_in(session: int) -> list[int]:
+    return [process.pid for process in processes() if process.session == session]
 
 
 GRID = ("-m", *SMALL, "data.num_images=800", "trainer.max_epochs=8", "optim.lr=1e-3,1e-2", "seed=0,1", "jobs=2")
@@ -99,8 +99,8 @@ def test_a_job_that_is_killed_leaves_the_others_alone(starter, tmp_path):
     done = starter.start(*GRID, "seed=0", "jobs=1", "sweep_name=hit", "optim.lr=1e-3,1e-2", cwd=tmp_path)
     first = done.wait_for(lambda: next(folder(tmp_path, "hit").glob("*/run.json"), None))
     # The process that holds its log is the job.
-    held = [p for p in Path("/proc").glob("[0-9]*/fd/1") if os.path.realpath(p).endswith(f"{first.parent.name}.log")]
-    os.kill(int(held[0].parts[2]), signal.SIGKILL)
+    held = [p for p in alive_in(done.pid) if os.readlink(f"/proc/{p}/fd/1").endswith(f"{first.parent.name}.log")]
+    os.kill(held[0], signal.SIGKILL)
     assert done.wait() == 1
     assert "FAILED: killed by SIGKILL" in done.text
     assert len(results(tmp_path, "hit")) == 1
