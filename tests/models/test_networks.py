@@ -3,7 +3,7 @@ import torch
 from conftest import parts
 from torch import nn
 
-from litmus.errors import ConfigError
+from litmus.errors import ConfigError, StoppedRun
 from litmus.models import CNN, MLP
 from litmus.models.layers import Dropout
 
@@ -26,6 +26,9 @@ def test_the_mlp_has_the_layers_it_was_asked_for():
     ]  # fmt: skip
     assert [p.shape for p in mlp(hidden=[7]).parameters()] == [(7, 784), (7,), (10, 7), (10,)]
     assert len(kinds(mlp(hidden=[]))) == 2
+    normalised = mlp(hidden=[7], batch_norm=True)
+    assert kinds(normalised) == [nn.Flatten, nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    assert normalised.network.hidden1.bias is None
     dropped = mlp(dropout=0.2, input_dropout=0.1).network
     assert [m.p for m in dropped if isinstance(m, nn.Dropout)] == [0.1, 0.2, 0.2]
 
@@ -42,6 +45,12 @@ def test_the_cnn_has_the_layers_it_was_asked_for():
 def test_the_logits_have_a_row_for_each_image(model):
     channels, size = (1, 28) if isinstance(model, MLP) else (3, 32)
     assert model(torch.zeros(5, channels, size, size)).shape == (5, 10)
+
+
+def test_a_batch_of_one_image_that_batch_normalisation_cannot_take_stops_with_a_sentence(train):
+    with pytest.raises(StoppedRun, match=r"choose a data.batch_size that leaves no single image over"):
+        train("model.batch_norm=true", "data.train_size=61", "data.val_size=20", "data.batch_size=20")
+    train("model.batch_norm=true", "data.train_size=62", "data.val_size=20", "data.batch_size=20")
 
 
 def test_channels_last_is_another_layout_of_the_same_network():

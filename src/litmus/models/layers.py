@@ -41,12 +41,17 @@ def activation(name: str) -> nn.Module:
 
 
 def dense(
-    inputs: int, hidden: Sequence[int], outputs: int, activation_name: str, dropout: float
+    inputs: int, hidden: Sequence[int], outputs: int, activation_name: str, dropout: float, batch_norm: bool = False
 ) -> dict[str, nn.Module]:
-    """Linear layers with an activation and dropout after each but the last, whose outputs are the logits."""
+    """Linear layers with an activation and dropout after each but the last, whose outputs are the logits; batch
+    normalisation, if any, before the activation (Ioffe and Szegedy 2015)."""
     layers: dict[str, nn.Module] = {}
     for i, (fan_in, fan_out) in enumerate(pairwise([inputs, *hidden]), start=1):
-        layers |= {f"hidden{i}": nn.Linear(fan_in, fan_out), f"activation{i}": activation(activation_name)}
+        # A bias before batch normalisation would be subtracted again.
+        layers[f"hidden{i}"] = nn.Linear(fan_in, fan_out, bias=not batch_norm)
+        if batch_norm:
+            layers[f"hidden{i}_norm"] = nn.BatchNorm1d(fan_out)
+        layers[f"activation{i}"] = activation(activation_name)
         if dropout:
             layers[f"dropout{i}"] = Dropout(dropout)
     return {**layers, "output": nn.Linear([inputs, *hidden][-1], outputs)}

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from litmus.errors import number
-from litmus.models.classifier import Classifier
+from litmus.errors import StoppedRun, number
+from litmus.models.classifier import Batch, Classifier
 from litmus.models.layers import Dropout, dense, initialize, sequential, widths
 
 
@@ -19,6 +19,7 @@ class MLP(Classifier):
         num_classes: int,
         image_shape: Sequence[int],
         hidden: Sequence[int],
+        batch_norm: bool = False,
         activation: str = "relu",
         dropout: float = 0.0,
         input_dropout: float = 0.0,
@@ -33,9 +34,17 @@ class MLP(Classifier):
         layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
         if input_dropout:
             layers["input_dropout"] = Dropout(input_dropout)
-        network = sequential({**layers, **dense(inputs, hidden, num_classes, activation, dropout)})
+        network = sequential({**layers, **dense(inputs, hidden, num_classes, activation, dropout, batch_norm)})
         initialize(network, init, init_std)
         super().__init__(network, num_classes, **parts)
+        self.normalised = batch_norm and bool(hidden)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self.normalised and len(batch[0]) == 1:
+            raise StoppedRun(
+                "a batch of one image can't be normalised: choose a data.batch_size that leaves no single image over"
+            )
+        return super().training_step(batch, batch_idx)
 
     def threads(self, batch_size: int) -> int | None:
         return 1 if batch_size <= 256 else None  # to share a smaller batch out takes as long as it saves
