@@ -77,6 +77,14 @@ def test_the_cost_is_the_loss_and_the_penalty_of_the_weights_at_the_epochs_end(e
     assert value_in({"train_eval/acc": 0.9, "test/acc": 0.7}, "gap/test", run) == pytest.approx(0.2)
 
 
+def test_a_row_knows_its_runs_however_their_values_are_written(experiment):
+    experiment.tables[0]["rows"].append(["normalised", "model.batch_norm=true optim.lr=1e-4", None])
+    finished(experiment, "optim.lr=0.0001", "model.batch_norm=True", "seed=0")
+    finished(experiment, "optim.lr=0.0001", "model.batch_norm=False", "seed=1")
+    experiment.read()
+    assert [run.seed for run in experiment.runs_of("normalised")] == [0]
+
+
 def test_a_run_that_another_starts_from_is_the_finished_one_with_the_lowest_seed(experiment, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LookupError, match="has not finished"):

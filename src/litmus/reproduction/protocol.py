@@ -73,7 +73,7 @@ def first_run(folder: Path, overrides: str) -> Path:
 
 
 def _settings(overrides: str, without: str = "") -> dict[str, str | float]:
-    """1e-4 and 0.0001 are one value."""
+    """1e-4 and 0.0001 are one value, and so are true and True, as Hydra writes it."""
     pairs = dict(word.split("=", 1) for word in overrides.split())
     return {key: _number(value) for key, value in pairs.items() if key != without}
 
@@ -82,7 +82,7 @@ def _number(text: str) -> str | float:
     try:
         return float(text)
     except ValueError:
-        return text
+        return text.lower() if text.lower() in ("true", "false") else text
 
 
 def measured(run: Run, measure: Measure) -> float | None:
