@@ -10,24 +10,28 @@ def accuracy(run, images, labels):
         return (model(images).argmax(dim=1) == labels).double().mean().item()
 
 
-def test_it_is_the_accuracy_on_the_first_training_images_in_eval_mode_minus_that_on_the_validation_part(train):
+@pytest.mark.parametrize(("images", "used"), [(40, 40), (5000, 50)], ids=["some", "never more than validate"])
+def test_it_is_the_accuracy_on_the_first_training_images_in_eval_mode_minus_that_on_the_validation_part(
+    train, images, used
+):
     from conftest import SMALL, composed
 
     from litmus.runs import build
 
     options = (
         "data.num_images=300",
+        "data.val_size=50",
         "model.dropout=0.5",
         "data.augment.shift=5",
         "optim.lr=0.01",
         "test=false",
         "logger=none",
     )
-    run = train(*options, "callbacks.generalisation_gap.images=40")
+    run = train(*options, f"callbacks.generalisation_gap.images={images}")
     data = build(composed(*SMALL, *options).data)
     data.setup()
-    images, labels = data.parts["train"]
-    gap = accuracy(run, images[:40], labels[:40]) - accuracy(run, *data.parts["val"])
+    x, y = data.parts["train"]
+    gap = accuracy(run, x[:used], y[:used]) - accuracy(run, *data.parts["val"])
     assert run.result["last"]["gap/acc"] == pytest.approx(gap, abs=1e-6)
 
 

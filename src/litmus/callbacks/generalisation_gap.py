@@ -18,12 +18,16 @@ def training_accuracy(trainer: pl.Trainer, pl_module: pl.LightningModule, first:
 
 class GeneralisationGap(pl.Callback):
     """Logs `gap/acc`: accuracy on the first `images` training images, in eval mode and without augmentation, minus
-    `val/acc`. The running `train/acc` would not do: dropout lowers it, and it lags behind the weights."""
+    `val/acc`. The running `train/acc` would not do: dropout lowers it, and it lags behind the weights.
+
+    Never on more images than there are to validate: the difference is no surer than the less sure of its two sides.
+    """
 
     def __init__(self, images: int):
         self.images = whole_number("callbacks.generalisation_gap.images", images, least=1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if "val/acc" in trainer.callback_metrics:
-            accuracy = training_accuracy(trainer, pl_module, first=self.images)
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            accuracy = training_accuracy(trainer, pl_module, first=min(self.images, data.size("val")))
             pl_module.log("gap/acc", accuracy - float(trainer.callback_metrics["val/acc"]))
