@@ -223,7 +223,7 @@ def first_step(folder: Path) -> float:
     """Seconds from the command to the end of the first step, by the time in its event file."""
     with tempfile.TemporaryDirectory(dir=folder) as run_folder:
         begun = time.time()
-        overrides = ["trainer.max_steps=1", "data.val_size=0", "test=false", f"output_dir={run_folder}/run"]
+        overrides = ["trainer.max_steps=1", "trainer.limit_val_batches=1", "test=false", f"output_dir={run_folder}/run"]
         run([sys.executable, TRAIN, *overrides], folder)
         return logged(Path(run_folder, "run"))[0] - begun
 

@@ -1,6 +1,7 @@
 import importlib.util
 import re
 
+import pytest
 from conftest import ROOT
 
 
@@ -20,3 +21,9 @@ def test_the_contestants_take_turns_and_are_compared(tmp_path, capsys):
     assert list(cells) == [script.NAMES[name] for name in ("hand", "litmus", "hand1")]
     assert cells[script.NAMES["hand"]][3] == "1.00"
     assert all(len(figures) == 6 for figures in cells.values())
+
+
+@pytest.mark.slow
+def test_a_first_step_is_found_in_its_run(tmp_path):
+    assert benchmark().first_step(tmp_path) > 0
+    assert not list(tmp_path.iterdir())
