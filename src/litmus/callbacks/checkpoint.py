@@ -6,13 +6,15 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 
+from litmus.atomic import link
 from litmus.metrics import is_better
 
 
 class Checkpoint(LightningCheckpoint):
-    """Saves last.ckpt between epochs, when everything has stepped, and best.ckpt when `monitor` was its best.
+    """Saves last.ckpt between epochs, when everything has stepped, and best.ckpt if `monitor` was its best.
 
-    Without validation, pass `monitor=None`: best is last. `card` goes into every file under "litmus": plain containers
+    If it was, they are one file with two names: a large model's is written once. Without validation, pass
+    `monitor=None`: best is last. `card` goes into every file under "litmus": plain containers
     that let the model be rebuilt from the file alone. A run goes on from last.ckpt as if it had not been interrupted.
     """
 
@@ -23,6 +25,7 @@ class Checkpoint(LightningCheckpoint):
         self.best_score: float | None = None
         self.best_epoch = 0
         self._saved_epoch = 0
+        self._is_best = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
@@ -37,22 +40,25 @@ class Checkpoint(LightningCheckpoint):
             return
         score = float(trainer.callback_metrics[self.monitor])
         if self.best_score is None or is_better(self.monitor, score, self.best_score):
-            self.best_score, self.best_epoch = score, epoch
-            trainer.save_checkpoint(self.dirpath / "best.ckpt")
+            self.best_score, self.best_epoch, self._is_best = score, epoch, True
 
     # Not at the epoch's end: `plateau` steps after every hook of it.
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch > self._saved_epoch:
-            self._save_last(trainer)
+            self._save(trainer, best=self._is_best)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save_last(trainer)
-        if self.monitor is None:
-            trainer.save_checkpoint(self.dirpath / "best.ckpt")
+        self._save(trainer, best=self._is_best or self.monitor is None)
 
-    def _save_last(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.dirpath / "last.ckpt")
-        self._saved_epoch = trainer.current_epoch
+    def _save(self, trainer: pl.Trainer, best: bool) -> None:
+        last = self.dirpath / "last.ckpt"
+        if best:  # first: a run that is killed in between repeats the epoch, and saves both
+            trainer.save_checkpoint(self.dirpath / "best.ckpt")
+            if trainer.is_global_zero:
+                link(self.dirpath / "best.ckpt", last)
+        else:
+            trainer.save_checkpoint(last)
+        self._saved_epoch, self._is_best = trainer.current_epoch, False
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
