@@ -51,6 +51,12 @@ def test_ours_is_the_mean_and_deviation_over_the_seeds_in_percent(experiment):
     assert line == expected
 
 
+def test_what_was_not_published_but_aimed_at_is_called_so(experiment):
+    experiment.read()
+    table = experiment.tables[0] | {"theirs": "aim"}
+    assert table_of(experiment, table).startswith("| setting | validation, aim | validation, ours |")
+
+
 def test_what_has_not_run_is_said_so(experiment):
     experiment.read()
     assert table_of(experiment, SPEC["tables"][0]).splitlines()[3] == "| other | – | not run yet | – | – |"

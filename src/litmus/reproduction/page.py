@@ -31,7 +31,8 @@ def page(experiments: Sequence[Experiment], texts: Path, pictures: dict[str, lis
 def table_of(experiment: Experiment, table: dict[str, Any]) -> str:
     measures: list[Measure] = table["measures"]
     side_by_side = len(measures) <= MOST_MEASURES
-    titles = [f"{m['title']}, {who}" for m in measures for who in ("published", "ours")]
+    who = table.get("theirs", "published")
+    titles = [f"{m['title']}, {whose}" for m in measures for whose in (who, "ours")]
     columns = ["setting", *(titles if side_by_side else [m["title"] for m in measures]), "seeds", "seconds"]
     lines = [columns, ["---"] * len(columns)]
     for name, _, *published in table["rows"]:
@@ -42,7 +43,7 @@ def table_of(experiment: Experiment, table: dict[str, Any]) -> str:
         if side_by_side:
             lines.append([name, *(cell for pair in zip(theirs, ours, strict=True) for cell in pair), *count])
         else:
-            lines += [[f"{name}, published", *theirs, "", ""], [f"{name}, ours", *ours, *count]]
+            lines += [[f"{name}, {who}", *theirs, "", ""], [f"{name}, ours", *ours, *count]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
