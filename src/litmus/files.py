@@ -1,6 +1,8 @@
 """Checkpoints, and with them all that is written whole."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,11 +31,22 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     return checkpoint
 
 
+@contextmanager
+def _without_checksums() -> Iterator[None]:
+    """Those of torch.save take as long as the writing, and torch.load doesn't look at them."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints through `replacing` and `load_checkpoint`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with replacing(path) as draft, draft.open("wb") as file:
+        with replacing(path) as draft, draft.open("wb") as file, _without_checksums():
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:
