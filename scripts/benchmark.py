@@ -4,6 +4,7 @@
     python scripts/benchmark.py epochs --cases mlp64 --against hand1 --rounds 3
     python scripts/benchmark.py start                      from the command to an error, and to a first step
     python scripts/benchmark.py growth                     with more images, epochs, jobs: time and memory
+    python scripts/benchmark.py frozen                     what computing a frozen backbone's features once saves
 
 The contestants, one program each, are in scripts/contestants. They take turns, each in a process of its own; their
 first epoch isn't counted. An epoch is training and validation; Litmus runs as train.py does by default, with logging,
@@ -69,7 +70,7 @@ NAMES = {
 @cli.script
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("epochs", "start", "growth"))
+    parser.add_argument("what", choices=("epochs", "start", "growth", "frozen"))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="of epochs")
     parser.add_argument("--against", nargs="*", choices=NAMES, default=list(NAMES), help="which others")
     parser.add_argument("--rounds", type=int, default=5)
@@ -82,8 +83,12 @@ def main() -> None:
                 epochs(CASES[name], rounds, Path(folder), args.against)
         elif args.what == "start":
             start(rounds, Path(folder))
-        else:
+        elif args.what == "growth":
             growth(Path(folder))
+        else:
+            from benchmark_frozen import compare
+
+            compare(images=10_000, epochs=10, threads=1)
 
 
 def machine() -> str:
