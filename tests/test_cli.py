@@ -45,6 +45,7 @@ FIRST_TIER = [
     (["model.hidden=10"], "takes a list"),
     (["model.activation=3"], "takes a word"),
     (["model.dropout=null"], "model.dropout=null does not fit"),
+    (["experiment=finetune_frozen", "data.root=pictures", "model.freeze=null"], "model.freeze=null does not fit"),
     (["model.dropout=true"], "takes a number"),
     (["callbacks.early_stopping=5"], "takes a group of options"),
     (["seed=0,1"], "seed=0,1 names several values: add -m"),
@@ -77,6 +78,7 @@ def test_a_mistyped_command_is_answered_with_the_mend(arguments, sentence):
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["experiment=finetune_frozen", "data.root=pictures", "model.weights=null"],  # which the experiment sets
         ["model=cnn", "optim=adam"],
         ["optim.lr=1e-3", "optim.lr=1", "model.hidden=[10]", "data.val_size=5000"],
         ["data.train_size=1000", "trainer.gradient_clip_val=0.5", "callbacks.early_stopping=null"],

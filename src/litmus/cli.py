@@ -234,7 +234,15 @@ def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str
                 raise ConfigError(
                     f"{override.input_line} does not fit: {key} takes a whole number, so write int(interval(A,B))"
                 )
+            if value is None and default is not None:  # an experiment may have set what is null by itself
+                default = OmegaConf.select(_without_experiment(base, groups), key)
             _check_type(key, value, default)
+
+
+def _without_experiment(base: DictConfig, groups: set[str]) -> DictConfig:
+    """The same options of every group as their files have them."""
+    chosen = {name: choice for name, choice in base.hydra.runtime.choices.items() if choice and name in groups}
+    return _compose({name: choice for name, choice in chosen.items() if name not in ("experiment", "sweep")})
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
