@@ -118,7 +118,7 @@ def test_a_process_that_was_killed_can_be_started_again(tmp_path, train):
 def test_a_finished_run_is_not_run_again_and_says_so(train, caplog):
     first = train("output_dir=a")
     times = {file: file.stat().st_mtime_ns for file in first.path.rglob("*")}
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="litmus")
     assert train("output_dir=a").objective == first.objective
     assert caplog.messages[0].startswith("this run has finished before, so nothing is run")
     assert {file: file.stat().st_mtime_ns for file in first.path.rglob("*")} == times

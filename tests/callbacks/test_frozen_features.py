@@ -60,7 +60,7 @@ def test_the_head_is_the_one_trained_without_it(train, seen, optim):
     assert seen["images"] == 60  # of 40 to train on and 20 to validate on, once each
     seen["images"] = 0
     without = train(*options, OFF)
-    assert seen["images"] == 4 * (40 + 20 + 40)  # the gap's training images too
+    assert seen["images"] == 4 * (40 + 20 + 20)  # the gap's training images too, as many as validate
     for name in ("last", "best"):
         assert_close(weights(with_it.path, name), weights(without.path, name))
         assert_same(backbone(weights(with_it.path, name)), backbone(weights(without.path, name)))
@@ -71,7 +71,7 @@ def test_the_head_is_the_one_trained_without_it(train, seen, optim):
 def test_it_ends_when_the_backbone_is_unfrozen(train, seen):
     options = (*RUN, "model.unfreeze_at_epoch=2", "optim=sgd", "optim.lr=0.001")
     with_it = train(*options).path
-    assert seen["images"] == 60 + 2 * (40 + 20 + 40)
+    assert seen["images"] == 60 + 2 * (40 + 20 + 20)
     assert_close(weights(with_it), weights(train(*options, OFF).path))
     first = weights(train(*options, "trainer.max_epochs=1").path)["network.backbone.conv1.weight"]
     assert not torch.equal(first, weights(with_it)["network.backbone.conv1.weight"])
