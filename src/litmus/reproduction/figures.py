@@ -41,8 +41,7 @@ def draw_figures(experiment: Experiment, folder: Path) -> list[Image]:
 
 
 def _curves(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image | None:
-    names = spec.get("rows") or list(experiment.rows)
-    found = {name: runs for name in names if (runs := experiment.runs_of(name))}
+    found = experiment.found(spec.get("rows") or experiment.rows)
     if not found:
         return None
     metrics = spec["metrics"]
@@ -99,14 +98,14 @@ def _look(index: int) -> dict[str, Any]:
 
 
 def _steps(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image | None:
-    found = {name: runs[0] for name in experiment.rows if (runs := experiment.runs_of(name))}
+    found = experiment.found(experiment.rows)
     if not found:
         return None
 
     def paint(figure: Figure) -> str:
         panels = figure.subplots(1, len(spec["tags"]), squeeze=False)[0]
-        for i, (name, run) in enumerate(found.items()):
-            scalars = _scalars(run)
+        for i, (name, runs) in enumerate(found.items()):
+            scalars = _scalars(runs[0])
             for axes, tag in zip(panels, spec["tags"], strict=True):
                 steps, values = scalars(tag)
                 axes.plot(steps, values, color=COLOURS[i], alpha=0.25, linewidth=0.4)
@@ -140,7 +139,7 @@ def _weights(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Imag
     from litmus.files import load_checkpoint
     from litmus.pictures import SIGNED, tiled
 
-    found = {name: runs[0] for name in experiment.rows if (runs := experiment.runs_of(name))}
+    found = experiment.found(experiment.rows)
     if not found:
         return None
 
@@ -148,8 +147,8 @@ def _weights(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Imag
         from matplotlib.colors import LinearSegmentedColormap
 
         colours = LinearSegmentedColormap.from_list("signed", SIGNED)
-        for axes, (name, run) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
-            checkpoint = load_checkpoint(run.path / "checkpoints" / "last.ckpt")
+        for axes, (name, runs) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+            checkpoint = load_checkpoint(runs[0].path / "checkpoints" / "last.ckpt")
             weights = checkpoint["state_dict"]["network.hidden1.weight"].numpy().reshape(-1, 28, 28, 1)
             most = float(np.quantile(np.abs(weights), 0.99))
             grid = axes.imshow(tiled(weights)[..., 0], cmap=colours, vmin=-most, vmax=most, interpolation="nearest")
@@ -164,7 +163,7 @@ def _weights(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Imag
 def _against(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image | None:
     """Test accuracy against a value that ends the rows' names."""
     published = {str(row[0]): row[2] for table in experiment.tables for row in table["rows"]}
-    if not any(experiment.runs_of(name) for name in published):
+    if not experiment.found(published):
         return None
 
     def paint(figure: Figure) -> str:

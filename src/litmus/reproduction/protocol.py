@@ -1,6 +1,7 @@
 """A published experiment: its sweeps, its figures, and the runs that belong to each of its rows."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ class Experiment:
             if _settings(" ".join(o for o in run.overrides if not o.startswith("seed="))) == wanted:
                 newest[run.seed] = run
         return [newest[seed] for seed in sorted(newest, key=str)]
+
+    def found(self, rows: Iterable[str]) -> dict[str, list[Run]]:
+        """Of these rows those that have runs, with them."""
+        return {row: runs for row in rows if (runs := self.runs_of(row))}
 
     def filled_in(self, overrides: str) -> str:
         """With the directories of the runs that it starts from. Raises LookupError where one has not finished."""
