@@ -17,6 +17,10 @@ class Board:
         """The values by their step."""
         return {event.step: event.value for event in self.events.Scalars(tag)}
 
+    def times(self, tag: str) -> list[float]:
+        """When its values were written, in seconds since 1970."""
+        return [event.wall_time for event in self.events.Scalars(tag)]
+
     def images(self, tag: str) -> dict[int, np.ndarray]:
         """The pictures (H, W, 3) by their step."""
         if tag not in self.events.Tags()["images"]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from board import Board
 from conftest import ROOT
 
 SMALL = ("data.train_size=5000", "data.test_size=1000", "accelerator=cpu", "accelerator.threads=1")
@@ -70,14 +71,10 @@ def table(title: str, seen: list[Look], times: list[float]) -> None:
 
 
 def epochs(folder: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     seen = watched(EPOCHS, folder)
     run = folder / "run"
     assert len(list(csv.DictReader((run / "metrics.csv").open()))) == 500
-    events = EventAccumulator(str(next(run.glob("tensorboard/**/events*")).parent), size_guidance={"scalars": 0})
-    events.Reload()
-    table("a run of 500 epochs", seen, [event.wall_time for event in events.Scalars("train/loss")])
+    table("a run of 500 epochs", seen, Board(run).times("train/loss"))
 
 
 def sweep(folder: Path) -> None:
