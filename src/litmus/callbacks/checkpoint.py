@@ -14,8 +14,8 @@ class Checkpoint(LightningCheckpoint):
     """Saves last.ckpt between epochs, when everything has stepped, and best.ckpt if `monitor` was its best.
 
     If it was, they are one file with two names: a large model's is written once. Without validation, pass
-    `monitor=None`: best is last. `card` goes into every file under "litmus": plain containers
-    that let the model be rebuilt from the file alone. A run goes on from last.ckpt as if it had not been interrupted.
+    `monitor=None`: best is last. `card` goes into every file under "litmus": plain containers that let the model be
+    rebuilt from the file alone. A run goes on from last.ckpt as if it had not been interrupted.
     """
 
     def __init__(self, dirpath: str | Path, monitor: str | None, card: dict[str, Any]):
