@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.transforms.functional as tvf
 
-from litmus.data.augment import Augmentation, erase, move, rotate
+from litmus.data.augment import POINTS, Augmentation, bends, erase, move, warp
 from litmus.data.batches import Batches
 from litmus.errors import ConfigError
 
@@ -52,25 +53,49 @@ def test_every_image_and_channel_moves_as_padding_and_cutting_would():
 
 def test_rotation_by_nothing_changes_nothing():
     pictures = images()
-    torch.testing.assert_close(rotate(pictures, torch.zeros(200)), pictures.float(), rtol=0, atol=0.01)
+    torch.testing.assert_close(warp(pictures, torch.zeros(200)), pictures.float(), rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3, -1])
 def test_rotation_by_quarters_is_rot90(quarters):
     pictures = images(height=28, width=28)
-    turned = rotate(pictures, torch.full((200,), 90.0 * quarters))
+    turned = warp(pictures, torch.full((200,), 90.0 * quarters))
     torch.testing.assert_close(turned, pictures.rot90(quarters, (2, 3)).float(), rtol=0, atol=0.01)
 
 
 def test_rotation_of_an_oblong_image_by_a_half_turn_and_by_any_angle():
     pictures = images(count=20)
-    torch.testing.assert_close(
-        rotate(pictures, torch.full((20,), 180.0)), pictures.flip(2, 3).float(), rtol=0, atol=0.01
-    )
+    torch.testing.assert_close(warp(pictures, torch.full((20,), 180.0)), pictures.flip(2, 3).float(), rtol=0, atol=0.01)
     degrees = torch.linspace(-170, 170, 20)
-    for turned, picture, angle in zip(rotate(pictures, degrees), pictures.float(), degrees, strict=True):
+    for turned, picture, angle in zip(warp(pictures, degrees), pictures.float(), degrees, strict=True):
         expected = tvf.rotate(picture, float(angle), tvf.InterpolationMode.BILINEAR)
         torch.testing.assert_close(turned, expected, rtol=0, atol=0.05)
+
+
+def test_an_image_is_turned_and_enlarged_about_its_middle():
+    pictures, degrees = images(count=20), torch.linspace(-170, 170, 20)
+    factors = torch.linspace(0.5, 2, 20)
+    for changed, picture, angle, factor in zip(
+        warp(pictures, degrees, factors), pictures.float(), degrees, factors, strict=True
+    ):
+        options = {"translate": [0, 0], "shear": [0.0], "interpolation": tvf.InterpolationMode.BILINEAR}
+        expected = tvf.affine(picture, angle=-float(angle), scale=float(factor), **options)
+        torch.testing.assert_close(changed, expected, rtol=0, atol=0.05)
+
+
+def test_points_that_are_all_pulled_alike_move_the_image():
+    pictures = images()
+    pulls = torch.tensor([2.0, -1.0]).repeat_interleave(POINTS**2).expand(200, -1)  # of what comes from there
+    moved = move(pictures, STILL.expand(200, 2), torch.tensor([[1, -2]]).expand(200, 2), SPARED.expand(200))
+    torch.testing.assert_close(warp(pictures, torch.zeros(200), None, pulls), moved.float(), rtol=0, atol=0.01)
+
+
+def test_bends_are_bicubic_between_the_points_and_reach_them_at_the_corners():
+    pulls = torch.randn(5, 2, POINTS, POINTS, generator=torch.Generator().manual_seed(0))
+    found = bends(pulls, 28, 31)
+    expected = F.interpolate(pulls, (28, 31), mode="bicubic", align_corners=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[..., [0, 0, -1, -1], [0, -1, 0, -1]], pulls[..., [0, 0, -1, -1], [0, -1, 0, -1]])
 
 
 def test_erasing_blackens_the_rectangle_and_nothing_else():
@@ -119,6 +144,29 @@ def test_rotation_stays_within_its_degrees():
     assert rows.max() == 6
 
 
+def test_scale_and_elastic_stay_within_what_was_asked_for():
+    square = torch.zeros(500, 1, 41, 41, dtype=torch.uint8)
+    square[:, :, 10:31, 10:31] = 255  # 21 pixels wide
+    wide = augmented(square, scale=0.25)[:, 0, 20].sum(dim=1) / 255
+    assert 21 * 0.75 - 0.1 < wide.min() < 21 * 0.78
+    assert 21 * 1.22 < wide.max() < 21 * 1.25 + 0.1
+    corners = torch.rand(500, 2 * POINTS**2) * 2 - 1
+    assert bends(3 * corners.view(500, 2, POINTS, POINTS), 41, 41).abs().max() < 3 * 1.6  # bicubic curves overshoot
+    middle = torch.zeros(500, 1, 41, 41, dtype=torch.uint8)
+    middle[:, :, 20, 20] = 255
+    where = augmented(middle, elastic=3.0).flatten(1).argmax(dim=1)
+    for moved in (where // 41 - 20, where % 41 - 20):
+        assert -5 < moved.min() <= -2 < 2 <= moved.max() < 5
+
+
+def test_scale_and_elastic_are_drawn_beside_the_rest():
+    drawn = Augmentation(shift=2, erasing=0.5).draw(50, 3, 1)
+    both = Augmentation(shift=2, erasing=0.5, scale=0.1, elastic=1.0).draw(50, 3, 1)
+    assert torch.equal(both[:, : drawn.shape[1]], drawn)
+    assert torch.equal(Augmentation(scale=0.1).draw(50, 3, 1), both)
+    assert len(both.unique()) > 0.99 * both.numel()
+
+
 def test_switching_a_change_on_leaves_the_others_as_they_were():
     pictures = images()
     assert torch.equal(augmented(augmented(pictures, shift=2), erasing=0.5), augmented(pictures, shift=2, erasing=0.5))
@@ -130,7 +178,7 @@ def batches(epoch, batch_size=7, **options):
     return loader
 
 
-EVERYTHING = {"crop": 1, "shift": 2, "flip": True, "rotation": 10.0, "erasing": 0.5}
+EVERYTHING = {"crop": 1, "shift": 2, "flip": True, "rotation": 10.0, "erasing": 0.5, "scale": 0.2, "elastic": 1.0}
 
 
 def whole(loader):
@@ -174,6 +222,8 @@ def test_it_takes_nothing_from_the_global_random_numbers():
         ({"crop": 1.5}, "data.augment.crop is 1.5, and must be a whole number"),
         ({"rotation": 200}, "say 180 for any angle"),
         ({"erasing": 2.0}, "data.augment.erasing=2.0 is a chance: say 1.0 for every image"),
+        ({"scale": 1.0}, "data.augment.scale is 1.0, and must be a number from 0 to below 1"),
+        ({"elastic": -1.0}, "data.augment.elastic is -1.0, and must be a number of 0 or more"),
     ],
 )
 def test_mistakes_are_sentences(options, sentence):
@@ -181,9 +231,9 @@ def test_mistakes_are_sentences(options, sentence):
         Augmentation(**options)
 
 
-@pytest.mark.parametrize("name", ["crop", "shift"])
+@pytest.mark.parametrize("name", ["crop", "shift", "elastic"])
 def test_a_move_out_of_the_image_is_refused(train, name):
-    with pytest.raises(ConfigError, match=rf"data.augment.{name}=28 moves an image of 28×28 pixels out of itself"):
+    with pytest.raises(ConfigError, match=rf"data.augment.{name}=28(.0)? moves an image of 28×28 pixels out of itself"):
         train(f"data.augment.{name}=28")
 
 

@@ -9,20 +9,36 @@ from torch import Tensor
 from litmus.errors import number, require, whole_number
 from litmus.seeds import epoch_seed
 
+POINTS = 4  # that elastic bending pulls at, along each side
+
 
 class Augmentation:
-    """Crop, shift, flip, rotation and erasing, in this order, of uint8 images (N, C, H, W).
+    """Crop, shift, flip, a warp (rotation, scale and elastic bending at once) and erasing, in this order, of uint8
+    images (N, C, H, W).
 
     Pixels are those of the data, before any resizing and normalising. `crop` moves by up to so many of them each way,
     and fills in the image mirrored at its edge; `shift` moves too, and fills in black, pixel 0; `flip` mirrors left to
-    right with a chance of one half; `rotation` turns by up to so many degrees, either way, about the middle, and fills
-    in black; `erasing` is the chance that a rectangle of 2 to 33 % of the area is made black (Zhong et al. 2017).
+    right with a chance of one half; `rotation` turns by up to so many degrees, either way, about the middle; `scale`
+    makes larger or smaller by up to this fraction; `elastic` pulls each of 4 × 4 points by up to so many pixels along
+    each axis, and what lies between follows smoothly; all three fill in black. `erasing` is the chance that a rectangle
+    of 2 to 33 % of the area is made black (Zhong et al. 2017).
     """
 
     # Each change has its own columns of what is drawn, so that switching one on leaves the others as they were.
-    CROP, SHIFT, FLIP, ROTATION, ERASING, DRAWN = slice(0, 2), slice(2, 4), 4, 5, slice(6, 11), 11
+    CROP, SHIFT, FLIP, ROTATION, ERASING, SCALE, ELASTIC = (
+        slice(0, 2), slice(2, 4), 4, 5, slice(6, 11), 11, slice(12, 12 + 2 * POINTS**2),
+    )  # fmt: skip
 
-    def __init__(self, crop: int = 0, shift: int = 0, flip: bool = False, rotation: float = 0.0, erasing: float = 0.0):
+    def __init__(
+        self,
+        crop: int = 0,
+        shift: int = 0,
+        flip: bool = False,
+        rotation: float = 0.0,
+        erasing: float = 0.0,
+        scale: float = 0.0,
+        elastic: float = 0.0,
+    ):
         self.crop = whole_number("data.augment.crop", crop, least=0)
         self.shift = whole_number("data.augment.shift", shift, least=0)
         self.flip = flip
@@ -32,13 +48,19 @@ class Augmentation:
         )
         self.erasing = number("data.augment.erasing", erasing, least=0)
         require(self.erasing <= 1, f"data.augment.erasing={erasing} is a chance: say 1.0 for every image")
+        self.scale = number("data.augment.scale", scale, least=0, below=1)
+        self.elastic = number("data.augment.elastic", elastic, least=0)
 
     def __bool__(self) -> bool:
-        return bool(self.crop or self.shift or self.flip or self.rotation or self.erasing)
+        return bool(self.crop or self.shift or self.flip or self._warps or self.erasing)
+
+    @property
+    def _warps(self) -> bool:
+        return bool(self.rotation or self.scale or self.elastic)
 
     def check(self, height: int, width: int) -> None:
         """Raises ConfigError if images of this size can't be moved so far."""
-        for name in ("crop", "shift"):
+        for name in ("crop", "shift", "elastic"):
             require(
                 getattr(self, name) < min(height, width),
                 f"data.augment.{name}={getattr(self, name)} moves an image of {height}×{width} pixels out of itself: "
@@ -46,19 +68,26 @@ class Augmentation:
             )
 
     def draw(self, count: int, seed: int, epoch: int) -> Tensor:
-        """What is random, for each of `count` images: (count, DRAWN) numbers in [0, 1), on the CPU."""
+        """What is random, for each of `count` images: (count, columns) numbers in [0, 1), on the CPU."""
         generator = torch.Generator().manual_seed(epoch_seed(seed, epoch, stream="augmentation"))
-        return torch.rand(count, self.DRAWN, generator=generator)
+        drawn = torch.rand(count, self.SCALE, generator=generator)
+        if not (self.scale or self.elastic):
+            return drawn
+        # Drawn after the rest, which is then the same with these and without.
+        return torch.cat([drawn, torch.rand(count, self.ELASTIC.stop - self.SCALE, generator=generator)], dim=1)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """The images (N, C, H, W), changed as their rows of `draw` say: uint8, or float32 if they were rotated."""
+        """The images (N, C, H, W), changed as their rows of `draw` say: uint8, or float32 if they were warped."""
         if self.crop or self.shift or self.flip:
             flipped = drawn[:, self.FLIP] < 0.5 if self.flip else torch.zeros_like(drawn[:, 0], dtype=torch.bool)
             images = move(
                 images, _steps(drawn[:, self.CROP], self.crop), _steps(drawn[:, self.SHIFT], self.shift), flipped
             )
-        if self.rotation:
-            images = rotate(images, (2 * drawn[:, self.ROTATION] - 1) * self.rotation)
+        if self._warps:
+            degrees = (2 * drawn[:, self.ROTATION] - 1) * self.rotation
+            factor = 1 + (2 * drawn[:, self.SCALE] - 1) * self.scale if self.scale else None
+            pulls = (2 * drawn[:, self.ELASTIC] - 1) * self.elastic if self.elastic else None
+            images = warp(images, degrees, factor, pulls)
         if self.erasing:
             images = erase(images, *_rectangles(drawn[:, self.ERASING], self.erasing, *images.shape[2:]))
         return images
@@ -92,18 +121,37 @@ def _mirrored(index: Tensor, size: int) -> Tensor:
     return ((size - 1) - ((size - 1) - index.abs()).abs()).clamp(min=0)
 
 
-def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """(N, C, H, W) to float32, turned counterclockwise about the middle by `degrees`, (N,): bilinear, black outside."""
-    height, width = images.shape[2:]
+def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, pulls: Tensor | None = None) -> Tensor:
+    """(N, C, H, W) to float32, turned counterclockwise about the middle by `degrees`, (N,), enlarged by `factor`, (N,),
+    and bent by `pulls`, (N, 2 · POINTS²) pixels: bilinear, black outside."""
+    count, _, height, width = images.shape
     angle = (degrees * (math.pi / 180))[:, None, None]
     cos, sin = angle.cos(), angle.sin()
+    if factor is not None:
+        cos, sin = cos / factor[:, None, None], sin / factor[:, None, None]
     y = torch.arange(height, device=images.device).sub((height - 1) / 2)[:, None]
     x = torch.arange(width, device=images.device).sub((width - 1) / 2)
     # Where each pixel comes from, as grid_sample counts: −1 and 1 are the outer edges. affine_grid takes longer.
-    grid = torch.empty(len(images), height, width, 2, device=images.device)
-    torch.sub(cos * x, sin * y, out=grid[..., 0]).mul_(2 / width)
-    torch.add(sin * x, cos * y, out=grid[..., 1]).mul_(2 / height)
+    grid = torch.empty(count, height, width, 2, device=images.device)
+    torch.sub(cos * x, sin * y, out=grid[..., 0])
+    torch.add(sin * x, cos * y, out=grid[..., 1])
+    if pulls is not None:
+        grid += bends(pulls.view(count, 2, POINTS, POINTS), height, width).permute(0, 2, 3, 1)
+    grid[..., 0].mul_(2 / width)
+    grid[..., 1].mul_(2 / height)
     return F.grid_sample(images.float(), grid, align_corners=False)
+
+
+def bends(pulls: Tensor, height: int, width: int) -> Tensor:
+    """(N, 2, POINTS, POINTS) displacements at points spread evenly from edge to edge, to (N, 2, height, width):
+    bicubic, as Ronneberger et al. 2015 bend their images."""
+    down, across = (
+        F.interpolate(torch.eye(POINTS, device=pulls.device)[None, :, :, None], (side, 1), None, "bicubic", True)
+        .view(POINTS, side)
+        for side in (height, width)
+    )  # fmt: skip
+    # Bicubic interpolation is linear in what it interpolates: two products of matrices, much faster than interpolate.
+    return down.T @ pulls @ across
 
 
 def _rectangles(drawn: Tensor, chance: float, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
