@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
 
-from litmus.atomic import read_json, replacing, write_json, write_text
+from litmus.atomic import link, read_json, replacing, write_json, write_text
 from litmus.errors import ConfigError
 
 __all__ = ["AtomicCheckpointIO", "load_checkpoint", "read_json", "replacing", "write_json", "write_text"]
@@ -43,15 +46,72 @@ def _without_checksums() -> Iterator[None]:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints through `replacing` and `load_checkpoint`."""
+    """Lightning's checkpoints through `replacing` and `load_checkpoint`.
+
+    A large one is copied, and written by a thread while training goes on: ResNet-18 with Adam is 134 MB. If that
+    fails, the next `save_checkpoint` raises what was wrong. Of `storage_options`, `also` is a second name for the
+    file, given once it is whole, and `at_once` says that it must be there on return.
+    """
+
+    LARGE = 2**24  # bytes
+
+    def __init__(self) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
+        self._copies: list[Tensor] = []
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with replacing(path) as draft, draft.open("wb") as file, _without_checksums():
-            try:
-                torch.save(checkpoint, file)
-            except RuntimeError as error:
-                # torch's own complaint, about its position in the file, hides the disk's.
-                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+        options = storage_options or {}
+        also = options.get("also")
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+        if options.get("at_once") or _size(checkpoint) < self.LARGE:
+            _write(checkpoint, path, also)
+            return
+        self._thread = self._thread or ThreadPoolExecutor(max_workers=1)
+        self._writing = self._thread.submit(_write, self._copied(checkpoint), path, also)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         return load_checkpoint(path, map_location)
+
+    def teardown(self) -> None:
+        """Lightning calls it however a run ends: what is being written is finished."""
+        if self._thread is not None:
+            self._thread.shutdown()
+        self._thread, self._copies = None, []
+
+    def _copied(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """With copies of its tensors, in the memory of the last ones: fresh memory costs more than the copying."""
+        before, self._copies = self._copies, []
+
+        def copied(tensor: Tensor) -> Tensor:
+            place = before.pop(0) if before else None
+            if place is None or _kind(place) != _kind(tensor):
+                place = torch.empty_like(tensor, device="cpu")
+            self._copies.append(place.copy_(tensor))
+            return place
+
+        return apply_to_collection(checkpoint, Tensor, copied)
+
+
+def _kind(tensor: Tensor) -> Any:
+    return tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _size(checkpoint: dict[str, Any]) -> int:
+    """Bytes of its tensors."""
+    sizes: list[int] = []
+    apply_to_collection(checkpoint, Tensor, lambda tensor: sizes.append(tensor.nbytes))
+    return sum(sizes)
+
+
+def _write(checkpoint: dict[str, Any], path: Any, also: Any) -> None:
+    with replacing(path) as draft, draft.open("wb") as file, _without_checksums():
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:
+            # torch's own complaint, about its position in the file, hides the disk's.
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+    if also is not None:
+        link(path, also)

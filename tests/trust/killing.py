@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 
-def prepare(moment: dict[str, Any] | None = None, narrow: bool = False) -> None:
+def prepare(moment: dict[str, Any] | None = None, narrow: bool = False, beside: bool = False) -> None:
     """With `moment`, the process gets a signal at the `nth` training step, or at the `nth` writing of `file`: `before`
-    the draft takes the name, `torn` when half of the draft is on the disk, or `after`, before anything else happens."""
+    the draft takes the name, `torn` when half of the draft is on the disk, or `after`, before anything else happens.
+    With `beside`, checkpoints of any size are written while training goes on."""
     if narrow:
         _narrow_the_resnet()
+    if beside:
+        from litmus.files import AtomicCheckpointIO
+
+        AtomicCheckpointIO.LARGE = 0
     if moment is not None:
         (_kill_at_a_step if moment["file"] is None else _kill_at_a_write)(**moment)
 

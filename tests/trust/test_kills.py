@@ -61,15 +61,17 @@ def assert_equal(killed: Path, whole: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "narrow", "kills"), [(DROPOUT, False, 12), (STAGED, True, 8)], ids=["dropout", "staged unfreezing"]
+    ("options", "prepared", "kills"),
+    [(DROPOUT, {}, 12), (DROPOUT, {"beside": True}, 7), (STAGED, {"narrow": True}, 8)],
+    ids=["dropout", "checkpoints beside the training", "staged unfreezing"],
 )
-def test_kills_at_any_moments_lose_nothing(starter, tmp_path, options, narrow, kills):
+def test_kills_at_any_moments_lose_nothing(starter, tmp_path, options, prepared, kills):
     draw = random.Random(f"{SEED} {kills}")
     print(f"TRUST_SEED={SEED}")
 
     def start(directory: str, moment: dict | None = None) -> Started:
         arguments = [*options, f"output_dir={directory}"]
-        return starter.start(*arguments, cwd=tmp_path, prepared={"moment": moment, "narrow": narrow})
+        return starter.start(*arguments, cwd=tmp_path, prepared={"moment": moment, **prepared})
 
     whole = start("whole")
     assert whole.wait() == 0, whole.text

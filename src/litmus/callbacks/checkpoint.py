@@ -6,7 +6,6 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 
-from litmus.atomic import link
 from litmus.metrics import is_better
 
 
@@ -45,19 +44,16 @@ class Checkpoint(LightningCheckpoint):
     # Not at the epoch's end: `plateau` steps after every hook of it.
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch > self._saved_epoch:
-            self._save(trainer, best=self._is_best)
+            self._save(trainer, best=self._is_best, at_once=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save(trainer, best=self._is_best or self.monitor is None)
+        self._save(trainer, best=self._is_best or self.monitor is None, at_once=True)
 
-    def _save(self, trainer: pl.Trainer, best: bool) -> None:
-        last = self.dirpath / "last.ckpt"
-        if best:  # first: a run that is killed in between repeats the epoch, and saves both
-            trainer.save_checkpoint(self.dirpath / "best.ckpt")
-            if trainer.is_global_zero:
-                link(self.dirpath / "best.ckpt", last)
-        else:
-            trainer.save_checkpoint(last)
+    def _save(self, trainer: pl.Trainer, best: bool, at_once: bool) -> None:
+        names = [self.dirpath / name for name in ("best.ckpt", "last.ckpt")]
+        # The best one first: a run that is killed in between repeats the epoch, and saves both.
+        path, also = names if best else (names[1], None)
+        trainer.save_checkpoint(path, storage_options={"also": also, "at_once": at_once})
         self._saved_epoch, self._is_best = trainer.current_epoch, False
 
     def on_save_checkpoint(
