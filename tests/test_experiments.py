@@ -1,13 +1,16 @@
 """Every published experiment composes as its commands say it, and trains."""
 
 import pytest
-from conftest import ROOT, composed
+import torch
+from conftest import ROOT, composed, weights
+from picture_files import folder
 
 from litmus.reproduction.protocol import load
 
 PUBLISHED = [load(file, ROOT / "outputs") for file in sorted((ROOT / "docs" / "experiments").glob("*.yaml"))]
 FOLDER = ROOT / "conf" / "experiment"
 FILES = sorted({file.stem for one in PUBLISHED for file in FOLDER.glob(f"{one.config}.yaml")} | {"d_quadratic"})
+PICTURES = [name for name in FILES if name.startswith("f_stand_in")]
 SHORT = ("trainer.max_steps=2", "trainer.max_epochs=1", "trainer.limit_val_batches=1", "logger=none")
 SMALL = ("data=synthetic", "data.num_images=64", "data.train_size=null", "data.test_size=null", "accelerator=cpu")
 OWN = {  # what there is too little of, or no network for
@@ -22,11 +25,27 @@ def named(overrides: str) -> list[str]:
     return overrides.replace("{", "RUN_").replace("}", "").split()
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", sorted({*FILES} - {*PICTURES}))
 def test_every_experiment_trains_two_steps_and_is_tested(train, name):
     run = train(*SHORT, *SMALL, f"experiment={name}", *OWN.get(name, []), small=False)
     assert run.result["epochs"] == 1
     assert "test/acc" in run.result["last"] | run.result["metrics"]
+
+
+def test_the_stand_in_for_pretrained_weights_goes_from_the_backbone_to_all_layers(train, tmp_path):
+    animals = ("bird", "cat", "deer", "dog", "frog", "horse")
+    vehicles = ("airplane", "automobile", "ship", "truck")
+    for part in ("train", "test"):
+        folder(tmp_path / "data" / "cifar10" / part, **dict.fromkeys(animals + vehicles, 6))
+    small = (*SHORT, "accelerator=cpu", "accelerator.threads=1", "data.image_size=32", "data.batch_size=8")
+    begin = ("experiment=f_stand_in", *small, "data.train_size=24", "data.val_size=8")
+    backbone = train("experiment=f_stand_in_backbone", *small, "data.train_size=30", small=False)
+    head = train(*begin, f"model.weights={backbone.path}", small=False)
+    whole = train(*begin, "model.freeze=false", f"model.init_from={head.path}", small=False)
+    assert {"test/acc", "val/acc"} <= {*backbone.result["metrics"]} & {*head.result["metrics"]}
+    first, same, other = (weights(run.path)["network.backbone.conv1.weight"] for run in (backbone, head, whole))
+    assert torch.equal(first, same)
+    assert not torch.equal(same, other)
 
 
 @pytest.mark.parametrize(("name", "row", "overrides"), ROWS, ids=[f"{name}: {row}" for name, row, _ in ROWS])

@@ -60,7 +60,8 @@ class Experiment:
         """With the directories of the runs that it starts from. Raises LookupError where one has not finished."""
         for name, (experiment, row) in self.needs.items():
             if f"{{{name}}}" in overrides:
-                overrides = overrides.replace(f"{{{name}}}", os.path.relpath(first_run(self.out / experiment, row)))
+                start = first_run(self.out / experiment, self.filled_in(row))
+                overrides = overrides.replace(f"{{{name}}}", os.path.relpath(start))
         return overrides
 
 
