@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from litmus.report import compare, read_runs
 from litmus.report.figures import draw_curves, draw_matrices, draw_swept
-from litmus.report.figures.curves import _sheets, band, measure
+from litmus.report.figures.curves import _paint, _sheets, band, measure
 from litmus.report.figures.style import MOST_LINES, reach
 from litmus.report.figures.swept import _dress, scale
 
@@ -129,3 +129,28 @@ def test_a_single_run_has_curves_and_nothing_else(tmp_path):
     found = compare(read_runs([fake_run(tmp_path / "a", epochs=1)])[0])[0]
     assert draw_swept(found, tmp_path) + draw_matrices(found, tmp_path) == []
     assert [picture.file for picture in draw_curves(found, tmp_path)] == ["curves-1.png"]
+
+
+def panels(**ends):
+    """The panels that are drawn for a run whose metrics rise, or fall, to these ends."""
+    figure = Figure()
+    rows = [{"epoch": epoch} | {name: start + (end - start) * epoch / 5 for name, (start, end) in ends.items()}
+            for epoch in range(1, 6)]  # fmt: skip
+    _paint(figure, lines=[("a", [rows])], heading="", losses=set(), which="")
+    return {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
+
+
+def test_test_curves_are_drawn_where_there_is_no_validation():
+    losses = {"train/loss": (2.0, 0.01), "test/loss": (2.0, 0.5)}
+    found = panels(**losses, **{"train/acc": (0.1, 1.0), "test/acc": (0.1, 0.8)})
+    assert list(found) == ["Training loss", "Test loss", "Training accuracy", "Test accuracy"]
+    assert found["Training loss"].get_yscale() == found["Test loss"].get_yscale() == "log"
+    assert found["Training loss"].get_ylim() == found["Test loss"].get_ylim()
+    chosen = panels(**{f"{part}/acc": (0.1, 0.8) for part in ("train", "val", "gap", "test")})
+    assert list(chosen) == ["Training accuracy", "Validation accuracy", "Gap in accuracy"]
+
+
+@pytest.mark.parametrize(("validation", "scale"), [(0.99, "function"), (0.7, "linear")])
+def test_accuracies_are_shown_by_their_errors_only_if_all_get_where_these_are_small(validation, scale):
+    found = panels(**{"train/acc": (0.1, 1.0), "val/acc": (0.1, validation)})
+    assert [axes.get_yscale() for axes in found.values()] == [scale] * 2
