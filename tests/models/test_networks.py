@@ -37,6 +37,13 @@ def test_the_cnn_has_the_layers_it_was_asked_for():
     block = [nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU]
     assert kinds(cnn()) == [*block, *block, nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
     assert nn.BatchNorm2d not in kinds(cnn(batch_norm=False))
+    deeper = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, *block]
+    assert kinds(cnn(depth=2)) == [*deeper, *deeper, nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
+    assert [(name, tuple(w.shape[:2])) for name, w in cnn(depth=2).network.named_parameters() if w.dim() == 4] == [
+        ("conv1.weight", (4, 3)), ("conv1_2.weight", (4, 4)), ("conv2.weight", (8, 4)), ("conv2_2.weight", (8, 8))
+    ]  # fmt: skip
+    pooled_last = [nn.Conv2d, nn.GELU, nn.Conv2d, nn.GELU, nn.MaxPool2d]
+    assert kinds(cnn(depth=2, batch_norm=False, activation="gelu"))[:10] == 2 * pooled_last
     assert kinds(cnn(dropout=0.4)).count(Dropout) == 2
     assert cnn(channels=[4, 8, 16]).network.hidden1.in_features == 16 * 4 * 4
 
@@ -98,6 +105,7 @@ def test_torchs_own_initialisation_is_left_alone():
         (cnn, {"channels": [4, 0]}, "each of model.channels is 0"),
         (cnn, {"channels": [2] * 6}, "halves the image 6 times, and 32×32 pixels are too few"),
         (cnn, {"kernel_size": 4}, "model.kernel_size=4 must be odd"),
+        (cnn, {"depth": 0}, "model.depth is 0"),
     ],
 )
 def test_an_impossible_network_is_refused(make, options, sentence):

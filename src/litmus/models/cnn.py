@@ -15,8 +15,9 @@ from litmus.models.layers import activation as activation_layer
 class CNN(Classifier):
     """Blocks of convolution, batch normalisation, activation and 2×2 max-pooling, then linear layers to the logits.
 
-    `channels` holds the output channels of each block, `hidden` the sizes of the linear layers before the last.
-    Dropout acts on the flattened features and after each hidden linear layer.
+    `channels` holds the output channels of each block, `hidden` the sizes of the linear layers before the last. With
+    `depth`, a block has so many convolutions before its pooling, each with its normalisation and activation. Dropout
+    acts on the flattened features and after each hidden linear layer.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class CNN(Classifier):
         image_shape: Sequence[int],
         channels: Sequence[int],
         hidden: Sequence[int],
+        depth: int = 1,
         kernel_size: int = 3,
         batch_norm: bool = True,
         activation: str = "relu",
@@ -36,6 +38,7 @@ class CNN(Classifier):
         channels = widths("model.channels", channels, "[32,64]", least=2)
         hidden = widths("model.hidden", hidden, "[128]", least=0)
         dropout = number("model.dropout", dropout, least=0, below=1)
+        depth = whole_number("model.depth", depth, least=1)
         kernel_size = whole_number("model.kernel_size", kernel_size, least=1)
         require(kernel_size % 2 == 1, f"model.kernel_size={kernel_size} must be odd, so that a block keeps the size")
         image_channels, height, width = image_shape
@@ -45,15 +48,7 @@ class CNN(Classifier):
             f"model.channels={channels} halves the image {len(channels)} times, and {height}×{width} pixels "
             f"are too few: use fewer blocks",
         )
-        blocks: dict[str, nn.Module] = {}
-        for i, (fan_in, fan_out) in enumerate(pairwise([image_channels, *channels]), start=1):
-            # A bias before batch normalisation would be subtracted again.
-            blocks[f"conv{i}"] = nn.Conv2d(fan_in, fan_out, kernel_size, padding=kernel_size // 2, bias=not batch_norm)
-            if batch_norm:
-                blocks[f"norm{i}"] = nn.BatchNorm2d(fan_out)
-            last = {f"conv{i}_activation": activation_layer(activation), f"pool{i}": nn.MaxPool2d(2)}
-            # For an activation that only rises, the same with pooling first, at a quarter of its cost.
-            blocks |= last if activation == "gelu" else dict(reversed(last.items()))
+        blocks = _blocks([image_channels, *channels], depth, kernel_size, batch_norm, activation)
         blocks["flatten"] = nn.Flatten()
         if dropout:
             blocks["dropout"] = Dropout(dropout)
@@ -61,3 +56,25 @@ class CNN(Classifier):
         network = sequential({**blocks, **dense(features, hidden, num_classes, activation, dropout)})
         initialize(network, init, init_std)
         super().__init__(network, num_classes, **parts)
+
+
+def _blocks(
+    channels: Sequence[int], depth: int, kernel_size: int, batch_norm: bool, activation: str
+) -> dict[str, nn.Module]:
+    """The first of `channels` are the image's."""
+    layers: dict[str, nn.Module] = {}
+    for i, (fan_in, fan_out) in enumerate(pairwise(channels), start=1):
+        for j, inputs in enumerate([fan_in, *[fan_out] * (depth - 1)], start=1):
+            name = str(i) if j == 1 else f"{i}_{j}"
+            # A bias before batch normalisation would be subtracted again.
+            layers[f"conv{name}"] = nn.Conv2d(
+                inputs, fan_out, kernel_size, padding=kernel_size // 2, bias=not batch_norm
+            )
+            if batch_norm:
+                layers[f"norm{name}"] = nn.BatchNorm2d(fan_out)
+            last: dict[str, nn.Module] = {f"conv{name}_activation": activation_layer(activation)}
+            if j == depth:
+                last[f"pool{i}"] = nn.MaxPool2d(2)
+            # For an activation that only rises, the same with pooling first, at a quarter of its cost.
+            layers |= last if activation == "gelu" else dict(reversed(last.items()))
+    return layers
