@@ -14,18 +14,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.atomic import is_draft, remove_drafts
+from litmus.atomic import remove_drafts
 from litmus.callbacks import Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
-from litmus.errors import ConfigError, one_of, require, whole_number
+from litmus.errors import one_of, require, whole_number
 from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
-from litmus.models.classifier import Classifier, laid_out_over_all_steps
+from litmus.models.classifier import Classifier
 from litmus.runs.building import build
 from litmus.runs.ending import summary, why_stopped
-from litmus.runs.identity import config_hash, differences, experiment, job_directory, run_name
-from litmus.runs.loading import FORMAT, check_resumable, load_weights, read_config
+from litmus.runs.identity import config_hash, experiment, job_directory, run_name
+from litmus.runs.loading import FORMAT, check_resumable, load_weights
 from litmus.runs.processes import announce, announced, check_directory_agreed, end_with_the_first, in_slurm, is_first
 from litmus.runs.record import circumstances, described
+from litmus.runs.resuming import refuse_another, resumed
 from litmus.runs.starts import with_this_start
 from litmus.runs.stopping import explained, stoppable
 from litmus.sweeps import line
@@ -59,12 +60,15 @@ class Run:
         require(cfg.seed < 2**32, f"seed is {cfg.seed}, and must be below 2**32")
         require(cfg.test in (True, False, None), f"test is {cfg.test!r}, and must be true, false or null")
         check_directory_agreed(bool(cfg.output_dir or cfg.resume))
-        self.cfg = self._resumed(Path(cfg.resume)) if cfg.resume else cfg
+        self.cfg = cfg
+        if cfg.resume:
+            self.path = Path(cfg.resume).expanduser()
+            self.cfg, self.choices, self.overrides = resumed(self.path, self.overrides)
         self.config = experiment(self.cfg)
         self.hash = config_hash(self.config)
         if not cfg.resume:
             self.path = Path(told["path"]) if told else self._directory()
-            self._refuse_another()
+            refuse_another(self.path, self.hash, self.config)
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
         self.monitor: str | None = one_of("objective", self.cfg.objective, OBJECTIVES)
         require(
@@ -85,47 +89,6 @@ class Run:
         now = datetime.now()
         path = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{run_name(sorted(self.overrides), self.hash)}")
         return path if not path.exists() else path.with_name(f"{path.name}-{time.time_ns() % 10**6:06}")
-
-    def _refuse_another(self) -> None:
-        record = self.path / "run.json"
-        if record.exists():
-            if read_json(record, "config_hash")["config_hash"] != self.hash:
-                there = experiment(read_config(self.path / ".hydra" / "config.yaml"))
-                raise ConfigError(
-                    f"{self.path} holds another run: {differences(there, self.config)}; choose another output_dir"
-                )
-        elif is_first() and self.path.exists() and not (self.path.is_dir() and all(map(is_draft, self.path.iterdir()))):
-            raise ConfigError(f"{self.path} is there already and is not a run: choose another output_dir")
-
-    def _resumed(self, path: Path) -> DictConfig:
-        """The config of the run to go on with; `trainer.max_epochs` may be given anew."""
-        self.path = path.expanduser()
-        record = self.path / "run.json"
-        require(record.exists(), f"resume={path} is not a run directory: it has no run.json")
-        others = [o for o in self.overrides if o.split("=")[0] not in ("resume", "trainer.max_epochs")]
-        require(
-            not others,
-            f"resume takes the run's own config, and only trainer.max_epochs may change: leave out {' '.join(others)}",
-        )
-        facts = read_json(record, "config_hash", "choices")
-        cfg = read_config(self.path / ".hydra" / "config.yaml")
-        require(
-            config_hash(experiment(cfg)) == facts["config_hash"],
-            f"{self.path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start "
-            "a new run",
-        )
-        given = HydraConfig.get().overrides.task
-        epochs = [o.split("=")[1] for o in given if o.startswith("trainer.max_epochs=")]
-        if epochs and int(epochs[0]) != cfg.trainer.max_epochs:
-            require(
-                not laid_out_over_all_steps(cfg.scheduler.scheduler),
-                f"{path} laid its learning rates out over {cfg.trainer.max_epochs} epochs, so it can't go on to "
-                f"{epochs[0]}: start a new run, or use scheduler=constant from the start",
-            )
-            cfg.trainer.max_epochs = int(epochs[0])
-        self.choices = facts["choices"]
-        self.overrides = list(read_config(self.path / ".hydra" / "overrides.yaml"))
-        return cfg
 
     def _refuse_without_validation(self) -> None:
         stopping = self.cfg.callbacks.get("early_stopping")
