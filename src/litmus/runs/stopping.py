@@ -41,8 +41,8 @@ def explained(trainer: pl.Trainer, path: Path) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise StoppedRun(
-            f"the disk is full ({error.strerror}): free some space, then say resume={path}, which loses at most the "
-            "epoch that had begun"
+            f"the disk is full ({error.strerror}): free some space, then say resume={path}, which goes on from the "
+            "last epoch that was saved"
         ) from error
     except Exception as error:
         sentence = lost_with(error, others(trainer))
