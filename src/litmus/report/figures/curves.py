@@ -38,7 +38,8 @@ def draw_curves(comparison: Comparison, folder: Path) -> list[Image]:
         ranks = [comparison.settings.index(setting) + 1 for setting in together]
         lines = [(_label(s, rank, common), rows[id(s)]) for s, rank in zip(together, ranks, strict=True) if rows[id(s)]]
         heading = " ".join(f"{key}={shown(together[0].values[key])}" for key in common if key in together[0].values)
-        paint = partial(_paint, lines=lines, heading=short(heading), losses=comparison.losses, which=which)
+        losses = {str(together[0].values["loss"])} if "loss" in common else comparison.losses
+        paint = partial(_paint, lines=lines, heading=short(heading), losses=losses, which=which)
         pictures.append(draw(folder, f"curves-{number}.png", (WIDTH, 6.6), paint))
     return pictures
 
