@@ -4,8 +4,9 @@
     python scripts/reproduce.py B D --jobs 2     some of them
     python scripts/reproduce.py --no-run         the page alone, from what has finished
 
-Each is a sweep over conf/experiment/: what has finished is not run again, and what was cut off goes on. What was
-published, and what is run, is in docs/experiments/*.yaml; the verdicts in docs/experiments/*.md are written by hand.
+Each is a sweep over conf/experiment/: what has finished is not run again, and what was cut off goes on. Of those
+without any runs in --out the page keeps what it has. What was published, and what is run, is in
+docs/experiments/*.yaml; the verdicts in docs/experiments/*.md are written by hand.
 """
 
 import argparse
@@ -70,7 +71,8 @@ def write_page(experiments: list[Experiment]) -> Path:
         drawn = draw_figures(experiment, PICTURES)
         pictures[experiment.name] = [(f"images/experiments/{image.file}", image.caption) for image in drawn]
     file = ROOT / "docs" / "experiments.md"
-    write_text(file, page(experiments, TEXTS, pictures))
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    write_text(file, page(experiments, TEXTS, pictures, before))
     return file
 
 

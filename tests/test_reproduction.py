@@ -1,6 +1,7 @@
 """Published figures beside those of runs that were made on the spot."""
 
 import shutil
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
@@ -113,3 +114,20 @@ def test_the_page_holds_the_tables_the_figures_and_the_prose(experiment, tmp_pat
     text = page([experiment], tmp_path, {"x": [("pictures/x-curves.png", image.caption)]})
     for part in ("# All", "## X. A trial", "| plain | 91.50 |", "![X](pictures/x-curves.png)", "It holds."):
         assert part in text
+
+
+def test_the_page_keeps_what_it_has_of_an_experiment_whose_runs_are_elsewhere(experiment, tmp_path):
+    (tmp_path / "introduction.md").write_text("# All\n")
+    other = replace(experiment, name="y", title="Y. Another")
+    finished(experiment, "optim=sgd", "optim.lr=0.1", "seed=0", accuracy=0.9)
+    experiment.read()
+    pictures = {"x": [("x.png", "X: curves.")], "y": []}
+    full = page([experiment, other], tmp_path, pictures)
+    shutil.rmtree(experiment.folder)
+    experiment.read()
+    assert page([experiment, other], tmp_path, {"x": [], "y": []}, full) == full
+    (tmp_path / "Y.md").write_text("Not yet.\n")  # of what never ran, the page is made anew
+    assert page([experiment, other], tmp_path, {"x": [], "y": []}, full) == f"{full.rstrip()}\n\nNot yet.\n"
+    finished(experiment, "optim=sgd", "optim.lr=0.1", "seed=0", accuracy=0.8)
+    experiment.read()
+    assert "| plain | 91.50 | 80.00 |" in page([experiment, other], tmp_path, {"x": [], "y": []}, full)

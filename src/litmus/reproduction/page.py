@@ -13,14 +13,23 @@ from litmus.reproduction.protocol import Experiment, Measure, measured
 MOST_MEASURES = 2  # side by side with what was published; with more, what was published is a line of its own
 
 
-def page(experiments: Sequence[Experiment], texts: Path, pictures: dict[str, list[tuple[str, str]]]) -> str:
-    """Markdown. `texts` holds a file of prose for each experiment; `pictures` the path and caption of its figures."""
+def page(
+    experiments: Sequence[Experiment], texts: Path, pictures: dict[str, list[tuple[str, str]]], before: str = ""
+) -> str:
+    """Markdown. `texts` holds a file of prose for each experiment; `pictures` the path and caption of its figures.
+    Of an experiment that has no runs here the page as it was `before` is kept, if that had any."""
+    kept = {section.partition("\n")[0]: section.strip() for section in before.split("\n## ")[1:]}
     parts = [(texts / "introduction.md").read_text(encoding="utf-8").strip()]
     for experiment in experiments:
+        tables = [table_of(experiment, table) for table in experiment.tables]
+        there = kept.get(experiment.title, "")
+        if there and not experiment.runs and not all(table in there for table in tables):
+            parts.append(f"## {there}")
+            continue
         parts.append(f"## {experiment.title}")
         parts.append(f"`conf/experiment/{experiment.config}.yaml` says the protocol and what was chosen.")
-        for table in experiment.tables:
-            parts += [str(table["text"]).strip(), table_of(experiment, table)]
+        for described, table in zip(experiment.tables, tables, strict=True):
+            parts += [str(described["text"]).strip(), table]
         parts += [f"![{caption.split(':')[0]}]({file})\n\n{caption}" for file, caption in pictures[experiment.name]]
         prose = texts / f"{experiment.name.upper()}.md"
         if prose.exists():
