@@ -5,6 +5,7 @@ import torch
 from conftest import ROOT, composed, weights
 from picture_files import folder
 
+from litmus.reproduction.figures import AXES
 from litmus.reproduction.protocol import load
 
 PUBLISHED = [load(file, ROOT / "outputs") for file in sorted((ROOT / "docs" / "experiments").glob("*.yaml"))]
@@ -58,6 +59,13 @@ def test_every_row_has_a_figure_for_each_measure(one):
     for table in one.tables:
         for name, _, *published in table["rows"]:
             assert len(published) == len(table["measures"]), name
+
+
+@pytest.mark.parametrize("one", PUBLISHED, ids=lambda one: one.name)
+def test_every_curve_has_a_name_for_its_axis_and_rows_that_there_are(one):
+    for figure in one.figures:
+        assert {*figure.get("metrics", ())} <= {*AXES}
+        assert {*figure.get("rows", ())} <= {*one.rows}
 
 
 @pytest.mark.parametrize("one", PUBLISHED, ids=lambda one: one.name)

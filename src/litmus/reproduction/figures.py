@@ -23,6 +23,7 @@ AXES = {
     "train/cost": "training cost",
     "train_eval/acc": "training accuracy (%)",
     "val/acc": "validation accuracy (%)",
+    "val/loss": "validation loss",
     "test/acc": "test accuracy (%)",
     "gap/test": "training − test accuracy (% points)",
 }
