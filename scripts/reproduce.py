@@ -13,6 +13,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from litmus import cli
@@ -28,14 +29,17 @@ PICTURES = ROOT / "docs" / "images" / "experiments"
 
 @cli.script
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", nargs="*", metavar="A", help="such as B D; all but F if left out")
+    files = sorted(TEXTS.glob("*.yaml"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=names(files), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("experiments", nargs="*", metavar="NAME", help="all that need no download if left out")
     parser.add_argument("--seeds", default="0,1,2", help="0,1,2 if left out")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--out", type=Path, default=Path("outputs/reproduce"), help="where the runs are")
     parser.add_argument("--no-run", action="store_true", help="only write the page")
     args = parser.parse_args()
-    known = {file.stem: load(file, args.out) for file in sorted(TEXTS.glob("*.yaml"))}
+    known = {file.stem: load(file, args.out) for file in files}
     asked = [name.lower() for name in args.experiments]
     for name in asked:
         require(name in known, f"there is no experiment {name.upper()}: choose of {', '.join(known).upper()}")
@@ -45,9 +49,17 @@ def main() -> None:
     require(not failed, f"not all of {', '.join(one.name.upper() for one in failed)} finished, for the reasons above")
 
 
+def names(files: Sequence[Path]) -> str:
+    known = [load(file, Path()) for file in files]
+    lines = [f"  {e.name.upper():3} {e.title}{f' ({e.by_request})' if e.by_request else ''}" for e in known]
+    return "\n".join(["experiments:", *lines])
+
+
 def run(experiment: Experiment, seeds: str, jobs: int) -> bool:
     """Whether all of it has finished."""
     good = True
+    if experiment.by_request:
+        print(f"{experiment.name.upper()} {experiment.by_request}", flush=True)
     for sweep in experiment.sweeps:
         try:
             overrides = shlex.split(experiment.filled_in(sweep))

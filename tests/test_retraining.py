@@ -81,7 +81,7 @@ def test_a_default_that_conf_has_changed_since_keeps_the_runs_value(tmp_path):
     edit(run, penalty__weight=0.125, model__hidden=[3, 4], optim__betas=[0.5, 0.75], objective="val/loss")
     found = composed(*plan(tmp_path, [], CONF).overrides)
     assert (found.penalty.weight, found.model.hidden, found.optim.betas) == (0.125, [3, 4], [0.5, 0.75])
-    assert found.objective == "val/loss"
+    assert found.objective == "val/acc"  # the default: without validation there is nothing to choose an epoch by
 
 
 def test_an_option_that_conf_has_no_more_is_refused_with_the_commit_to_go_back_to(tmp_path):

@@ -285,6 +285,7 @@ def test_without_validation_the_last_epoch_is_the_best(train):
     [
         (["callbacks.early_stopping.patience=3"], "for early stopping to watch: say callbacks.early_stopping=null"),
         (["callbacks.early_stopping=null", "scheduler=plateau"], "for scheduler=plateau to watch"),
+        (["callbacks.early_stopping=null", "objective=val/acc"], "the last epoch is kept: leave objective=val/acc out"),
     ],
 )
 def test_without_validation_nothing_can_watch_it(train, overrides, sentence):

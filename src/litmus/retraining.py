@@ -100,6 +100,7 @@ def _wanted(run: Run, epochs: int) -> dict[str, Any]:
     config = {key: value for key, value in read_config(run).items() if key not in NOT_THE_EXPERIMENT}
     require("val_size" in config["data"], f"data={run.choices.get('data')} has no data.val_size to set to 0")
     config["data"]["val_size"] = 0
+    config["objective"] = "val/acc"  # the default: without validation the last epoch is kept
     config["trainer"]["max_epochs"] = epochs
     config["callbacks"] = config.get("callbacks") or {}
     if config["callbacks"].get("early_stopping"):

@@ -60,7 +60,13 @@ class Augmentation:
 
     def check(self, height: int, width: int) -> None:
         """Raises ConfigError if images of this size can't be moved so far."""
-        for name in ("crop", "shift", "elastic"):
+        apart = (min(height, width) - 1) // (POINTS - 1)
+        require(
+            self.elastic <= apart,
+            f"data.augment.elastic={self.elastic} pulls points that are {apart} pixels apart across each other: "
+            f"say {apart} or less",
+        )
+        for name in ("crop", "shift"):
             require(
                 getattr(self, name) < min(height, width),
                 f"data.augment.{name}={getattr(self, name)} moves an image of {height}×{width} pixels out of itself: "

@@ -53,7 +53,13 @@ def _curves(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image
             for i, runs in enumerate(found.values()):
                 _line(axes, runs, metric, i, spec.get("smooth", 1), band=len(found) <= len(COLOURS))
             axes.set(xlabel="epoch", ylabel=AXES[metric])
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if spec.get("epochs") == "log":  # runs of very different lengths
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.xaxis.set_major_formatter(FuncFormatter(lambda epoch, _: f"{epoch:g}"))
+                axes.xaxis.set_minor_formatter(NullFormatter())
+            else:
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if metric.startswith("train/") and all(low > 0 for line in axes.lines for low in line.get_ydata()):
                 _logarithmic(axes)
         legend_below(figure, panels[0].lines[: len(found)], list(found))

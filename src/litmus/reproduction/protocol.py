@@ -25,7 +25,7 @@ class Experiment:
     tables: list[dict[str, Any]]
     figures: list[dict[str, Any]] = field(default_factory=list)
     needs: dict[str, list[str]] = field(default_factory=dict)
-    by_request: bool = False
+    by_request: str = ""  # what it needs, where that is more than this machine has
     runs: list[Run] = field(default_factory=list)
 
     @property

@@ -91,6 +91,11 @@ class Run:
         return path if not path.exists() else path.with_name(f"{path.name}-{time.time_ns() % 10**6:06}")
 
     def _refuse_without_validation(self) -> None:
+        asked = next((o for o in self.overrides if o.startswith("objective=")), "objective=train/loss")
+        require(
+            asked == "objective=train/loss",
+            f"data.val_size=0 leaves no validation part, and the last epoch is kept: leave {asked} out",
+        )
         stopping = self.cfg.callbacks.get("early_stopping")
         require(
             stopping is None or not stopping.monitor.startswith("val/"),

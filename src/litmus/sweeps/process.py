@@ -14,10 +14,11 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from litmus.errors import ConfigError, Diverged, StoppedRun, require
+from litmus.runs.identity import sweep_folder
 from litmus.sweeps.line import Line
 
 PATIENCE = 5.0  # seconds for a job of a killed sweep to be gone
@@ -63,6 +64,8 @@ class Task:
         return 0
 
     def run(self, config: DictConfig) -> None:
+        with read_write(config):  # where Hydra makes a folder, and which its config can't say of an absolute sweep_name
+            config.hydra.sweep.dir = str(sweep_folder(str(config.sweep_name)))
         done: JobReturn = run_job(
             hydra_context=self.hydra_context,
             task_function=self.function,
