@@ -96,13 +96,18 @@ def _paint(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     legend_below(figure, [Line2D([], [], **look(i)) for i in range(len(lines))], [label for label, _ in lines])
     seeds = max(len(rows) for _, rows in lines)
-    bands = "with a band of ± one standard deviation over the seeds, as far as every seed went" if seeds > 1 else ""
-    return (
-        f"{which}Curves over the epochs{f' where {heading}' if heading else ''}: a line for each setting {bands}. "
-        "The training figures are the epoch's running mean in train mode; the gap in accuracy is measured in eval "
-        "mode, the gap in loss is the validation's minus the training's. Axes that "
-        "span much are logarithmic, those of accuracies in the errors."
-    ).replace(" .", ".")
+    bands = " with a band of ± one standard deviation over the seeds, as far as every seed went" if seeds > 1 else ""
+    told = [
+        f"{which}Curves over the epochs{f' where {heading}' if heading else ''}: a line for each setting{bands}.",
+        "The training figures are the epoch's running mean in train mode.",
+    ]
+    if "gap" in parts:
+        told.append(
+            "The gap in accuracy is measured in eval mode, the gap in loss is the validation's minus the training's."
+        )
+    if any(axes.get_yscale() != "linear" for axes in grid.flat):
+        told.append("Axes that span much are logarithmic, those of accuracies in the errors.")
+    return " ".join(told)
 
 
 def _panel(axes: Axes, curves: Sequence[Curve]) -> None:
