@@ -13,7 +13,8 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from litmus import cli
@@ -29,9 +30,9 @@ PICTURES = ROOT / "docs" / "images" / "experiments"
 
 @cli.script
 def main() -> None:
-    files = sorted(TEXTS.glob("*.yaml"))
+    known = {file.stem: load(file, Path()) for file in sorted(TEXTS.glob("*.yaml"))}
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=names(files), formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, epilog=names(known.values()), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("experiments", nargs="*", metavar="NAME", help="all that need no download if left out")
     parser.add_argument("--seeds", default="0,1,2", help="0,1,2 if left out")
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/reproduce"), help="where the runs are")
     parser.add_argument("--no-run", action="store_true", help="only write the page")
     args = parser.parse_args()
-    known = {file.stem: load(file, args.out) for file in files}
+    known = {name: replace(experiment, out=args.out) for name, experiment in known.items()}
     asked = [name.lower() for name in args.experiments]
     for name in asked:
         require(name in known, f"there is no experiment {name.upper()}: choose of {', '.join(known).upper()}")
@@ -49,8 +50,7 @@ def main() -> None:
     require(not failed, f"not all of {', '.join(one.name.upper() for one in failed)} finished, for the reasons above")
 
 
-def names(files: Sequence[Path]) -> str:
-    known = [load(file, Path()) for file in files]
+def names(known: Iterable[Experiment]) -> str:
     lines = [f"  {e.name.upper():3} {e.title}{f' ({e.by_request})' if e.by_request else ''}" for e in known]
     return "\n".join(["experiments:", *lines])
 

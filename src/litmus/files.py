@@ -83,10 +83,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def _copied(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """With copies of its tensors, in the memory of the last ones: fresh memory costs more than the copying."""
-        before, self._copies = self._copies, []
+        before, self._copies = iter(self._copies), []
 
         def copied(tensor: Tensor) -> Tensor:
-            place = before.pop(0) if before else None
+            place = next(before, None)
             if place is None or _kind(place) != _kind(tensor):
                 place = torch.empty_like(tensor, device="cpu")
             self._copies.append(place.copy_(tensor))

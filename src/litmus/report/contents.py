@@ -51,8 +51,8 @@ def cautions(comparison: Comparison) -> list[str]:
             told.append(f"The settings differ in {group} ({', '.join(options)}): {what}, so do not rank them by those.")
     if comparison.metric.startswith("train/"):
         told.append(
-            f"Without a validation part the settings are ranked by {title(comparison.metric)}: that says how well the "
-            "training images were learned, and can't choose a penalty, a dropout or an augmentation."
+            f"The settings are ranked by {title(comparison.metric)}: that says how well the training images were "
+            "learned, and can't choose a penalty, a dropout or an augmentation."
         )
     if len({run.objective_name for run in runs}) > 1:
         told.append(f"Not all runs chose their best epoch by {comparison.metric}, though all are compared by it.")

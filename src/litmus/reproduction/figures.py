@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from litmus.report.blocks import Image
-from litmus.report.figures.style import COLOURS, LINES, WIDTH, draw, legend_below, look
+from litmus.report.figures.style import COLOURS, LINES, WIDTH, draw, legend_below, logarithmic_ticks, look
 from litmus.report.reading import Run
 from litmus.report.statistics import spread
 from litmus.report.words import scaled
@@ -55,9 +55,7 @@ def _curves(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image
             axes.set(xlabel="epoch", ylabel=AXES[metric])
             if spec.get("epochs") == "log":  # runs of very different lengths
                 axes.set_xscale("log")
-                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axes.xaxis.set_major_formatter(FuncFormatter(lambda epoch, _: f"{epoch:g}"))
-                axes.xaxis.set_minor_formatter(NullFormatter())
+                logarithmic_ticks(axes.xaxis)
             else:
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if metric.startswith("train/") and all(low > 0 for line in axes.lines for low in line.get_ydata()):
@@ -91,9 +89,7 @@ def _line(axes: Axes, runs: Sequence[Run], metric: str, index: int, smooth: int,
 def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    logarithmic_ticks(axes.yaxis, subs=(1, 2, 5) if high < 100 * low else (1,))
 
 
 def _look(index: int) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Task:
         return 0
 
     def run(self, config: DictConfig) -> None:
-        with read_write(config):  # where Hydra makes a folder, and which its config can't say of an absolute sweep_name
+        with read_write(config):  # Hydra makes this folder, and an interpolation can't join an absolute sweep_name
             config.hydra.sweep.dir = str(sweep_folder(str(config.sweep_name)))
         done: JobReturn = run_job(
             hydra_context=self.hydra_context,

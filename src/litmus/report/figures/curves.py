@@ -9,10 +9,19 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from litmus.report.blocks import Image
-from litmus.report.figures.style import MOST_LINES, WIDTH, draw, legend_below, look, short, show_errors
+from litmus.report.figures.style import (
+    MOST_LINES,
+    WIDTH,
+    draw,
+    legend_below,
+    logarithmic_ticks,
+    look,
+    short,
+    show_errors,
+)
 from litmus.report.reading import Row
 from litmus.report.settings import Comparison, Setting, by_values, in_order
 from litmus.report.statistics import spread
@@ -138,9 +147,7 @@ def _same_scale(panels: Sequence[Axes], curves: Sequence[Sequence[Curve]], kind:
             axes.set_ylim(max(low, 0), 100 - 0.7 * max(100 - max(values), 0))
         elif kind == "loss" and min(values) > 0 and max(values) > 5 * min(values):
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            logarithmic_ticks(axes.yaxis)
             axes.set_ylim(0.8 * min(values), 1.2 * max(values))
         else:
             axes.set_ylim(low, min(high, 102) if kind == "acc" else high)

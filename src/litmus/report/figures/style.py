@@ -9,9 +9,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from litmus.atomic import replacing
 from litmus.report.blocks import Image
@@ -90,6 +91,13 @@ def show_errors(axes: Axes) -> None:
     ticks = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 100)
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def logarithmic_ticks(axis: Axis, subs: Sequence[float] = (1, 2, 5)) -> None:
+    """Of an axis that is logarithmic: at these multiples of the powers of ten, written as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend_below(figure: Figure, lines: Sequence[Any], labels: Sequence[str]) -> None:
