@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from litmus.cli import prepare_environment
+from litmus.environment import prepare_environment
 
 prepare_environment()  # as the command line does, before torch starts
 

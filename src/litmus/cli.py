@@ -21,6 +21,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from litmus.environment import prepare_environment
 from litmus.errors import ConfigError, StoppedRun, closest, require
 from litmus.runs.identity import ANNOUNCEMENT
 from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, typed, values
@@ -60,17 +61,6 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         return _answer(hydra_main, traceback_wanted)
 
     return wrapped
-
-
-def prepare_environment() -> None:
-    """What torch reads as it starts, unless the user has set it."""
-    # Threads that spin while they wait slow a small network fifty times as soon as anything else wants a core, and
-    # threads that sleep at once slow it twice: they spin a microsecond.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    # Without a GPU, a CUDA build of torch would look for one again at every step of an optimizer.
-    if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 def script(main: Callable[[], Any]) -> Callable[[], Any]:
