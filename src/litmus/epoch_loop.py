@@ -19,6 +19,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 from torch.optim.optimizer import _global_optimizer_post_hooks as GLOBAL_AFTER
 from torch.optim.optimizer import _global_optimizer_pre_hooks as GLOBAL_BEFORE
 
@@ -84,12 +85,32 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
     return partial(bare, optimizer)
 
 
+class Results(_ResultCollection):
+    """Lightning's sums of what is logged. It looks through a sum's every attribute at each `self.log`, for tensors to
+    move to the value's device: most of the 0.3 ms that logging a figure takes. Here only if that device is another."""
+
+    def __setitem__(self, name: str, metric: _ResultMetric) -> None:
+        super().__setitem__(name, metric)
+        move, there = metric.to, None
+
+        def to(device: Any, **options: Any) -> _ResultMetric:
+            nonlocal there
+            if device != there:
+                move(device, **options)
+                there = device
+            return metric
+
+        metric.to = to  # type: ignore[method-assign]
+
+
 class EpochLoop(_TrainingEpochLoop):
     @classmethod
     def install(cls, trainer: pl.Trainer) -> None:
         """Puts it in the place of the trainer's own."""
         there = trainer.fit_loop.epoch_loop
-        trainer.fit_loop.epoch_loop = cls(trainer, min_steps=there.min_steps, max_steps=there.max_steps)
+        loop = cls(trainer, min_steps=there.min_steps, max_steps=there.max_steps)
+        loop._results, loop.val_loop._results = Results(training=True), Results(training=False)
+        trainer.fit_loop.epoch_loop = loop
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)

@@ -1,5 +1,9 @@
+import threading
+
+import pytest
 import torch
 
+from litmus.data.augment import Augmentation
 from litmus.data.batches import Batches
 
 IMAGES = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
@@ -60,3 +64,37 @@ def test_two_processes_share_every_batch_of_one():
 def test_two_processes_measure_each_image_once():
     (first, _), (second, _) = shared(0), shared(1)
     assert sorted(label for batch in first + second for label in batch) == LABELS.tolist()
+
+
+def augmented(spare_core, augment, count=9000):
+    images = torch.arange(count * 784).view(count, 1, 28, 28).to(torch.uint8)
+    loader = Batches(images, torch.arange(count), 64, lambda images: images.float(), 5, augment, spare_core=spare_core)
+    loader.set_epoch(1)
+    return loader
+
+
+def test_a_thread_of_their_own_makes_the_same_batches_in_the_same_order():
+    augment = Augmentation(shift=2, rotation=10.0)
+    pairs = zip(augmented(True, augment), augmented(False, augment), strict=True)
+    assert all(torch.equal(a, b) for pair in pairs for a, b in zip(*pair, strict=True))
+
+
+def test_only_augmented_batches_on_a_cpu_with_a_core_to_spare_are_made_by_a_thread():
+    assert augmented(True, Augmentation(shift=2)).ahead
+    assert not augmented(False, Augmentation(shift=2)).ahead
+    assert not augmented(True, None).ahead
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_and_a_loader_left_in_the_middle_leaves_no_thread():
+    class Broken(Augmentation):
+        def __call__(self, images, drawn):
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        next(iter(augmented(True, Broken(shift=2))))
+    before = threading.active_count()
+    batches = iter(augmented(True, Augmentation(shift=2)))
+    next(batches)
+    assert threading.active_count() == before + 1
+    batches.close()
+    assert threading.active_count() == before

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from conftest import composed
+from conftest import assert_same, composed, weights
 
+from litmus.data import batches
 from litmus.errors import ConfigError
 from litmus.runs import build
 
@@ -78,3 +79,16 @@ def test_more_images_than_there_are_is_refused(override, sentence):
     made = data(override)
     with pytest.raises(ConfigError, match=sentence):
         made.setup()
+
+
+def test_a_run_on_fewer_threads_than_there_are_makes_augmented_batches_beside_and_gets_the_same(train, monkeypatch):
+    made = []
+    beside = batches.ahead
+    monkeypatch.setattr(batches, "ahead", lambda blocks: made.append(0) or beside(blocks))
+    weights_of = {}
+    for there in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda there=there: there)
+        run = train("data.augment.shift=1", "accelerator.threads=1", f"output_dir=of{there}", "test=false")
+        assert bool(made) == (there == 2)
+        weights_of[there] = weights(run.path)
+    assert_same(weights_of[1], weights_of[2])

@@ -11,5 +11,5 @@ class ValidateLast(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step == trainer.max_steps:
+        if trainer.max_steps != -1 and trainer.global_step == trainer.max_steps:
             trainer.should_stop = True

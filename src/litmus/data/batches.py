@@ -1,6 +1,8 @@
 """Batches of images that lie in memory, ready for the network when they are handed out."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -8,7 +10,10 @@ from torch import Tensor
 from litmus.data.augment import Augmentation
 from litmus.seeds import epoch_seed
 
+T = TypeVar("T")
+
 PIXELS_AT_ONCE = 2**19  # as float32 they stay in a core's cache
+BYTES_AT_ONCE = 2**22
 
 
 class Batches:
@@ -18,7 +23,8 @@ class Batches:
     `augment` draws for an image is a function of the seed, the epoch and the image, whatever batch it comes in.
 
     With a `share`, (rank, world), each of `world` processes gets its part of every batch, and together they get each
-    image once; in training up to world − 1 images of an epoch are left out, so that the parts are equal.
+    image once; in training up to world − 1 images of an epoch are left out, so that the parts are equal. With a
+    `spare_core`, augmented batches are made by a thread of its own while the ones before are trained on.
     """
 
     def __init__(
@@ -30,6 +36,7 @@ class Batches:
         seed: int | None = None,
         augment: Augmentation | None = None,
         share: tuple[int, int] = (0, 1),
+        spare_core: bool = False,
     ):
         self.rank, self.world = rank, world = share
         self.images, self.labels = images, labels
@@ -39,6 +46,8 @@ class Batches:
         self.preprocess = preprocess
         self.seed = seed
         self.augment = augment
+        # Unchanged images take less time to make than to hand over from thread to thread.
+        self.ahead = spare_core and augment is not None and labels.device.type == "cpu"
         self.epoch = 0
         if seed is not None:
             self.sampler = self  # Lightning tells a loader's sampler the epoch
@@ -62,16 +71,36 @@ class Batches:
             ):
                 yield self.preprocess(images), labels
             return
+        blocks = ahead(self._blocks()) if self.ahead else self._blocks()
+        for images, labels in blocks:
+            yield from zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
+
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Some batches' worth of images and labels at a time."""
+        assert self.seed is not None
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
         order = order[: len(order) - len(order) % self.world][self.rank :: self.world]
+        labels = self.labels.index_select(0, order)
         if self.augment is not None:
-            drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(self.labels.device)
-        # Several small batches at once: each of the many operations costs some microseconds by itself.
-        at_once = max(1, PIXELS_AT_ONCE // max(1, self.batch_size * self.images[0].numel()))
-        for several in order.split(self.batch_size * at_once):
-            # Of contiguous images, five times as fast as indexing.
-            images, labels = self.images.index_select(0, several), self.labels[several]
+            drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(order.device).index_select(0, order)
+        # Several small batches at once: each of the many operations costs some microseconds by itself. More at once are
+        # picked, which waits for memory all over the place; of contiguous images, five times as fast as indexing.
+        size = self.batch_size * max(1, PIXELS_AT_ONCE // max(1, self.batch_size * self.images[0].numel()))
+        picked = size * max(1, BYTES_AT_ONCE // max(1, size * self.images[0].nbytes))
+        for start in range(0, len(order), size):
+            if start % picked == 0:
+                images = self.images.index_select(0, order[start : start + picked])
+            some = images[start % picked : start % picked + size]
             if self.augment is not None:
-                images = self.augment(images, drawn[several])
-            yield from zip(self.preprocess(images).split(self.batch_size), labels.split(self.batch_size), strict=True)
+                some = self.augment(some, drawn[start : start + size])
+            yield self.preprocess(some), labels[start : start + size]
+
+
+def ahead(blocks: Iterator[T]) -> Iterator[T]:
+    """The same; a thread of its own makes the next one while one is in use."""
+    with ThreadPoolExecutor(1, "batches") as thread:
+        following = thread.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = thread.submit(next, blocks, None)
+            yield block

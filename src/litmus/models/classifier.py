@@ -49,7 +49,7 @@ class Classifier(pl.LightningModule):
         for part in ("val", "test"):
             # By itself the mean leaves out, with a warning, what is not a number; "disable" forgets the weights.
             setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))
-            setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro"))
+            setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro", validate_args=False))
         self._pending: list[tuple[Tensor, Tensor | float, Tensor, Tensor]] = []
         self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
         self._try_out()

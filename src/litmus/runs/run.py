@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -140,12 +141,14 @@ class Run:
         if self.reporting is not None:
             every.append(self.reporting)
         loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
+        threads = model.threads(data.batch_size) if self.cfg.trainer.threads is None else self.cfg.trainer.threads
+        data.spare_core = threads is not None and threads < torch.get_num_threads()
         trainer = build(self.cfg.trainer, _partial_=True)(
             callbacks=[*listed.values(), *every],
             logger=loggers,
             plugins=[AtomicCheckpointIO(), *in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)],
             default_root_dir=self.path,
-            threads=model.threads(data.batch_size) if self.cfg.trainer.threads is None else self.cfg.trainer.threads,
+            threads=threads,
             num_sanity_val_steps=0,
             limit_val_batches=self.cfg.trainer.limit_val_batches if self.monitor else 0,
             enable_checkpointing=True,
