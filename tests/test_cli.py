@@ -112,6 +112,11 @@ def test_a_value_out_of_range_is_one_sentence_too(tmp_path):
     assert not list(tmp_path.rglob("run.json"))
 
 
+def test_a_launchers_option_out_of_range_is_told_without_hydras_frame(tmp_path):
+    done = command("-m", "jobs=0", "seed=0,1", cwd=tmp_path)
+    assert done.stderr == "error: jobs is 0, and must be a whole number of 1 or more\n"
+
+
 def test_a_fault_of_ours_shows_its_traceback(tmp_path):
     (tmp_path / "broken.py").write_text("def optimizer(params, lr):\n    raise KeyError('a fault')\n")
     (tmp_path / "conf" / "optim").mkdir(parents=True)

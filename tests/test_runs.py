@@ -158,6 +158,17 @@ def test_resume_takes_the_runs_own_config(train, cut_off):
     assert metrics(resumed.path) == metrics(whole.path)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_going_on_with_another_number_of_threads_is_told(train, cut_off, caplog, monkeypatch, threads):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    cut_off("output_dir=cut", "trainer.max_epochs=2", epoch=2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    caplog.set_level("INFO", logger="litmus")
+    train("resume=cut", small=False)
+    told = [message for message in caplog.messages if "begun with 2 threads" in message]
+    assert len(told) == (threads != 2)
+
+
 def test_resume_may_go_on_for_longer(train):
     whole = train("output_dir=whole", "scheduler=exponential", "trainer.max_epochs=4")
     train("output_dir=short", "scheduler=exponential", "trainer.max_epochs=2")

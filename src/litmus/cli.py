@@ -81,6 +81,8 @@ def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
     except (ConfigError, StoppedRun, HydraException, OmegaConfBaseException) as error:
         if traceback_wanted:
             raise
+        if isinstance(error.__cause__, ConfigError):  # what Hydra wraps, of a launcher's or a sweeper's options
+            error = error.__cause__
         sentence = " ".join(line.strip() for line in str(error).splitlines())
         print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)

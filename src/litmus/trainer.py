@@ -56,6 +56,8 @@ def build(
     if threads is not None:
         torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
     whole_number("trainer.log_every_n_steps", options.get("log_every_n_steps", 1), least=1)
+    max_steps = options.get("max_steps", -1)
+    require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}: say 1 or more, or -1 for no limit")
     require(options.get("limit_train_batches") != 0, "trainer.limit_train_batches=0 leaves nothing to train on: say 1")
     quiet()
     try:

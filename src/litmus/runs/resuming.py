@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from litmus.atomic import is_draft
@@ -24,6 +25,17 @@ def refuse_another(path: Path, digest: str, config: dict[str, Any]) -> None:
             raise ConfigError(f"{path} holds another run: {differences(there, config)}; choose another output_dir")
     elif is_first() and path.exists() and not (path.is_dir() and all(map(is_draft, path.iterdir()))):
         raise ConfigError(f"{path} is there already and is not a run: choose another output_dir")
+
+
+def other_threads(record: Path) -> str | None:
+    """What to say where a run goes on with another number of threads than its run.json has."""
+    before, now = read_json(record).get("threads") if record.exists() else None, torch.get_num_threads()
+    if before in (None, now):
+        return None
+    return (
+        f"it was begun with {before} threads on the CPU and goes on with {now}: it may differ in its last bits from "
+        "one that never stopped"
+    )
 
 
 def resumed(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[str]]:

@@ -27,7 +27,7 @@ from litmus.runs.identity import config_hash, experiment, job_directory, run_nam
 from litmus.runs.loading import FORMAT, check_resumable, load_weights
 from litmus.runs.processes import announce, announced, check_directory_agreed, end_with_the_first, in_slurm, is_first
 from litmus.runs.record import circumstances, described
-from litmus.runs.resuming import refuse_another, resumed
+from litmus.runs.resuming import other_threads, refuse_another, resumed
 from litmus.runs.starts import with_this_start
 from litmus.runs.stopping import explained, stoppable
 from litmus.sweeps import line
@@ -173,10 +173,13 @@ class Run:
             if self.last_checkpoint:
                 check_resumable(self.last_checkpoint, self.config, model)
             remove_drafts(self.path)
+            caution = other_threads(self.path / "run.json") if self.resumed else None
             self._write_record()
             (self.path / "result.json").unlink(missing_ok=True)
             with self._logged(), explained(trainer, self.path):
                 self._introduce(model, data, trainer)
+                if caution is not None and trainer.strategy.root_device.type == "cpu":
+                    log.warning(caution)
                 for logger in trainer.loggers:
                     write_config(logger, self.config, self.choices)
                 yield
