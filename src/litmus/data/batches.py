@@ -75,12 +75,15 @@ class Batches:
         for images, labels in blocks:
             yield from zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
 
+    def _order(self, seed: int) -> Tensor:
+        """Positions of this process's images in the epoch's order."""
+        order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(epoch_seed(seed, self.epoch)))
+        return order[: len(order) - len(order) % self.world][self.rank :: self.world]
+
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Some batches' worth of images and labels at a time."""
         assert self.seed is not None
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-        order = torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
-        order = order[: len(order) - len(order) % self.world][self.rank :: self.world]
+        order = self._order(self.seed).to(self.labels.device)
         labels = self.labels.index_select(0, order)
         if self.augment is not None:
             drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(order.device).index_select(0, order)

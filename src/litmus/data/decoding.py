@@ -18,7 +18,6 @@ from litmus.atomic import read_json, write_json
 from litmus.data.batches import Batches
 from litmus.data.decode import BadPicture, Decode
 from litmus.errors import StoppedRun
-from litmus.seeds import epoch_seed
 
 Bad = dict[Path, str]  # what is wrong with a file
 
@@ -122,8 +121,7 @@ class DecodedBatches(Batches):
         device, count = self.labels.device, len(self.labels)
         order, drawn = torch.arange(count), None
         if self.seed is not None:
-            order = torch.randperm(count, generator=torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch)))
-            order = order[: count - count % self.world][self.rank :: self.world]
+            order = self._order(self.seed)
             if self.augment is not None:
                 drawn = self.augment.draw(count, self.seed, self.epoch)
         self.order[:] = [part.tolist() for part in order.split(self.batch_size)]
