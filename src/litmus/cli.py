@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from litmus.environment import prepare_environment
 from litmus.errors import ConfigError, StoppedRun, closest, require
 from litmus.runs.identity import ANNOUNCEMENT
+from litmus.spinning import sleep_in_a_crowd
 from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, typed, values
 
 NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info", "config_path", "config_name", "config_dir")
@@ -69,6 +70,7 @@ def script(main: Callable[[], Any]) -> Callable[[], Any]:
     @functools.wraps(main)
     def wrapped() -> Any:
         prepare_environment()
+        sleep_in_a_crowd()
         start_logging()
         return _answer(main, os.environ.get("HYDRA_FULL_ERROR") == "1")
 

@@ -6,16 +6,18 @@ import os
 import sys
 from pathlib import Path
 
+from litmus.spinning import libgomp
+
 # Of mallopt(3).
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
 
 def prepare_environment() -> None:
     """Sets what torch reads as it starts, unless the user has set it, and how Python and the C library treat memory."""
-    # Threads that spin while they wait slow a small network fifty times as soon as anything else wants a core, and
-    # threads that sleep at once slow it twice: they spin a microsecond.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Where threads can't be made to sleep as soon as something else wants a core, they never spin for long.
+    if libgomp() is None:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Without a GPU, a CUDA build of torch would look for one again at every step of an optimizer.
     if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")

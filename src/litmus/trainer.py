@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from litmus.epoch_loop import EpochLoop
 from litmus.errors import ConfigError, number, require, whole_number
+from litmus.spinning import sleep_in_a_crowd
 
 ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (torch.cuda.is_available, "an NVIDIA or ROCm GPU that torch can use"),
@@ -60,6 +61,7 @@ def build(
     require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}: say 1 or more, or -1 for no limit")
     require(options.get("limit_train_batches") != 0, "trainer.limit_train_batches=0 leaves nothing to train on: say 1")
     quiet()
+    sleep_in_a_crowd()
     try:
         trainer = pl.Trainer(
             accelerator=accelerator,
