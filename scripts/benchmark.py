@@ -34,6 +34,8 @@ from litmus.errors import StoppedRun, whole_number
 
 SCRIPTS = Path(__file__).resolve().parent
 TRAIN = str(SCRIPTS.parent / "train.py")
+# What contestants get. Litmus changes its own, to begin with by hiding CUDA from torch where there is no GPU.
+ENVIRONMENT = dict(os.environ)
 LIBRARIES = "import torch, pytorch_lightning, torchvision, torchmetrics, hydra, torch.utils.tensorboard"
 
 
@@ -193,7 +195,7 @@ class Ended(NamedTuple):
 def run(command: list[str], folder: Path, status: int = 0) -> Ended:
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=out, stderr=errors, cwd=folder)
+        process = subprocess.Popen(command, stdout=out, stderr=errors, cwd=folder, env=ENVIRONMENT)
         _, code, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(code)
         seconds = time.perf_counter() - begun
