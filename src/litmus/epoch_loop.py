@@ -10,6 +10,7 @@ isn't plain (see `long_way`) goes through Lightning's method. Both give the same
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,9 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
-from torch.optim.optimizer import _global_optimizer_post_hooks as GLOBAL_AFTER
-from torch.optim.optimizer import _global_optimizer_pre_hooks as GLOBAL_BEFORE
+
+from litmus.optimizer_step import OptimizerStep
+from litmus.replay import Replay
 
 log = logging.getLogger("litmus")
 
@@ -71,20 +73,6 @@ def _has_own(of: Any, name: str, base: type) -> bool:
     return getattr(type(of), name) is not getattr(base, name)
 
 
-def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-    """`optimizer.step` without what torch puts around each call of it: a label for its profiler, and on a machine
-    without a GPU the question whether one is recording a graph. All of it, if somebody hooked on to the steps."""
-    bare = getattr(type(optimizer).step, "__wrapped__", None)
-    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks, GLOBAL_BEFORE, GLOBAL_AFTER)
-    if bare is None or any(hooks):
-        return optimizer.step
-    optimizer._opt_called = True  # type: ignore[attr-defined]  # what a scheduler asks, to see that steps come before it
-    if all(parameter.device.type == "cpu" for group in optimizer.param_groups for parameter in group["params"]):
-        optimizer._accelerator_graph_capture_health_check = lambda: None  # type: ignore[method-assign]
-        optimizer._cuda_graph_capture_health_check = lambda: None  # type: ignore[method-assign]  # its name before torch 2.12
-    return partial(bare, optimizer)
-
-
 class Figure(_ResultMetric):
     """Lightning's sum of what is logged under a name. It looks through its every attribute at each `self.log`, for
     tensors to move to the value's device: most of the 0.3 ms that logging takes. Here only if the device is another."""
@@ -105,11 +93,15 @@ class Results(_ResultCollection):
 
 
 class EpochLoop(_TrainingEpochLoop):
+    replay: Replay
+    replay_wanted = True
+
     @classmethod
-    def install(cls, trainer: pl.Trainer) -> None:
-        """Puts it in the place of the trainer's own."""
+    def install(cls, trainer: pl.Trainer, replay: bool = True) -> None:
+        """Puts it in the place of the trainer's own. `replay`: steps may be replayed, see litmus.replay."""
         there = trainer.fit_loop.epoch_loop
         loop = cls(trainer, min_steps=there.min_steps, max_steps=there.max_steps)
+        loop.replay_wanted = replay
         loop._results, loop.val_loop._results = Results(training=True), Results(training=False)
         trainer.fit_loop.epoch_loop = loop
 
@@ -131,7 +123,11 @@ class EpochLoop(_TrainingEpochLoop):
             ]
         self._note_what_is_logged()
         if self.short:
-            self.step = bare_step(trainer.optimizers[0])
+            self.step = OptimizerStep(trainer.optimizers[0])
+            if not hasattr(self, "replay"):
+                plain = type(trainer.precision_plugin) is Precision
+                context = nullcontext if plain else trainer.precision_plugin.train_step_context
+                self.replay = Replay(module, context, self._worked_out_anew())
         self.schedulers: list[Any] = [
             config
             for config in trainer.lr_scheduler_configs
@@ -144,6 +140,16 @@ class EpochLoop(_TrainingEpochLoop):
             or trainer.val_check_batch < trainer.num_training_batches
             or any(config.interval == "step" and config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
         )
+
+    def _worked_out_anew(self) -> str | None:
+        """Why no step is to be replayed, or None."""
+        reasons = {
+            "trainer.replay=false": not self.replay_wanted,
+            f"the device is {self.device}": self.device.type != "cpu",  # it would have to be tried out there
+            "trainer.detect_anomaly=true": torch.is_anomaly_enabled(),
+            "an on_before_backward": bool(self.hooks["on_before_backward"]),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
 
     def _note_what_is_logged(self) -> None:
         self.logged = len(self._results)
@@ -199,11 +205,7 @@ class EpochLoop(_TrainingEpochLoop):
         trainer, module, done = self.trainer, self.module, self.automatic_optimization.optim_progress.optimizer
         done.step.increment_ready()
         self._now_in("training_step")
-        if type(trainer.precision_plugin) is Precision:
-            loss: torch.Tensor = module.training_step(batch, batch_idx)
-        else:
-            with trainer.precision_plugin.train_step_context():
-                loss = module.training_step(batch, batch_idx)
+        loss = self.replay.training_step(batch, batch_idx)
         done.zero_grad.increment_ready()
         self._call("on_before_zero_grad", optimizer)
         done.zero_grad.increment_started()
@@ -212,7 +214,7 @@ class EpochLoop(_TrainingEpochLoop):
                 parameter.grad = None
         done.zero_grad.increment_completed()
         self._call("on_before_backward", loss)
-        loss.backward()
+        self.replay.backward(loss)
         self._call("on_after_backward")
         self._call("on_before_optimizer_step", optimizer)
         if trainer.gradient_clip_val is not None:

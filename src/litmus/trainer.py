@@ -38,6 +38,7 @@ def build(
     threads: int | None,
     gradient_clip_val: float | None,
     accumulate_grad_batches: int,
+    replay: bool = True,
     **options: Any,
 ) -> pl.Trainer:
     """A Trainer on an accelerator that is there. Raises ConfigError if it is not, or if Lightning refuses an option."""
@@ -76,7 +77,7 @@ def build(
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"the trainer or accelerator options are refused: {error}") from error
-    EpochLoop.install(trainer)
+    EpochLoop.install(trainer, replay)
     return trainer
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -16,6 +16,19 @@ from litmus.models.warm_start import warm_start
 from litmus.penalties import Penalty
 
 Batch = tuple[Tensor, Tensor]
+
+
+class Costs(NamedTuple):
+    """Of a batch: cost = loss + penalty, and the logits that the loss is of, (N, num_classes)."""
+
+    cost: Tensor
+    loss: Tensor
+    penalty: Tensor | float
+    logits: Tensor
+
+    def detached(self) -> "Costs":
+        penalty = self.penalty.detach() if isinstance(self.penalty, Tensor) else self.penalty
+        return Costs(self.cost.detach(), self.loss.detach(), penalty, self.logits.detach())
 
 
 class Classifier(pl.LightningModule):
@@ -66,13 +79,23 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, target = batch
+        self.check_batch(len(target))
+        costs = self.costs(images, target)
+        self.note(costs.detached(), target)
+        return costs.cost
+
+    def check_batch(self, images: int) -> None:
+        """Raises StoppedRun if a step can't be taken on so few images."""
+
+    def costs(self, images: Tensor, target: Tensor) -> Costs:
         logits = self(images)
         loss = self.loss(logits, target)
         penalty = self.penalty(self.network)
+        return Costs(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
+
+    def note(self, costs: Costs, target: Tensor) -> None:
         # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
-        noted = penalty.detach() if isinstance(penalty, Tensor) else penalty
-        self._pending.append((loss.detach(), noted, logits.detach(), target))
-        return loss + penalty if isinstance(penalty, Tensor) else loss
+        self._pending.append((costs.loss, costs.penalty, costs.logits, target))
 
     def on_train_epoch_start(self) -> None:
         self._pending, self._sums = [], [0.0] * 4

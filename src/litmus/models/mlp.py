@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from litmus.errors import StoppedRun, number
-from litmus.models.classifier import Batch, Classifier
+from litmus.models.classifier import Classifier
 from litmus.models.layers import Dropout, dense, initialize, sequential, widths
 
 
@@ -39,12 +39,11 @@ class MLP(Classifier):
         super().__init__(network, num_classes, **parts)
         self.normalised = batch_norm and bool(hidden)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if self.normalised and len(batch[0]) == 1:
+    def check_batch(self, images: int) -> None:
+        if self.normalised and images == 1:
             raise StoppedRun(
                 "a batch of one image can't be normalised: choose a data.batch_size that leaves no single image over"
             )
-        return super().training_step(batch, batch_idx)
 
     def threads(self, batch_size: int) -> int | None:
         return 1 if batch_size <= 256 else None  # to share a smaller batch out takes as long as it saves

@@ -10,7 +10,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from litmus.errors import StoppedRun, number, one_of, require, whole_number
-from litmus.models.classifier import Batch, Classifier
+from litmus.models.classifier import Classifier
 from litmus.models.layers import sequential
 from litmus.models.pretrained import load_pretrained
 
@@ -167,13 +167,12 @@ class ResNetFineTuner(Classifier):
             strategy.model = self
             strategy.configure_ddp()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if len(batch[0]) == 1 and self.one_pixel_left and not self.frozen:
+    def check_batch(self, images: int) -> None:
+        if images == 1 and self.one_pixel_left and not self.frozen:
             raise StoppedRun(
                 "a batch of one image can't be normalised where one pixel of it is left: choose a data.batch_size that "
                 "leaves no single image over, model.small_stem=true, or a larger data.image_size"
             )
-        return super().training_step(batch, batch_idx)
 
 
 def _check_image(image_shape: Sequence[int], small_stem: bool) -> None:

@@ -19,11 +19,15 @@ ANNOUNCEMENT = "LITMUS_RUN"  # in the environment of a run's other processes: wh
 
 
 def experiment(cfg: Any) -> dict[str, Any]:
-    """The resolved config, without where the run is written and how it is started."""
+    """The resolved config, without where the run is written, how it is started, and what changes no figure."""
     if cfg.get("output_dir") is not None:
         cfg = OmegaConf.merge(cfg, {"output_dir": None})
     kept = {str(key): cfg[key] for key in cfg if key not in NOT_THE_EXPERIMENT}
-    return {k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for k, v in kept.items()}
+    found: dict[str, Any] = {
+        k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for k, v in kept.items()
+    }
+    found.get("trainer", {}).pop("replay", None)
+    return found
 
 
 def config_hash(config: dict[str, Any]) -> str:

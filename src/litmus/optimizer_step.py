@@ -1,0 +1,120 @@
+"""An optimizer's step, without what torch does around its operations each time."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch.optim.optimizer import _global_optimizer_post_hooks as GLOBAL_AFTER
+from torch.optim.optimizer import _global_optimizer_pre_hooks as GLOBAL_BEFORE
+from torch.utils._python_dispatch import TorchDispatchMode
+
+COUNTED = torch.ops.aten._foreach_add_.Scalar  # each parameter's steps
+
+
+class OptimizerStep:
+    """`optimizer.step()`, and nothing less if somebody hooked on to it.
+
+    Else it leaves out a label for torch's profiler and, on a machine without a GPU, the question whether one is
+    recording a graph. On the CPU, a fused optimizer finds out at each step which tensors belong together, which takes
+    as long as a small network's arithmetic; here only if there are other tensors than at the step before. If there are
+    not, that step's one or two operations are called again, with the gradients and the group's numbers as they now are.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self.optimizer = optimizer
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.bare: Callable[[], Any] = optimizer.step
+        self.calls: list[Callable[[], Any]] = []
+        self.repeatable = False
+        bare = getattr(type(optimizer).step, "__wrapped__", None)
+        hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks, GLOBAL_BEFORE, GLOBAL_AFTER)
+        if bare is None or any(hooks):
+            return
+        self.bare = partial(bare, optimizer)
+        optimizer._opt_called = True  # type: ignore[attr-defined]  # a scheduler asks, to see that steps come before it
+        if all(parameter.device.type == "cpu" for parameter in self.parameters):
+            self.repeatable = True
+            optimizer._accelerator_graph_capture_health_check = lambda: None  # type: ignore[method-assign]
+            optimizer._cuda_graph_capture_health_check = lambda: None  # type: ignore[method-assign]  # before torch 2.12
+
+    def __call__(self) -> None:
+        if self.calls and self._unchanged():
+            with torch.no_grad():
+                for call in self.calls:
+                    call()
+        elif self.repeatable:
+            self._listen()
+        else:
+            self.bare()
+
+    def _listen(self) -> None:
+        self.calls = []
+        self._look()
+        with Listener() as listener:
+            self.bare()
+        if self._unchanged():  # the first step makes the state
+            self.repeatable = all(self._can_be_repeated(*heard) for heard in listener.heard)
+            self.calls = [self._repeated(*heard) for heard in listener.heard] if self.repeatable else []
+
+    def _look(self) -> None:
+        state = self.optimizer.state
+        self.tensors = [state[parameter].copy() if parameter in state else None for parameter in self.parameters]
+        self.without = [parameter.grad is None for parameter in self.parameters]
+        self.groups = self.optimizer.param_groups
+
+    def _unchanged(self) -> bool:
+        get = self.optimizer.state.get
+        try:
+            return (
+                [get(parameter) for parameter in self.parameters] == self.tensors
+                and [parameter.grad is None for parameter in self.parameters] == self.without
+                and self.optimizer.param_groups is self.groups
+            )
+        except RuntimeError:  # two tensors, of which there was one
+            return False
+
+    def _can_be_repeated(self, func: Any, args: Sequence[Any], given: dict[str, Any]) -> bool:
+        if func is COUNTED:
+            return all(count.dim() == 0 for count in args[0])
+        if not func.__name__.startswith("_fused_"):
+            return False
+        parameters, gradients = args[:2]
+        numbers = _numbers(self._group(parameters), given)
+        return all(given[name] == value for name, value in numbers.items()) and all(
+            parameter.grad is gradient for parameter, gradient in zip(parameters, gradients, strict=True)
+        )
+
+    def _repeated(self, func: Any, args: Sequence[Any], given: dict[str, Any]) -> Callable[[], Any]:
+        if func is COUNTED:
+            counts, one = args
+            together = torch.stack(counts)  # one number is as quickly added to many as to one
+            for count, place in zip(counts, together, strict=True):
+                count.data = place
+            return partial(together.add_, one)
+        parameters, _, *states = args
+        group = self._group(parameters)
+        names = _numbers(group, given).keys()
+        fixed = {name: value for name, value in given.items() if name not in names}
+        return lambda: func._op(parameters, [p.grad for p in parameters], *states, **_numbers(group, names), **fixed)
+
+    def _group(self, parameters: Sequence[Any]) -> dict[str, Any]:
+        return next(g for g in self.optimizer.param_groups if any(p is parameters[0] for p in g["params"]))
+
+
+def _numbers(group: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Those of `names` that the group has a value for."""
+    values = group if "betas" not in group else {**group, "beta1": group["betas"][0], "beta2": group["betas"][1]}
+    return {name: values[name] for name in names if name in values}
+
+
+class Listener(TorchDispatchMode):
+    """Within it, the operations are heard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[Any, Sequence[Any], dict[str, Any]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.heard.append((func, args, kwargs or {}))
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,260 @@
+"""Training steps reduced to their operations.
+
+A small network's step is some dozens of operations of a few microseconds each, and torch and Python take as long again
+to find out which they are and how to differentiate them. A `Replay` has that done once: it writes down each operation
+that reaches torch's kernels in a step, forward and backward, and takes the following steps by calling the same ones in
+the same order on other images. That is the same arithmetic, to the bit, which is checked on the spot: the step that was
+written down is taken a second time, and has to give the same.
+
+Nothing is replayed where Python might have a say from step to step: a hook on a module, a random number of Python's, a
+question to the trainer, a value looked at, a tensor from elsewhere. The attributes of every module are compared before
+each step; if one has changed, a step is written down anew. What can't be seen is a `forward` that reads a variable
+outside its module which changes during training: `trainer.replay=false` is for that.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as modules
+
+from litmus.models.classifier import Batch, Classifier, Costs
+from litmus.recorder import TOO_LARGE, Recorder
+
+log = logging.getLogger("litmus")
+
+TRAINING_STEP = Classifier.training_step
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+# What a module's attributes may be, so that comparing them shows whether it has changed.
+CONSTANTS = (bool, int, float, str, type(None))
+PLAIN = (*CONSTANTS, type, FunctionType, BuiltinFunctionType, torch.dtype, torch.device, torch.memory_format)
+LIMIT = 2**29  # bytes, which are in use at once while a step is written down
+ATTEMPTS = 3  # to write a step down, with none that is replayed in between
+
+
+class Replay:
+    """Takes the steps of `module`: for each, `training_step` and then `backward`. `context` is the forward pass's.
+
+    `problem` is why none is to be replayed, which then goes for all of them; else log says what Replay itself finds.
+    """
+
+    def __init__(self, module: Any, context: Callable[[], AbstractContextManager], problem: str | None = None):
+        self.module = module
+        self.context = context
+        self.backward: Callable[[Tensor], None] = torch.Tensor.backward
+        self.step: Callable[[Tensor, Tensor], Any] | None = None
+        self.kind: Any = None  # of the batches that `step` takes
+        self.attempts = 0
+        self.checked: set[str] = set()
+        self.problem = problem
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self.problem is None:
+            images, target = batch
+            fits = _kind(images, target) == self.kind
+            if fits and self.step is not None and self.unchanged():
+                return self._again(images, target)
+            if fits or batch_idx == 0:  # one of another size is the last of its epoch
+                self._give_up(refusal(self.module))
+                if self.problem is None:
+                    return self._write_down(images, target)
+        self.backward = torch.Tensor.backward
+        with self.context():
+            return self.module.training_step(batch, batch_idx)
+
+    def _again(self, images: Tensor, target: Tensor) -> Tensor:
+        self.attempts = 0
+        self.module.check_batch(len(target))
+        with torch.no_grad():
+            costs, gradients = self.step(images, target)  # type: ignore[misc]
+        self.module.note(Costs(*costs), target)
+        self.backward = partial(self._give, gradients)
+        return costs[0]
+
+    def _give(self, gradients: Sequence[Tensor | None], loss: Tensor) -> None:
+        for parameter, gradient in zip(self.trained, gradients, strict=True):
+            parameter.grad = gradient
+
+    def _write_down(self, images: Tensor, target: Tensor) -> Tensor:
+        self.attempts += 1
+        self._look()
+        before = State(self.module)
+        fixed = [*self.module.parameters(), *self.module.buffers()]
+        recorder = Recorder({"images": images, "target": target}, fixed, LIMIT)
+        watched = Watched(self.module)
+        with watched, self.context(), recorder:
+            self.module.check_batch(len(target))
+            costs = self.module.costs(images, target)
+        self.module.note(costs.detached(), target)
+        recorder.problem = recorder.problem or watched.problem or before.python_drew()
+        self.backward = partial(self._differentiate, recorder, before, (images, target), costs)
+        return costs.cost
+
+    def _differentiate(self, recorder: Recorder, before: "State", batch: Batch, costs: Costs, loss: Tensor) -> None:
+        """The step's backward pass, and with it the end of what is written down."""
+        self.step, self.kind = None, _kind(*batch)
+        self.trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        with recorder:
+            gradients = [
+                given
+                if given is None or given.stride() == parameter.stride()
+                else torch.empty_like(parameter).copy_(given)
+                for given, parameter in zip(
+                    torch.autograd.grad(loss, self.trained, allow_unused=True), self.trained, strict=True
+                )
+            ]
+        self._give(gradients, loss)
+        source = "" if recorder.problem else recorder.source(costs, gradients)
+        if recorder.problem is None:
+            self.step = recorder.function(source)
+            if source not in self.checked and not before.leads_to_the_same(self.step, batch, costs, gradients):
+                recorder.problem = "what was written down of a step gives something else"
+            self.checked.add(source)
+            if not self.unchanged():  # by itself
+                self.step = None
+            if self.attempts == ATTEMPTS:
+                recorder.problem = "each step differs from the one before"
+        self._give_up(recorder.problem)
+
+    def _look(self) -> None:
+        """Notes what `unchanged` compares."""
+        parts = _parts(self.module)
+        self.now = [self.module._modules, *(vars(part) for part in parts)]
+        self.then = [{name: _copied(value) for name, value in attributes.items()} for attributes in self.now]
+        own = vars(self.module)
+        self.own = {name: own[name] for name in own if isinstance(own[name], CONSTANTS) and name[0] != "_"}
+        self.parameters = list(self.module.parameters())
+        self.trains = [_trains(parameter) for parameter in self.parameters]
+
+    def unchanged(self) -> bool:
+        """Whether a step is what it was when it was written down, as far as attributes tell."""
+        own = vars(self.module)
+        try:
+            return (
+                self.now == self.then
+                and [_trains(parameter) for parameter in self.parameters] == self.trains
+                and all(own.get(name) == value for name, value in self.own.items())
+            )
+        except RuntimeError:  # two tensors, of which there was one
+            return False
+
+    def _give_up(self, problem: str | None) -> None:
+        self.problem = problem
+        if problem is not None:
+            self.step = None
+        if problem not in (None, TOO_LARGE):
+            log.info(f"every step is worked out anew, which takes longer where the network is small: {problem}")
+
+
+class State:
+    """What a step may change besides the gradients: random states and the model's buffers."""
+
+    def __init__(self, module: nn.Module):
+        self.buffers = list(module.buffers())
+        self.values = [buffer.clone() for buffer in self.buffers]
+        self.drawn = torch.get_rng_state()
+        self.pythons = self._pythons()
+
+    def _pythons(self) -> Any:
+        _, numbers, *place = np.random.get_state(legacy=True)
+        return random.getstate(), np.asarray(numbers).tobytes(), place
+
+    def python_drew(self) -> str | None:
+        return None if self._pythons() == self.pythons else "a step draws random numbers of Python's"
+
+    def leads_to_the_same(
+        self, step: Callable[..., Any], batch: Batch, costs: Costs, gradients: Sequence[Tensor | None]
+    ) -> bool:
+        """Whether `step` gives these results and changes everything as it has been changed; where it is left."""
+        after, drawn = [buffer.clone() for buffer in self.buffers], torch.get_rng_state()
+        with torch.no_grad():
+            self._set(self.values, self.drawn)
+            found = step(*batch)
+            same = all(map(_same, [*found[0], *found[1]], [*costs, *gradients])) and all(
+                map(_same, self.buffers, after)
+            )
+            same = same and torch.equal(torch.get_rng_state(), drawn)
+            self._set(after, drawn)
+        return same
+
+    def _set(self, values: Iterable[Tensor], drawn: Tensor) -> None:
+        for buffer, value in zip(self.buffers, values, strict=True):
+            buffer.copy_(value)
+        torch.set_rng_state(drawn)
+
+
+class Watched:
+    """Within it, a module's trainer says whether it was asked for anything."""
+
+    problem: str | None = None
+
+    def __init__(self, module: Any):
+        self._module, self._trainer = module, vars(module)["_trainer"]
+
+    def __enter__(self) -> None:
+        vars(self._module)["_trainer"] = self
+
+    def __exit__(self, *error: object) -> None:
+        vars(self._module)["_trainer"] = self._trainer
+
+    def __getattr__(self, name: str) -> Any:
+        self.problem = "a step asks the trainer"
+        return getattr(self._trainer, name)
+
+
+def _parts(module: Any) -> list[nn.Module]:
+    return [*module.network.modules(), *module.loss.modules(), *module.penalty.modules()]
+
+
+def refusal(module: Any) -> str | None:
+    """Why the steps of this module can't be replayed, as far as can be told before there is one."""
+    if type(module).training_step is not TRAINING_STEP:
+        return f"{type(module).__name__} has a training_step of its own"
+    if not isinstance(module.loss, nn.Module):
+        return "the loss is no nn.Module"
+    parts = [module, *_parts(module)]
+    hooked = next((part for part in parts if any(vars(part).get(name) for name in HOOKS)), None)
+    if hooked is not None or any(getattr(modules, f"_global{name}") for name in HOOKS):
+        return f"a hook on {type(hooked).__name__ if hooked is not None else 'all modules'}"
+    if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in module.parameters()):
+        return "a hook on a parameter"
+    for part in parts[1:]:
+        strange = next((name for name, value in vars(part).items() if not _plain(value)), None)
+        if strange is not None:
+            return f"whether {type(part).__name__}.{strange} has changed can't be told"
+    return None
+
+
+def _trains(parameter: Tensor) -> Any:
+    """And whether anything listens to it."""
+    return parameter.requires_grad, parameter._backward_hooks, parameter._post_accumulate_grad_hooks
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_plain, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_plain, value))
+    return isinstance(value, (*PLAIN, Tensor, nn.Module))
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, list | dict | set) else value
+
+
+def _kind(images: Tensor, target: Tensor) -> Any:
+    return images.shape, images.stride(), images.dtype, target.shape, target.dtype
+
+
+def _same(a: Any, b: Any) -> bool:
+    """To the bit, but for which NaN it is."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
+    return a == b

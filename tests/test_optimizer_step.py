@@ -1,0 +1,102 @@
+import itertools
+
+import pytest
+import torch
+from conftest import assert_same
+from torch import nn
+
+from litmus.optimizer_step import OptimizerStep
+
+FUSED = {
+    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, weight_decay=0.01, fused=True),
+    "nesterov": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True, fused=True),
+    "adagrad": lambda groups: torch.optim.Adagrad(groups, lr=0.1, fused=True),
+    "adam": lambda groups: torch.optim.Adam(groups, lr=0.1, betas=(0.8, 0.99), fused=True),
+    "amsgrad": lambda groups: torch.optim.Adam(groups, lr=0.1, amsgrad=True, maximize=True, fused=True),
+    "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.1, weight_decay=0.1, fused=True),
+}
+OTHERS = {
+    "foreach": lambda groups: torch.optim.Adam(groups, lr=0.1, foreach=True),
+    "rmsprop": lambda groups: torch.optim.RMSprop(groups, lr=0.1),
+    "rprop": lambda groups: torch.optim.Rprop(groups, lr=0.1),
+}
+
+
+def trained(build, step_of, frozen=()):
+    """Weights and state after steps with other gradients and numbers each time; `frozen` ones get no gradient at
+    steps 4 to 6."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = build(
+        [{"params": part.parameters(), "lr": rate} for part, rate in zip(network, (0.1, 0.2), strict=True)]
+    )
+    step = step_of(optimizer)
+    for i in range(10):
+        for name, parameter in network.named_parameters():
+            parameter.grad = None if name in frozen and 4 <= i <= 6 else torch.randn_like(parameter)
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.9
+            if "weight_decay" in group:
+                group["weight_decay"] += 0.01
+            if "betas" in group:
+                group["betas"] = (group["betas"][0] - 0.01, group["betas"][1])
+        step()
+    state = {f"{n}.{k}": v for n, s in optimizer.state_dict()["state"].items() for k, v in s.items() if v is not None}
+    return network.state_dict(), state, step
+
+
+@pytest.mark.parametrize("name", [*FUSED, *OTHERS])
+@pytest.mark.parametrize("frozen", [(), ("0.weight", "0.bias")], ids=["all", "partly frozen"])
+def test_its_steps_are_the_optimizers_to_the_bit(name, frozen):
+    build = (FUSED | OTHERS)[name]
+    weights, state, step = trained(build, OptimizerStep, frozen)
+    expected, of_it, _ = trained(build, lambda optimizer: optimizer.step, frozen)
+    assert_same(weights, expected)
+    assert_same(state, of_it)
+    assert step.repeatable == (name in FUSED)
+
+
+def load(optimizer, path):
+    torch.save(optimizer.state_dict(), path / "state")
+    optimizer.load_state_dict(torch.load(path / "state", weights_only=True))
+
+
+def start_anew(optimizer, path):
+    optimizer.state.clear()
+
+
+def another_average(optimizer, path):
+    state = optimizer.state[optimizer.param_groups[0]["params"][0]]
+    state["exp_avg"] = torch.ones_like(state["exp_avg"])
+
+
+@pytest.mark.parametrize("do", [load, start_anew, another_average])
+def test_what_is_done_to_its_state_between_steps_counts(do, tmp_path):
+    def interrupted(step_of):
+        def with_a_break(optimizer):
+            step, taken = step_of(optimizer), itertools.count()
+
+            def stepped():
+                if next(taken) == 6:
+                    do(optimizer, tmp_path)
+                step()
+
+            return stepped
+
+        return with_a_break
+
+    weights, state, _ = trained(FUSED["adam"], interrupted(OptimizerStep))
+    expected, of_it, _ = trained(FUSED["adam"], interrupted(lambda optimizer: optimizer.step))
+    assert_same(weights, expected)
+    assert_same(state, of_it)
+
+
+def test_who_hooked_on_to_the_steps_is_called_at_each():
+    calls = []
+
+    def hooked(optimizer):
+        optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+        return OptimizerStep(optimizer)
+
+    trained(FUSED["adam"], hooked)
+    assert calls == ["after"] * 10

@@ -1,0 +1,256 @@
+import itertools
+import logging
+import random
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import assert_same, composed
+from test_epoch_loop import fit
+from torch import nn
+
+from litmus import replay
+from litmus.models import CNN, MLP, ResNetFineTuner
+from litmus.penalties import L2
+from litmus.runs.identity import config_hash, experiment
+
+GROUPS = {"optim": "adam", "scheduler": "onecycle", "penalty": "l1"}
+
+
+@pytest.fixture
+def again(monkeypatch):
+    """Counts the steps that were replayed."""
+    counted, real = itertools.count(), replay.Replay._again
+
+    def counting(self, *batch):
+        next(counted)
+        return real(self, *batch)
+
+    monkeypatch.setattr(replay.Replay, "_again", counting)
+    return lambda: next(counted)
+
+
+def both(**options):
+    """Training with and without replaying; the first one's Replay. Weights, buffers and figures are the same."""
+    replayed, made = fit(**{"groups": GROUPS} | options)
+    worked_out, other = fit(**{"groups": GROUPS} | options, replay=False)
+    assert_same(replayed.state_dict(), worked_out.state_dict())
+    assert made.callback_metrics.keys() == other.callback_metrics.keys()
+    assert all(torch.equal(value, other.callback_metrics[name]) for name, value in made.callback_metrics.items())
+    return made.fit_loop.epoch_loop.replay
+
+
+def test_of_two_epochs_of_seven_batches_one_step_is_written_down_and_two_of_another_size_are_worked_out(again):
+    assert both(kind=CNN).problem is None
+    assert again() == 11
+
+
+def test_it_can_be_switched_off(again):
+    assert fit(replay=False)[1].fit_loop.epoch_loop.replay.problem == "trainer.replay=false"
+    assert again() == 0
+
+
+def test_whether_steps_are_replayed_makes_no_other_experiment():
+    assert config_hash(experiment(composed())) == config_hash(experiment(composed("trainer.replay=false")))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_backbone_that_thaws_is_written_down_anew(precision, again, monkeypatch):
+    images = torch.randint(0, 256, (51, 3, 17, 17), dtype=torch.uint8)
+    monkeypatch.setattr("test_epoch_loop.IMAGES", images)
+
+    class Small(ResNetFineTuner):
+        def __init__(self, num_classes, image_shape, hidden, dropout, **parts):
+            super().__init__(num_classes, (3, 17, 17), freeze=True, unfreeze_at_epoch=1, unfreeze_every=1, **parts)
+
+    assert both(kind=Small, max_epochs=3, precision=precision).problem is None
+    assert again() == 3 * 5
+
+
+class At(pl.Callback):
+    """Does something to the model before the fourth step of each epoch."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 3:
+            self.what(pl_module)
+
+
+def another_loss(model):
+    model.loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+
+
+def a_layer_less(model):
+    model.network.dropout1 = nn.Identity()
+
+
+def new_weights(model):
+    model.network.hidden1.weight.data = torch.randn_like(model.network.hidden1.weight)
+
+
+def hooked_weight(model):
+    model.network.hidden1.weight.register_hook(lambda gradient: gradient * 2)
+
+
+def another_parameter(model):
+    model.network.hidden1.bias = nn.Parameter(torch.zeros_like(model.network.hidden1.bias))
+
+
+CHANGES = {
+    "dropout": lambda model: setattr(model.network.dropout1, "p", 0.6),
+    "penalty": lambda model: setattr(model, "penalty", L2(0.1)),
+    "loss": another_loss,
+    "layer": a_layer_less,
+    "frozen": lambda model: model.network.hidden1.requires_grad_(False),
+    "mode": lambda model: model.network.eval(),
+    "weights": new_weights,
+    "parameter": another_parameter,
+}
+
+
+def listening(model):
+    model.network.hidden1.register_forward_hook(lambda module, given, result: result * 2)
+
+
+@pytest.mark.parametrize("hook", [listening, hooked_weight])
+def test_a_hook_that_comes_within_an_epoch_ends_it(hook, again):
+    assert both(callbacks=[At(hook)]).problem.startswith("a hook on ")
+    assert again() == 2
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_callback_changes_within_an_epoch_counts_from_there_on(change, again):
+    first = both(callbacks=[At(CHANGES[change])])
+    assert first.problem is None
+    assert again() > 5
+    unchanged, _ = fit(groups=GROUPS)
+    changed, _ = fit(groups=GROUPS, callbacks=[At(CHANGES[change])])
+    assert any(not torch.equal(a, b) for a, b in zip(unchanged.parameters(), changed.parameters(), strict=True))
+
+
+class Layer(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.calls = 0
+
+    def forward(self, values):
+        return self.function(self, values)
+
+
+def counting(layer, values):
+    layer.calls += 1
+    return values / layer.calls
+
+
+def noisy(layer, values):
+    return values * random.random()
+
+
+def noisy_by_numpy(layer, values):
+    return values * np.random.rand()
+
+
+def looking(layer, values):
+    return values * values.detach().abs().max().item()
+
+
+def from_outside(layer, values):
+    return values * OUTSIDE[: values.shape[1]]
+
+
+def seeding(layer, values):
+    drawn = torch.rand_like(values)
+    torch.manual_seed(layer.calls)
+    return values * drawn
+
+
+def hooked(model):
+    model.network.hidden1.register_forward_hook(lambda module, given, result: result * 2)
+
+
+def with_a_counter(model):
+    model.network.hidden1.counter = itertools.count()
+
+
+OUTSIDE = torch.rand(100)
+LAYERS = {
+    counting: "each step differs from the one before",
+    noisy: "a step draws random numbers of Python's",
+    noisy_by_numpy: "a step draws random numbers of Python's",
+    looking: "aten._local_scalar_dense.default looks at a value",
+    from_outside: "a tensor of shape [100] comes from outside",
+    seeding: "what was written down of a step gives something else",
+    hooked: "a hook on Linear",
+    hooked_weight: "a hook on a parameter",
+    with_a_counter: "whether Linear.counter has changed can't be told",
+}
+
+
+def prepared(of):
+    class Prepared(MLP):
+        def __init__(self, *arguments, **parts):
+            super().__init__(*arguments, **parts)
+            if of in (hooked, hooked_weight, with_a_counter):
+                of(self)
+            else:
+                self.network.activation1 = Layer(of)
+
+        def on_fit_start(self):
+            random.seed(0)
+            np.random.seed(0)
+
+    return Prepared
+
+
+@pytest.mark.parametrize("of", LAYERS, ids=lambda of: of.__name__)
+def test_a_step_in_which_python_has_a_say_is_worked_out_each_time_and_the_log_says_why(of, caplog, again):
+    caplog.set_level(logging.INFO, logger="litmus")
+    assert both(kind=prepared(of)).problem == LAYERS[of]
+    assert again() == 0
+    assert caplog.text.count(LAYERS[of]) == 1
+
+
+class AsksTheTrainer(MLP):
+    def forward(self, images):
+        return super().forward(images) * (1 + self.global_step)
+
+
+class OwnStep(MLP):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * 2
+
+
+class OwnLoss(MLP):
+    def __init__(self, *arguments, loss, **parts):
+        super().__init__(*arguments, loss=nn.functional.cross_entropy, **parts)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"kind": AsksTheTrainer}, "a step asks the trainer"),
+        ({"kind": OwnStep}, "OwnStep has a training_step of its own"),
+        ({"kind": OwnLoss}, "the loss is no nn.Module"),
+        ({"detect_anomaly": True}, "trainer.detect_anomaly=true"),
+    ],
+    ids=["trainer", "step", "loss", "anomaly"],
+)
+def test_nor_is_it_where_it_could_go_wrong_otherwise(options, problem, again):
+    assert both(**options).problem == problem
+    assert again() == 0
+
+
+def test_an_attribute_of_the_model_itself_counts_too(again):
+    class Scaled(MLP):
+        scale = 1.0
+
+        def forward(self, images):
+            return super().forward(images) * self.scale
+
+    Scaled.__init__ = lambda self, *a, **k: (MLP.__init__(self, *a, **k), setattr(self, "scale", 1.0))[0]
+    assert both(kind=Scaled, callbacks=[At(lambda model: setattr(model, "scale", model.scale * 2))]).problem is None
+    assert again() > 5
