@@ -114,7 +114,8 @@ class Classifier(pl.LightningModule):
         self._pending = []
         correct = (torch.cat(logits).argmax(dim=1) == torch.cat(targets)).sum().item()
         counts = [len(target) for target in targets]
-        terms = torch.stack(losses).double().tolist(), torch.stack([torch.as_tensor(p) for p in penalties]).tolist()
+        added = torch.stack(penalties).tolist() if isinstance(penalties[0], Tensor) else list(penalties)
+        terms = torch.stack(losses).double().tolist(), added
         self._refuse_what_is_not_finite(*terms, first=last + 1 - len(losses))
         for i, values in enumerate(terms):
             self._sums[i] += sum(value * count for value, count in zip(values, counts, strict=True))
