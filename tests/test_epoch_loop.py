@@ -215,11 +215,3 @@ def test_what_is_not_plain_goes_lightnings_way_and_says_so(options, reason, capl
     _, made = fit(**options)
     assert not made.fit_loop.epoch_loop.short
     assert f"the slower way: {reason}" in caplog.text
-
-
-def test_what_is_logged_goes_to_another_device_with_its_value():
-    results = epoch_loop.Results(training=True)
-    for device in ("cpu", "cpu", "meta"):
-        results.log("training_step", "mine", torch.ones((), device=device))
-        mine = results["training_step.mine"]
-        assert mine.value.device.type == mine.cumulated_batch_size.device.type == device

@@ -11,6 +11,8 @@ from test_epoch_loop import fit
 from torch import nn
 
 from litmus import replay
+from litmus.callbacks import GradNorm, ValidateLast
+from litmus.model_attributes import Attributes
 from litmus.models import CNN, MLP, ResNetFineTuner
 from litmus.penalties import L2
 from litmus.runs.identity import config_hash, experiment
@@ -129,6 +131,41 @@ def test_what_a_callback_changes_within_an_epoch_counts_from_there_on(change, ag
     unchanged, _ = fit(groups=GROUPS)
     changed, _ = fit(groups=GROUPS, callbacks=[At(CHANGES[change])])
     assert any(not torch.equal(a, b) for a, b in zip(unchanged.parameters(), changed.parameters(), strict=True))
+
+
+class Counting(GradNorm):
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
+
+
+class OfMyOwn(torch.optim.lr_scheduler.ExponentialLR):
+    pass
+
+
+class Scheduled(MLP):
+    def _schedule(self, optimizer, total):
+        return {"interval": "step", "frequency": 1, "scheduler": OfMyOwn(optimizer, 0.9)}
+
+
+@pytest.mark.parametrize(
+    ("options", "alone"),
+    [
+        ({}, True),
+        ({"callbacks": [GradNorm(2), ValidateLast()]}, True),
+        ({"callbacks": [Counting(2)]}, False),
+        ({"callbacks": [At(lambda model: None)]}, False),
+        ({"val_check_interval": 2}, False),
+        ({"kind": Scheduled}, False),
+    ],
+    ids=["nobody", "litmus", "a subclass", "a callback", "validation", "a scheduler"],
+)
+def test_attributes_are_compared_at_each_step_unless_nobody_else_is_at_them(options, alone, again, monkeypatch):
+    compared, real = itertools.count(), Attributes.unchanged
+    monkeypatch.setattr(Attributes, "unchanged", lambda self: (next(compared), real(self))[1])
+    _, made = fit(groups={"optim": "adam"}, **options)
+    assert made.fit_loop.epoch_loop.replay.alone is alone
+    assert again() == 11
+    assert next(compared) == (2 if alone else 12)  # each epoch's first step, or all; once as it was written down
 
 
 class Layer(nn.Module):

@@ -20,10 +20,12 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 
+from litmus.callbacks import GradNorm, Progress, ValidateLast
+from litmus.models.classifier import Classifier
 from litmus.optimizer_step import OptimizerStep
 from litmus.replay import Replay
+from litmus.results import Results
 
 log = logging.getLogger("litmus")
 
@@ -45,6 +47,14 @@ STEPS = (
     "configure_gradient_clipping",
 )
 TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+# Hooks of a step that change nothing in the model.
+LOOKING = {
+    Classifier.on_train_batch_end,
+    GradNorm.on_before_optimizer_step,
+    Progress.on_train_batch_end,
+    ValidateLast.on_train_batch_end,
+}
 
 
 def long_way(trainer: pl.Trainer) -> str | None:
@@ -71,25 +81,6 @@ def long_way(trainer: pl.Trainer) -> str | None:
 
 def _has_own(of: Any, name: str, base: type) -> bool:
     return getattr(type(of), name) is not getattr(base, name)
-
-
-class Figure(_ResultMetric):
-    """Lightning's sum of what is logged under a name. It looks through its every attribute at each `self.log`, for
-    tensors to move to the value's device: most of the 0.3 ms that logging takes. Here only if the device is another."""
-
-    there: torch.device | str | None = None
-
-    def to(self, device: Any, **options: Any) -> "Figure":  # type: ignore[override]
-        if device != self.there:
-            super().to(device, **options)
-            self.there = device
-        return self
-
-
-class Results(_ResultCollection):
-    def __setitem__(self, name: str, metric: _ResultMetric) -> None:
-        metric.__class__ = Figure  # Lightning makes them itself
-        super().__setitem__(name, metric)
 
 
 class EpochLoop(_TrainingEpochLoop):
@@ -122,12 +113,18 @@ class EpochLoop(_TrainingEpochLoop):
                 partial(getattr(who, name), *first) for who, base, first in of if _has_own(who, name, base)
             ]
         self._note_what_is_logged()
+        self._note_schedulers()
         if self.short:
-            self.step = OptimizerStep(trainer.optimizers[0])
+            alone = self._alone()
+            self.step = OptimizerStep(trainer.optimizers[0], alone)
             if not hasattr(self, "replay"):
                 plain = type(trainer.precision_plugin) is Precision
                 context = nullcontext if plain else trainer.precision_plugin.train_step_context
                 self.replay = Replay(module, context, self._worked_out_anew())
+            self.replay.alone = alone
+
+    def _note_schedulers(self) -> None:
+        trainer = self.trainer
         self.schedulers: list[Any] = [
             config
             for config in trainer.lr_scheduler_configs
@@ -139,6 +136,18 @@ class EpochLoop(_TrainingEpochLoop):
             or trainer.val_check_batch is None
             or trainer.val_check_batch < trainer.num_training_batches
             or any(config.interval == "step" and config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
+        )
+
+    def _alone(self) -> bool:
+        """Whether nobody touches the model or its optimizer between two steps of an epoch."""
+        calls: Any = [hook.func for functions in self.hooks.values() for hook in functions]  # type: ignore[attr-defined]
+        hooks = {getattr(call, "__func__", call) for call in calls}
+        (optimizer,) = self.trainer.optimizers
+        return (
+            hooks <= LOOKING
+            and not self.between_batches
+            and not any((optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks))
+            and all(type(config.scheduler).__module__.startswith("torch.optim.") for config in self.schedulers)
         )
 
     def _worked_out_anew(self) -> str | None:

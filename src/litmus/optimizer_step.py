@@ -1,6 +1,6 @@
 """An optimizer's step, without what torch does around its operations each time."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,17 @@ class OptimizerStep:
     recording a graph. On the CPU, a fused optimizer finds out at each step which tensors belong together, which takes
     as long as a small network's arithmetic; here only if there are other tensors than at the step before. If there are
     not, that step's one or two operations are called again, with the gradients and the group's numbers as they now are.
+    `alone` says that nobody else touches the optimizer between two steps, so that its state need not be looked through.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer):
+    def __init__(self, optimizer: torch.optim.Optimizer, alone: bool = False):
         self.optimizer = optimizer
+        self.alone = alone
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.bare: Callable[[], Any] = optimizer.step
         self.calls: list[Callable[[], Any]] = []
         self.repeatable = False
+        self.no_grad = torch.no_grad()
         bare = getattr(type(optimizer).step, "__wrapped__", None)
         hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks, GLOBAL_BEFORE, GLOBAL_AFTER)
         if bare is None or any(hooks):
@@ -40,7 +43,7 @@ class OptimizerStep:
 
     def __call__(self) -> None:
         if self.calls and self._unchanged():
-            with torch.no_grad():
+            with self.no_grad:
                 for call in self.calls:
                     call()
         elif self.repeatable:
@@ -64,13 +67,14 @@ class OptimizerStep:
         self.groups = self.optimizer.param_groups
 
     def _unchanged(self) -> bool:
+        if [parameter.grad is None for parameter in self.parameters] != self.without:
+            return False
+        return (self.alone and bool(self.calls)) or self._same_state()
+
+    def _same_state(self) -> bool:
         get = self.optimizer.state.get
         try:
-            return (
-                [get(parameter) for parameter in self.parameters] == self.tensors
-                and [parameter.grad is None for parameter in self.parameters] == self.without
-                and self.optimizer.param_groups is self.groups
-            )
+            return self.optimizer.param_groups is self.groups and [get(p) for p in self.parameters] == self.tensors
         except RuntimeError:  # two tensors, of which there was one
             return False
 
@@ -80,8 +84,8 @@ class OptimizerStep:
         if not func.__name__.startswith("_fused_"):
             return False
         parameters, gradients = args[:2]
-        numbers = _numbers(self._group(parameters), given)
-        return all(given[name] == value for name, value in numbers.items()) and all(
+        group = self._group(parameters)
+        return all(given[name] == group[name] for name in given if name in group) and all(
             parameter.grad is gradient for parameter, gradient in zip(parameters, gradients, strict=True)
         )
 
@@ -94,18 +98,19 @@ class OptimizerStep:
             return partial(together.add_, one)
         parameters, _, *states = args
         group = self._group(parameters)
-        names = _numbers(group, given).keys()
-        fixed = {name: value for name, value in given.items() if name not in names}
-        return lambda: func._op(parameters, [p.grad for p in parameters], *states, **_numbers(group, names), **fixed)
+        names = [name for name in given if name in group]
+
+        def again() -> None:
+            for name in names:
+                given[name] = group[name]
+            if "beta1" in given:
+                given["beta1"], given["beta2"] = group["betas"]
+            func._op(parameters, [parameter.grad for parameter in parameters], *states, **given)
+
+        return again
 
     def _group(self, parameters: Sequence[Any]) -> dict[str, Any]:
         return next(g for g in self.optimizer.param_groups if any(p is parameters[0] for p in g["params"]))
-
-
-def _numbers(group: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Those of `names` that the group has a value for."""
-    values = group if "betas" not in group else {**group, "beta1": group["betas"][0], "beta2": group["betas"][1]}
-    return {name: values[name] for name in names if name in values}
 
 
 class Listener(TorchDispatchMode):

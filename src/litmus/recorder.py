@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 VALUE_SEEN = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+SAME_ARGUMENTS = ("default", "Tensor", "Scalar", "dim_IntList")  # of operations that torch has a function for
 TOO_LARGE = "the operations are too large to gain by it"
 
 
@@ -63,7 +64,7 @@ class Recorder(TorchDispatchMode):
         several = isinstance(result, list | tuple)
         results = [self._result(value) for value in (result if several else [result])]
         operation = str(func).replace(".", "_")
-        self.known[operation] = func._op  # without what Python puts around each call of it
+        self.known[operation] = _called(func)
         text = f"{', '.join(results)}{',' * several} = {operation}({', '.join(given)})"
         if func is torch.ops.aten.t.default:
             self.transposes[results[0]] = given[0]
@@ -116,3 +117,10 @@ class Recorder(TorchDispatchMode):
         space = dict(self.known)
         exec(compile(source, "<recorded>", "exec"), space)
         return space["function"]
+
+
+def _called(func: Any) -> Callable[..., Any]:
+    """The same, quicker: torch.mm reads its arguments in a third of the time of torch.ops.aten.mm.default."""
+    name = func.__name__.partition(".")[0]
+    direct = getattr(torch._C._VariableFunctions, name, None)
+    return direct if direct is not None and func._overloadname in SAME_ARGUMENTS else func._op

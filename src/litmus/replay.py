@@ -8,8 +8,8 @@ written down is taken a second time, and has to give the same.
 
 Nothing is replayed where Python might have a say from step to step: a hook on a module, a random number of Python's, a
 question to the trainer, a value looked at, a tensor from elsewhere. The attributes of every module are compared before
-each step; if one has changed, a step is written down anew. What can't be seen is a `forward` that reads a variable
-outside its module which changes during training: `trainer.replay=false` is for that.
+a step wherever others may have been at them; if one has changed, a step is written down anew. What can't be seen is a
+`forward` that reads a variable outside its module which changes during training: `trainer.replay=false` is for that.
 """
 
 import logging
@@ -17,24 +17,18 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as modules
 
-from litmus.models.classifier import Batch, Classifier, Costs
+from litmus.model_attributes import Attributes, refusal
+from litmus.models.classifier import Batch, Costs
 from litmus.recorder import TOO_LARGE, Recorder
 
 log = logging.getLogger("litmus")
 
-TRAINING_STEP = Classifier.training_step
-HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-# What a module's attributes may be, so that comparing them shows whether it has changed.
-CONSTANTS = (bool, int, float, str, type(None))
-PLAIN = (*CONSTANTS, type, FunctionType, BuiltinFunctionType, torch.dtype, torch.device, torch.memory_format)
 LIMIT = 2**29  # bytes, which are in use at once while a step is written down
 ATTEMPTS = 3  # to write a step down, with none that is replayed in between
 
@@ -43,15 +37,20 @@ class Replay:
     """Takes the steps of `module`: for each, `training_step` and then `backward`. `context` is the forward pass's.
 
     `problem` is why none is to be replayed, which then goes for all of them; else log says what Replay itself finds.
+    While `alone`, nobody touches the model between two steps of an epoch.
     """
+
+    alone = False
 
     def __init__(self, module: Any, context: Callable[[], AbstractContextManager], problem: str | None = None):
         self.module = module
         self.context = context
         self.backward: Callable[[Tensor], None] = torch.Tensor.backward
+        self.no_grad = torch.no_grad()
         self.step: Callable[[Tensor, Tensor], Any] | None = None
         self.kind: Any = None  # of the batches that `step` takes
         self.attempts = 0
+        self.gradients: Sequence[Tensor | None] = ()
         self.checked: set[str] = set()
         self.problem = problem
 
@@ -59,7 +58,7 @@ class Replay:
         if self.problem is None:
             images, target = batch
             fits = _kind(images, target) == self.kind
-            if fits and self.step is not None and self.unchanged():
+            if fits and self.step is not None and ((self.alone and batch_idx > 0) or self.attributes.unchanged()):
                 return self._again(images, target)
             if fits or batch_idx == 0:  # one of another size is the last of its epoch
                 self._give_up(refusal(self.module))
@@ -72,19 +71,20 @@ class Replay:
     def _again(self, images: Tensor, target: Tensor) -> Tensor:
         self.attempts = 0
         self.module.check_batch(len(target))
-        with torch.no_grad():
-            costs, gradients = self.step(images, target)  # type: ignore[misc]
-        self.module.note(Costs(*costs), target)
-        self.backward = partial(self._give, gradients)
+        with self.no_grad:
+            costs, self.gradients = self.step(images, target)  # type: ignore[misc]
+        self.module.note(costs, target)
+        self.backward = self._give
         return costs[0]
 
-    def _give(self, gradients: Sequence[Tensor | None], loss: Tensor) -> None:
-        for parameter, gradient in zip(self.trained, gradients, strict=True):
+    def _give(self, loss: Tensor) -> None:
+        for parameter, gradient in zip(self.trained, self.gradients, strict=True):
             parameter.grad = gradient
+        self.gradients = ()
 
     def _write_down(self, images: Tensor, target: Tensor) -> Tensor:
         self.attempts += 1
-        self._look()
+        self.attributes = Attributes(self.module)
         before = State(self.module)
         fixed = [*self.module.parameters(), *self.module.buffers()]
         recorder = Recorder({"images": images, "target": target}, fixed, LIMIT)
@@ -102,7 +102,7 @@ class Replay:
         self.step, self.kind = None, _kind(*batch)
         self.trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         with recorder:
-            gradients = [
+            self.gradients = gradients = [
                 given
                 if given is None or given.stride() == parameter.stride()
                 else torch.empty_like(parameter).copy_(given)
@@ -110,40 +110,18 @@ class Replay:
                     torch.autograd.grad(loss, self.trained, allow_unused=True), self.trained, strict=True
                 )
             ]
-        self._give(gradients, loss)
+        self._give(loss)
         source = "" if recorder.problem else recorder.source(costs, gradients)
         if recorder.problem is None:
             self.step = recorder.function(source)
-            if source not in self.checked and not before.leads_to_the_same(self.step, batch, costs, gradients):
-                recorder.problem = "what was written down of a step gives something else"
+            if source not in self.checked:
+                recorder.problem = before.difference(self.step, batch, costs, gradients)
             self.checked.add(source)
-            if not self.unchanged():  # by itself
+            if not self.attributes.unchanged():  # by itself
                 self.step = None
             if self.attempts == ATTEMPTS:
                 recorder.problem = "each step differs from the one before"
         self._give_up(recorder.problem)
-
-    def _look(self) -> None:
-        """Notes what `unchanged` compares."""
-        parts = _parts(self.module)
-        self.now = [self.module._modules, *(vars(part) for part in parts)]
-        self.then = [{name: _copied(value) for name, value in attributes.items()} for attributes in self.now]
-        own = vars(self.module)
-        self.own = {name: own[name] for name in own if isinstance(own[name], CONSTANTS) and name[0] != "_"}
-        self.parameters = list(self.module.parameters())
-        self.trains = [_trains(parameter) for parameter in self.parameters]
-
-    def unchanged(self) -> bool:
-        """Whether a step is what it was when it was written down, as far as attributes tell."""
-        own = vars(self.module)
-        try:
-            return (
-                self.now == self.then
-                and [_trains(parameter) for parameter in self.parameters] == self.trains
-                and all(own.get(name) == value for name, value in self.own.items())
-            )
-        except RuntimeError:  # two tensors, of which there was one
-            return False
 
     def _give_up(self, problem: str | None) -> None:
         self.problem = problem
@@ -169,24 +147,27 @@ class State:
     def python_drew(self) -> str | None:
         return None if self._pythons() == self.pythons else "a step draws random numbers of Python's"
 
-    def leads_to_the_same(
+    def difference(
         self, step: Callable[..., Any], batch: Batch, costs: Costs, gradients: Sequence[Tensor | None]
-    ) -> bool:
-        """Whether `step` gives these results and changes everything as it has been changed; where it is left."""
+    ) -> str | None:
+        """What is wrong with `step` if, from here, it doesn't give these results and change all as it now is."""
         after, drawn = [buffer.clone() for buffer in self.buffers], torch.get_rng_state()
-        with torch.no_grad():
-            self._set(self.values, self.drawn)
-            found = step(*batch)
-            same = all(map(_same, [*found[0], *found[1]], [*costs, *gradients])) and all(
-                map(_same, self.buffers, after)
-            )
+        try:
+            with torch.no_grad():
+                self._set(self.values, self.drawn)
+                found = step(*batch)
+            same = all(map(_same, [*found[0], *found[1], *self.buffers], [*costs, *gradients, *after]))
             same = same and torch.equal(torch.get_rng_state(), drawn)
+            return None if same else "what was written down of a step gives something else"
+        except (RuntimeError, TypeError) as error:
+            return f"a step can't be taken again ({str(error).splitlines()[0]})"
+        finally:
             self._set(after, drawn)
-        return same
 
     def _set(self, values: Iterable[Tensor], drawn: Tensor) -> None:
-        for buffer, value in zip(self.buffers, values, strict=True):
-            buffer.copy_(value)
+        with torch.no_grad():
+            for buffer, value in zip(self.buffers, values, strict=True):
+                buffer.copy_(value)
         torch.set_rng_state(drawn)
 
 
@@ -207,46 +188,6 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         self.problem = "a step asks the trainer"
         return getattr(self._trainer, name)
-
-
-def _parts(module: Any) -> list[nn.Module]:
-    return [*module.network.modules(), *module.loss.modules(), *module.penalty.modules()]
-
-
-def refusal(module: Any) -> str | None:
-    """Why the steps of this module can't be replayed, as far as can be told before there is one."""
-    if type(module).training_step is not TRAINING_STEP:
-        return f"{type(module).__name__} has a training_step of its own"
-    if not isinstance(module.loss, nn.Module):
-        return "the loss is no nn.Module"
-    parts = [module, *_parts(module)]
-    hooked = next((part for part in parts if any(vars(part).get(name) for name in HOOKS)), None)
-    if hooked is not None or any(getattr(modules, f"_global{name}") for name in HOOKS):
-        return f"a hook on {type(hooked).__name__ if hooked is not None else 'all modules'}"
-    if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in module.parameters()):
-        return "a hook on a parameter"
-    for part in parts[1:]:
-        strange = next((name for name, value in vars(part).items() if not _plain(value)), None)
-        if strange is not None:
-            return f"whether {type(part).__name__}.{strange} has changed can't be told"
-    return None
-
-
-def _trains(parameter: Tensor) -> Any:
-    """And whether anything listens to it."""
-    return parameter.requires_grad, parameter._backward_hooks, parameter._post_accumulate_grad_hooks
-
-
-def _plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_plain, value.values()))
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_plain, value))
-    return isinstance(value, (*PLAIN, Tensor, nn.Module))
-
-
-def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, list | dict | set) else value
 
 
 def _kind(images: Tensor, target: Tensor) -> Any:

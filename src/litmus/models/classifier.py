@@ -1,7 +1,7 @@
 """The LightningModule that the models share."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -63,7 +63,7 @@ class Classifier(pl.LightningModule):
             # By itself the mean leaves out, with a warning, what is not a number; "disable" forgets the weights.
             setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro", validate_args=False))
-        self._pending: list[tuple[Tensor, Tensor | float, Tensor, Tensor]] = []
+        self._pending: list[tuple[Sequence[Any], Tensor]] = []
         self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
         self._try_out()
         if init_from is not None:
@@ -93,9 +93,10 @@ class Classifier(pl.LightningModule):
         penalty = self.penalty(self.network)
         return Costs(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
 
-    def note(self, costs: Costs, target: Tensor) -> None:
+    def note(self, costs: Sequence[Any], target: Tensor) -> None:
+        """Takes a step's `Costs`, detached, into account."""
         # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
-        self._pending.append((costs.loss, costs.penalty, costs.logits, target))
+        self._pending.append((costs, target))
 
     def on_train_epoch_start(self) -> None:
         self._pending, self._sums = [], [0.0] * 4
@@ -110,7 +111,8 @@ class Classifier(pl.LightningModule):
         """Takes the steps since the last call into the epoch's sums, and stops the run if one went wrong."""
         if not self._pending:
             return
-        losses, penalties, logits, targets = zip(*self._pending, strict=True)
+        costs, targets = zip(*self._pending, strict=True)
+        _, losses, penalties, logits = zip(*costs, strict=True)
         self._pending = []
         correct = (torch.cat(logits).argmax(dim=1) == torch.cat(targets)).sum().item()
         counts = [len(target) for target in targets]

@@ -1,0 +1,81 @@
+"""What can be told from a model's attributes: whether Python has no say in its steps, and whether it has changed."""
+
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as modules
+
+from litmus.models.classifier import Classifier
+
+TRAINING_STEP = Classifier.training_step
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+# What a module's attributes may be, so that comparing them shows whether it has changed.
+CONSTANTS = (bool, int, float, str, type(None))
+NAMED = (type, FunctionType, BuiltinFunctionType, torch.dtype, torch.device, torch.memory_format)
+PLAIN = (*CONSTANTS, *NAMED, Tensor, nn.Module)
+
+
+class Attributes:
+    """Those of a `Classifier` and of the modules in it, as they are when this is made."""
+
+    def __init__(self, module: Any):
+        self.own = vars(module)
+        self.constants = {
+            name: value for name, value in self.own.items() if isinstance(value, CONSTANTS) and name[0] != "_"
+        }
+        self.now = [module._modules, *(vars(part) for part in _parts(module))]
+        self.then = [{name: _copied(value) for name, value in attributes.items()} for attributes in self.now]
+        self.parameters = list(module.parameters())
+        self.trained = [_trained(parameter) for parameter in self.parameters]
+
+    def unchanged(self) -> bool:
+        try:
+            return (
+                self.now == self.then
+                and [_trained(parameter) for parameter in self.parameters] == self.trained
+                and all(self.own.get(name) == value for name, value in self.constants.items())
+            )
+        except RuntimeError:  # two tensors, of which there was one
+            return False
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, list | dict | set) else value
+
+
+def _trained(parameter: Tensor) -> Any:
+    """Whether it is, and who listens."""
+    return parameter.requires_grad, parameter._backward_hooks, parameter._post_accumulate_grad_hooks
+
+
+def _parts(module: Any) -> list[nn.Module]:
+    return [*module.network.modules(), *module.loss.modules(), *module.penalty.modules()]
+
+
+def refusal(module: Any) -> str | None:
+    """Why the steps of this module can't be replayed, as far as can be told before there is one."""
+    if type(module).training_step is not TRAINING_STEP:
+        return f"{type(module).__name__} has a training_step of its own"
+    if not isinstance(module.loss, nn.Module):
+        return "the loss is no nn.Module"
+    parts = [module, *_parts(module)]
+    hooked = next((part for part in parts if any(vars(part).get(name) for name in HOOKS)), None)
+    if hooked is not None or any(getattr(modules, f"_global{name}") for name in HOOKS):
+        return f"a hook on {type(hooked).__name__ if hooked is not None else 'all modules'}"
+    if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in module.parameters()):
+        return "a hook on a parameter"
+    for part in parts[1:]:
+        strange = next((name for name, value in vars(part).items() if not _plain(value)), None)
+        if strange is not None:
+            return f"whether {type(part).__name__}.{strange} has changed can't be told"
+    return None
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_plain, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_plain, value))
+    return isinstance(value, PLAIN)
