@@ -104,6 +104,7 @@ def another_parameter(model):
 CHANGES = {
     "dropout": lambda model: setattr(model.network.dropout1, "p", 0.6),
     "penalty": lambda model: setattr(model, "penalty", L2(0.1)),
+    "penalty's weight": lambda model: setattr(model.penalty, "weight", 0.1),
     "loss": another_loss,
     "layer": a_layer_less,
     "frozen": lambda model: model.network.hidden1.requires_grad_(False),
@@ -187,6 +188,20 @@ def noisy(layer, values):
     return values * random.random()
 
 
+class Noise(torch.autograd.Function):
+    @staticmethod
+    def forward(context, values):
+        return values * 1
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * random.random()
+
+
+def noisy_backwards(layer, values):
+    return Noise.apply(values)
+
+
 def noisy_by_numpy(layer, values):
     return values * np.random.rand()
 
@@ -217,6 +232,7 @@ OUTSIDE = torch.rand(100)
 LAYERS = {
     counting: "each step differs from the one before",
     noisy: "a step draws random numbers of Python's",
+    noisy_backwards: "a step draws random numbers of Python's",
     noisy_by_numpy: "a step draws random numbers of Python's",
     looking: "aten._local_scalar_dense.default looks at a value",
     from_outside: "a tensor of shape [100] comes from outside",

@@ -45,16 +45,17 @@ class Penalty(nn.Module):
         self.per_layer = {
             str(name): number(f"penalty.per_layer.{name}", value, least=0) for name, value in (per_layer or {}).items()
         }
-        self._seen: tuple[nn.Module, list[tuple[float, nn.Parameter]]] | None = None
+        self._seen: tuple[nn.Module, float, list[tuple[float, nn.Parameter]]] | None = None
 
     def omega(self, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
     def forward(self, module: nn.Module) -> Tensor | float:
         """weight · Ω over the trainable weights of `module`, a scalar."""
-        if self._seen is None or self._seen[0] is not module:  # walking the module costs more than the penalty
-            self._seen = module, self._weighted(module)
-        terms = [factor * self.omega(parameter) for factor, parameter in self._seen[1] if parameter.requires_grad]
+        # Walking the module costs more than the penalty.
+        if self._seen is None or self._seen[0] is not module or self._seen[1] != self.weight:
+            self._seen = module, self.weight, self._weighted(module)
+        terms = [factor * self.omega(parameter) for factor, parameter in self._seen[2] if parameter.requires_grad]
         return torch.stack(terms).sum() if terms else 0.0
 
     def _weighted(self, module: nn.Module) -> list[tuple[float, nn.Parameter]]:

@@ -88,12 +88,11 @@ class Replay:
         before = State(self.module)
         fixed = [*self.module.parameters(), *self.module.buffers()]
         recorder = Recorder({"images": images, "target": target}, fixed, LIMIT)
-        watched = Watched(self.module)
-        with watched, self.context(), recorder:
+        with Watched(self.module) as watched, self.context(), recorder:
             self.module.check_batch(len(target))
             costs = self.module.costs(images, target)
         self.module.note(costs.detached(), target)
-        recorder.problem = recorder.problem or watched.problem or before.python_drew()
+        recorder.problem = recorder.problem or watched.problem
         self.backward = partial(self._differentiate, recorder, before, (images, target), costs)
         return costs.cost
 
@@ -101,7 +100,7 @@ class Replay:
         """The step's backward pass, and with it the end of what is written down."""
         self.step, self.kind = None, _kind(*batch)
         self.trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        with recorder:
+        with Watched(self.module) as watched, recorder:
             self.gradients = gradients = [
                 given
                 if given is None or given.stride() == parameter.stride()
@@ -111,6 +110,7 @@ class Replay:
                 )
             ]
         self._give(loss)
+        recorder.problem = recorder.problem or watched.problem
         source = "" if recorder.problem else recorder.source(costs, gradients)
         if recorder.problem is None:
             self.step = recorder.function(source)
@@ -132,20 +132,12 @@ class Replay:
 
 
 class State:
-    """What a step may change besides the gradients: random states and the model's buffers."""
+    """What a step may change besides the gradients: torch's random state and the model's buffers."""
 
     def __init__(self, module: nn.Module):
         self.buffers = list(module.buffers())
         self.values = [buffer.clone() for buffer in self.buffers]
         self.drawn = torch.get_rng_state()
-        self.pythons = self._pythons()
-
-    def _pythons(self) -> Any:
-        _, numbers, *place = np.random.get_state(legacy=True)
-        return random.getstate(), np.asarray(numbers).tobytes(), place
-
-    def python_drew(self) -> str | None:
-        return None if self._pythons() == self.pythons else "a step draws random numbers of Python's"
 
     def difference(
         self, step: Callable[..., Any], batch: Batch, costs: Costs, gradients: Sequence[Tensor | None]
@@ -172,22 +164,30 @@ class State:
 
 
 class Watched:
-    """Within it, a module's trainer says whether it was asked for anything."""
-
-    problem: str | None = None
+    """Within it, `problem` is noted if a module asks its trainer anything, or draws random numbers of Python's."""
 
     def __init__(self, module: Any):
         self._module, self._trainer = module, vars(module)["_trainer"]
+        self.problem: str | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Watched":
+        self._drawn = _pythons_random_state()
         vars(self._module)["_trainer"] = self
+        return self
 
     def __exit__(self, *error: object) -> None:
         vars(self._module)["_trainer"] = self._trainer
+        if _pythons_random_state() != self._drawn:
+            self.problem = "a step draws random numbers of Python's"
 
     def __getattr__(self, name: str) -> Any:
         self.problem = "a step asks the trainer"
         return getattr(self._trainer, name)
+
+
+def _pythons_random_state() -> Any:
+    _, numbers, *place = np.random.get_state(legacy=True)
+    return random.getstate(), np.asarray(numbers).tobytes(), place
 
 
 def _kind(images: Tensor, target: Tensor) -> Any:
