@@ -63,6 +63,8 @@ def test_a_backbone_that_thaws_is_written_down_anew(precision, again, monkeypatc
     monkeypatch.setattr("test_epoch_loop.IMAGES", images)
 
     class Small(ResNetFineTuner):
+        replayable = True
+
         def __init__(self, num_classes, image_shape, hidden, dropout, **parts):
             super().__init__(num_classes, (3, 17, 17), freeze=True, unfreeze_at_epoch=1, unfreeze_every=1, **parts)
 
@@ -144,8 +146,18 @@ class OfMyOwn(torch.optim.lr_scheduler.ExponentialLR):
 
 
 class Scheduled(MLP):
+    replayable = True
+
     def _schedule(self, optimizer, total):
         return {"interval": "step", "frequency": 1, "scheduler": OfMyOwn(optimizer, 0.9)}
+
+
+class GivenAFunction(MLP):
+    replayable = True
+
+    def _schedule(self, optimizer, total):
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
+        return {"interval": "step", "frequency": 1, "scheduler": scheduler}
 
 
 @pytest.mark.parametrize(
@@ -157,8 +169,9 @@ class Scheduled(MLP):
         ({"callbacks": [At(lambda model: None)]}, False),
         ({"val_check_interval": 2}, False),
         ({"kind": Scheduled}, False),
+        ({"kind": GivenAFunction}, False),
     ],
-    ids=["nobody", "litmus", "a subclass", "a callback", "validation", "a scheduler"],
+    ids=["nobody", "litmus", "a subclass", "a callback", "validation", "a scheduler", "a function"],
 )
 def test_attributes_are_compared_at_each_step_unless_nobody_else_is_at_them(options, alone, again, monkeypatch):
     compared, real = itertools.count(), Attributes.unchanged
@@ -169,14 +182,16 @@ def test_attributes_are_compared_at_each_step_unless_nobody_else_is_at_them(opti
     assert next(compared) == (2 if alone else 12)  # each epoch's first step, or all; once as it was written down
 
 
-class Layer(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-        self.calls = 0
+def layer_of(function):
+    class Layer(nn.Module):
+        replayable = True
+        forward = function
 
-    def forward(self, values):
-        return self.function(self, values)
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+    return Layer()
 
 
 def counting(layer, values):
@@ -245,12 +260,14 @@ LAYERS = {
 
 def prepared(of):
     class Prepared(MLP):
+        replayable = True
+
         def __init__(self, *arguments, **parts):
             super().__init__(*arguments, **parts)
             if of in (hooked, hooked_weight, with_a_counter):
                 of(self)
             else:
-                self.network.activation1 = Layer(of)
+                self.network.activation1 = layer_of(of)
 
         def on_fit_start(self):
             random.seed(0)
@@ -268,16 +285,22 @@ def test_a_step_in_which_python_has_a_say_is_worked_out_each_time_and_the_log_sa
 
 
 class AsksTheTrainer(MLP):
+    replayable = True
+
     def forward(self, images):
         return super().forward(images) * (1 + self.global_step)
 
 
 class OwnStep(MLP):
+    replayable = True
+
     def training_step(self, batch, batch_idx):
         return super().training_step(batch, batch_idx) * 2
 
 
 class OwnLoss(MLP):
+    replayable = True
+
     def __init__(self, *arguments, loss, **parts):
         super().__init__(*arguments, loss=nn.functional.cross_entropy, **parts)
 
@@ -297,8 +320,102 @@ def test_nor_is_it_where_it_could_go_wrong_otherwise(options, problem, again):
     assert again() == 0
 
 
+class Heir(MLP):
+    """Of a model that is replayable."""
+
+
+class Scripted(MLP):
+    replayable = True
+
+    def __init__(self, *arguments, **parts):
+        super().__init__(*arguments, **parts)
+        self.network.activation1 = torch.jit.script(nn.ReLU())
+
+
+class Lent(MLP):
+    replayable = True
+
+    def __init__(self, *arguments, **parts):
+        super().__init__(*arguments, **parts)
+        self.network.activation1.forward = lambda values: values * 2
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        (Heir, "Heir doesn't say of itself that it is replayable"),
+        (Scripted, "RecursiveScriptModule doesn't say of itself that it is replayable"),
+        (Lent, "whether ReLU.forward has changed can't be told"),
+    ],
+)
+def test_only_what_is_known_or_says_so_is_replayed(kind, problem, again):
+    assert fit(kind=kind)[1].fit_loop.epoch_loop.replay.problem == problem
+    assert again() == 0
+
+
+def test_a_training_step_that_a_callback_puts_in_its_place_is_taken(again):
+    def doubled(model):
+        step = type(model).training_step
+        model.training_step = lambda batch, batch_idx: step(model, batch, batch_idx) * 2
+
+    assert both(callbacks=[At(doubled)]).problem == "MLP has a training_step of its own"
+    assert again() == 2
+
+
+class Twice(nn.Module):
+    """Two parameters whose gradients are one tensor to autograd."""
+
+    replayable = True
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.randn(5, 5)), nn.Parameter(torch.zeros(5, 5))
+
+    def forward(self, values):
+        return values @ (self.first + self.second)
+
+
+@pytest.mark.parametrize("changes_gradients", [False, True])
+def test_each_parameter_has_a_gradient_of_its_own(changes_gradients, again):
+    class Doubling(pl.Callback):
+        def on_after_backward(self, trainer, pl_module):
+            for parameter in pl_module.parameters():
+                parameter.grad.mul_(2)
+
+    class WithTwice(MLP):
+        replayable = True
+
+        def __init__(self, *arguments, **parts):
+            super().__init__(*arguments, **parts)
+            self.network.activation1 = Twice()
+
+    options = {"callbacks": [Doubling()]} if changes_gradients else {"gradient_clip_val": 0.01}
+    assert both(kind=WithTwice, **options).problem is None
+    assert again() == 11
+
+
+def test_a_step_that_changes_its_parameters_is_put_back_after_it_was_tried_out(again):
+    def decaying(layer, values):
+        with torch.no_grad():
+            layer.weight.mul_(0.9)
+        return values * layer.weight
+
+    class WithLayer(MLP):
+        replayable = True
+
+        def __init__(self, *arguments, **parts):
+            super().__init__(*arguments, **parts)
+            self.network.activation1 = layer_of(decaying)
+            self.network.activation1.weight = nn.Parameter(torch.ones(5))
+
+    both(kind=WithLayer, groups={"optim": "sgd"})
+
+
 def test_an_attribute_of_the_model_itself_counts_too(again):
     class Scaled(MLP):
+        replayable = True
+
         scale = 1.0
 
         def forward(self, images):

@@ -20,6 +20,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch.optim import lr_scheduler
 
 from litmus.callbacks import GradNorm, Progress, ValidateLast
 from litmus.models.classifier import Classifier
@@ -54,6 +55,12 @@ LOOKING = {
     GradNorm.on_before_optimizer_step,
     Progress.on_train_batch_end,
     ValidateLast.on_train_batch_end,
+}
+# Of torch's, those that are given no function.
+SCHEDULERS = {
+    *(lr_scheduler.ConstantLR, lr_scheduler.LinearLR, lr_scheduler.ExponentialLR, lr_scheduler.PolynomialLR),
+    *(lr_scheduler.StepLR, lr_scheduler.MultiStepLR, lr_scheduler.OneCycleLR),
+    *(lr_scheduler.CosineAnnealingLR, lr_scheduler.CosineAnnealingWarmRestarts),
 }
 
 
@@ -147,7 +154,7 @@ class EpochLoop(_TrainingEpochLoop):
             hooks <= LOOKING
             and not self.between_batches
             and not any((optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks))
-            and all(type(config.scheduler).__module__.startswith("torch.optim.") for config in self.schedulers)
+            and all(type(config.scheduler) in SCHEDULERS for config in self.schedulers)
         )
 
     def _worked_out_anew(self) -> str | None:

@@ -13,8 +13,15 @@ TRAINING_STEP = Classifier.training_step
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # What a module's attributes may be, so that comparing them shows whether it has changed.
 CONSTANTS = (bool, int, float, str, type(None))
-NAMED = (type, FunctionType, BuiltinFunctionType, torch.dtype, torch.device, torch.memory_format)
-PLAIN = (*CONSTANTS, *NAMED, Tensor, nn.Module)
+PLAIN = (*CONSTANTS, type, torch.dtype, torch.device, torch.memory_format, Tensor, nn.Module)
+METHODS = (
+    "training_step",
+    "check_batch",
+    "costs",
+    "note",
+    "forward",
+)  # of a model, which an instance may have its own of
+KNOWN = ("torch", "torchvision")  # whose modules do the same for every batch as long as their attributes are the same
 
 
 class Attributes:
@@ -36,6 +43,7 @@ class Attributes:
                 self.now == self.then
                 and [_trained(parameter) for parameter in self.parameters] == self.trained
                 and all(self.own.get(name) == value for name, value in self.constants.items())
+                and not any(name in self.own for name in METHODS)
             )
         except RuntimeError:  # two tensors, of which there was one
             return False
@@ -55,8 +63,12 @@ def _parts(module: Any) -> list[nn.Module]:
 
 
 def refusal(module: Any) -> str | None:
-    """Why the steps of this module can't be replayed, as far as can be told before there is one."""
-    if type(module).training_step is not TRAINING_STEP:
+    """Why the steps of this module can't be replayed, as far as can be told before there is one.
+
+    What Python code does besides calling operations can't be seen. So replayed are torch's modules and those whose own
+    class says `replayable = True`: the same operations for every batch, as long as the attributes are the same.
+    """
+    if type(module).training_step is not TRAINING_STEP or any(name in vars(module) for name in METHODS):
         return f"{type(module).__name__} has a training_step of its own"
     if not isinstance(module.loss, nn.Module):
         return "the loss is no nn.Module"
@@ -66,6 +78,9 @@ def refusal(module: Any) -> str | None:
         return f"a hook on {type(hooked).__name__ if hooked is not None else 'all modules'}"
     if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in module.parameters()):
         return "a hook on a parameter"
+    for part in parts:
+        if not _replayable(type(part)):
+            return f"{type(part).__name__} doesn't say of itself that it is replayable"
     for part in parts[1:]:
         strange = next((name for name, value in vars(part).items() if not _plain(value)), None)
         if strange is not None:
@@ -73,7 +88,14 @@ def refusal(module: Any) -> str | None:
     return None
 
 
+def _replayable(kind: type) -> bool:
+    of_torch = kind.__module__.partition(".")[0] in KNOWN and not issubclass(kind, torch.jit.ScriptModule)
+    return of_torch or vars(kind).get("replayable") is True
+
+
 def _plain(value: Any) -> bool:
+    if isinstance(value, FunctionType | BuiltinFunctionType):
+        return str(value.__module__).partition(".")[0] in KNOWN
     if isinstance(value, dict):
         return all(map(_plain, value.values()))
     if isinstance(value, list | tuple | set | frozenset):

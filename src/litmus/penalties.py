@@ -74,12 +74,16 @@ class Penalty(nn.Module):
 class NoPenalty(Penalty):
     """Ω = 0."""
 
+    replayable = True
+
     def __init__(self) -> None:
         super().__init__()
 
 
 class L1(Penalty):
     """Ω = Σ|w|, whose gradient is weight · sign(w)."""
+
+    replayable = True
 
     def omega(self, weight: Tensor) -> Tensor:
         return weight.abs().sum()
@@ -88,12 +92,16 @@ class L1(Penalty):
 class L2(Penalty):
     """Ω = ½ Σ w², whose gradient is weight · w: the same step as SGD's `weight_decay`."""
 
+    replayable = True
+
     def omega(self, weight: Tensor) -> Tensor:
         return 0.5 * weight.square().sum()
 
 
 class ElasticNet(Penalty):
     """Ω = l1_ratio · Σ|w| + (1 − l1_ratio) · ½ Σ w² (Zou and Hastie 2005, in scikit-learn's parametrisation)."""
+
+    replayable = True
 
     def __init__(
         self,

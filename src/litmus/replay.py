@@ -6,10 +6,10 @@ that reaches torch's kernels in a step, forward and backward, and takes the foll
 the same order on other images. That is the same arithmetic, to the bit, which is checked on the spot: the step that was
 written down is taken a second time, and has to give the same.
 
-Nothing is replayed where Python might have a say from step to step: a hook on a module, a random number of Python's, a
-question to the trainer, a value looked at, a tensor from elsewhere. The attributes of every module are compared before
-a step wherever others may have been at them; if one has changed, a step is written down anew. What can't be seen is a
-`forward` that reads a variable outside its module which changes during training: `trainer.replay=false` is for that.
+Replayed are modules of torch and of Litmus, and those of yours that say `replayable = True` (see `refusal`). Nothing is
+where Python has a say from step to step: a hook on a module, a random number of Python's, a question to the trainer,
+a value looked at, a tensor from elsewhere. The attributes of every module are compared before a step wherever others
+may have been at them; if one has changed, a step is written down anew. `trainer.replay=false` replays nothing.
 """
 
 import logging
@@ -86,8 +86,7 @@ class Replay:
         self.attempts += 1
         self.attributes = Attributes(self.module)
         before = State(self.module)
-        fixed = [*self.module.parameters(), *self.module.buffers()]
-        recorder = Recorder({"images": images, "target": target}, fixed, LIMIT)
+        recorder = Recorder({"images": images, "target": target}, before.tensors, LIMIT)
         with Watched(self.module) as watched, self.context(), recorder:
             self.module.check_batch(len(target))
             costs = self.module.costs(images, target)
@@ -100,14 +99,12 @@ class Replay:
         """The step's backward pass, and with it the end of what is written down."""
         self.step, self.kind = None, _kind(*batch)
         self.trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        taken = {_place(tensor) for tensor in [*before.tensors, *batch, *costs] if isinstance(tensor, Tensor)}
         with Watched(self.module) as watched, recorder:
+            found = torch.autograd.grad(loss, self.trained, allow_unused=True)
             self.gradients = gradients = [
-                given
-                if given is None or given.stride() == parameter.stride()
-                else torch.empty_like(parameter).copy_(given)
-                for given, parameter in zip(
-                    torch.autograd.grad(loss, self.trained, allow_unused=True), self.trained, strict=True
-                )
+                None if gradient is None else _of_its_own(gradient, parameter, taken)
+                for gradient, parameter in zip(found, self.trained, strict=True)
             ]
         self._give(loss)
         recorder.problem = recorder.problem or watched.problem
@@ -132,23 +129,23 @@ class Replay:
 
 
 class State:
-    """What a step may change besides the gradients: torch's random state and the model's buffers."""
+    """What a step may change besides the gradients: torch's random state, the model's parameters and buffers."""
 
     def __init__(self, module: nn.Module):
-        self.buffers = list(module.buffers())
-        self.values = [buffer.clone() for buffer in self.buffers]
+        self.tensors = [*module.parameters(), *module.buffers()]
+        self.values = [tensor.detach().clone() for tensor in self.tensors]
         self.drawn = torch.get_rng_state()
 
     def difference(
         self, step: Callable[..., Any], batch: Batch, costs: Costs, gradients: Sequence[Tensor | None]
     ) -> str | None:
         """What is wrong with `step` if, from here, it doesn't give these results and change all as it now is."""
-        after, drawn = [buffer.clone() for buffer in self.buffers], torch.get_rng_state()
+        after, drawn = [tensor.detach().clone() for tensor in self.tensors], torch.get_rng_state()
         try:
             with torch.no_grad():
                 self._set(self.values, self.drawn)
                 found = step(*batch)
-            same = all(map(_same, [*found[0], *found[1], *self.buffers], [*costs, *gradients, *after]))
+            same = all(map(_same, [*found[0], *found[1], *self.tensors], [*costs, *gradients, *after]))
             same = same and torch.equal(torch.get_rng_state(), drawn)
             return None if same else "what was written down of a step gives something else"
         except (RuntimeError, TypeError) as error:
@@ -158,8 +155,8 @@ class State:
 
     def _set(self, values: Iterable[Tensor], drawn: Tensor) -> None:
         with torch.no_grad():
-            for buffer, value in zip(self.buffers, values, strict=True):
-                buffer.copy_(value)
+            for tensor, value in zip(self.tensors, values, strict=True):
+                tensor.copy_(value)
         torch.set_rng_state(drawn)
 
 
@@ -188,6 +185,18 @@ class Watched:
 def _pythons_random_state() -> Any:
     _, numbers, *place = np.random.get_state(legacy=True)
     return random.getstate(), np.asarray(numbers).tobytes(), place
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _of_its_own(gradient: Tensor, parameter: Tensor, taken: set[int]) -> Tensor:
+    """In the parameter's layout and in memory that nobody else has, as autograd leaves it there."""
+    if gradient.stride() != parameter.stride() or _place(gradient) in taken:
+        gradient = torch.empty_like(parameter).copy_(gradient)
+    taken.add(_place(gradient))
+    return gradient
 
 
 def _kind(images: Tensor, target: Tensor) -> Any:

@@ -17,6 +17,8 @@ class Dropout(nn.Dropout):
     """torch's dropout; on the CPU faster, where torch's takes half of a small network's step: an element is decided by
     16 bits, of which one random number holds four. So p is rounded to a multiple of 1/65536."""
 
+    replayable = True
+
     def forward(self, values: Tensor) -> Tensor:
         dropped = round(65536 * self.p)
         if not self.training or values.device.type != "cpu" or not 0 < dropped < 65536:

@@ -32,6 +32,8 @@ class ResNetFineTuner(Classifier):
     for CIFAR.
     """
 
+    replayable = True
+
     def __init__(
         self,
         num_classes: int,

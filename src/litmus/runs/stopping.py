@@ -1,5 +1,6 @@
 """How a run ends before its end: by a signal, or because one of its processes is gone."""
 
+import _thread
 import errno
 import logging
 import shlex
@@ -55,10 +56,12 @@ def explained(trainer: pl.Trainer, path: Path) -> Iterator[None]:
 def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]:
     """Ctrl-C and SIGTERM end what is within, and the process with the exit status that shells expect: 130 and 143.
 
-    They raise, so that a file that is being written is left as it was. Whoever handles a signal already (submitit, on
-    a cluster) goes on doing so.
+    They raise, so that a file that is being written is left as it was; and again a moment later if that was within
+    what Python tidies up, which lets no exception through. Whoever handles a signal already (submitit, on a cluster)
+    goes on doing so.
     """
     number = 0
+    unraisable = sys.unraisablehook
 
     def end(signum: int, frame: Any) -> None:
         nonlocal number
@@ -67,12 +70,22 @@ def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]
             signal.signal(other, signal.SIG_DFL)  # for whoever doesn't want to wait
         raise SystemExit(128 + signum)
 
+    def lost(what: Any) -> None:
+        if not number or not isinstance(what.exc_value, SystemExit):
+            unraisable(what)
+            return
+        signal.signal(number, end)
+        again = threading.Timer(0.05, _thread.interrupt_main, (number,))
+        again.daemon = True
+        again.start()
+
     in_main = threading.current_thread() is threading.main_thread()
     ours = [signum for signum, plain in PLAIN.items() if in_main and signal.getsignal(signum) == plain]
     if signal.SIGTERM in ours:  # Lightning's handler, in front of ours, would wait for the other processes
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     for signum in ours:
         signal.signal(signum, end)
+    sys.unraisablehook = lost
     try:
         yield
     except BaseException:
@@ -83,5 +96,6 @@ def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]
             process.wait()
         raise
     finally:
+        sys.unraisablehook = unraisable
         for signum in ours:
             signal.signal(signum, PLAIN[signum])
