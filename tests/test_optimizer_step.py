@@ -100,3 +100,45 @@ def test_who_hooked_on_to_the_steps_is_called_at_each():
 
     trained(FUSED["adam"], hooked)
     assert calls == ["after"] * 10
+
+
+def momentum(optimizer, calls):
+    optimizer.param_groups[0]["momentum"] = 0.9
+
+
+def hook(optimizer, calls):
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+
+
+def own_step(optimizer, calls):
+    step = optimizer.step
+
+    def stepped(closure=None):
+        calls.append("own")
+        return step(closure)
+
+    optimizer.step = stepped
+
+
+@pytest.mark.parametrize(("do", "heard"), [(momentum, 0), (hook, 4), (own_step, 4)])
+def test_what_comes_between_two_steps_counts_from_there_on(do, heard):
+    def interrupted(step_of, calls):
+        def with_a_break(optimizer):
+            torch.optim.lr_scheduler.ConstantLR(optimizer)  # which gives the optimizer a step that counts
+            step, taken = step_of(optimizer), itertools.count()
+
+            def stepped():
+                if next(taken) == 6:
+                    do(optimizer, calls)
+                step()
+
+            return stepped
+
+        return with_a_break
+
+    calls, expected_calls = [], []
+    weights, _, _ = trained(FUSED["sgd"], interrupted(OptimizerStep, calls))
+    expected, _, _ = trained(FUSED["sgd"], interrupted(lambda optimizer: lambda: optimizer.step(), expected_calls))
+    assert_same(weights, expected)
+    assert calls == expected_calls
+    assert len(calls) == heard

@@ -120,6 +120,20 @@ def listening(model):
     model.network.hidden1.register_forward_hook(lambda module, given, result: result * 2)
 
 
+@pytest.fixture
+def everywhere():
+    handles = []
+    yield lambda model: handles.append(nn.modules.module.register_module_forward_hook(lambda *_: None))
+    for handle in handles:
+        handle.remove()
+
+
+def test_a_hook_on_all_modules_ends_it_too(everywhere, again):
+    _, made = fit(callbacks=[At(everywhere)])
+    assert made.fit_loop.epoch_loop.replay.problem == "a hook on all modules"
+    assert again() == 2
+
+
 @pytest.mark.parametrize("hook", [listening, hooked_weight])
 def test_a_hook_that_comes_within_an_epoch_ends_it(hook, again):
     assert both(callbacks=[At(hook)]).problem.startswith("a hook on ")

@@ -44,6 +44,7 @@ class Attributes:
                 and [_trained(parameter) for parameter in self.parameters] == self.trained
                 and all(self.own.get(name) == value for name, value in self.constants.items())
                 and not any(name in self.own for name in METHODS)
+                and not _hooked_everywhere()
             )
         except RuntimeError:  # two tensors, of which there was one
             return False
@@ -74,7 +75,7 @@ def refusal(module: Any) -> str | None:
         return "the loss is no nn.Module"
     parts = [module, *_parts(module)]
     hooked = next((part for part in parts if any(vars(part).get(name) for name in HOOKS)), None)
-    if hooked is not None or any(getattr(modules, f"_global{name}") for name in HOOKS):
+    if hooked is not None or _hooked_everywhere():
         return f"a hook on {type(hooked).__name__ if hooked is not None else 'all modules'}"
     if any(parameter._backward_hooks or parameter._post_accumulate_grad_hooks for parameter in module.parameters()):
         return "a hook on a parameter"
@@ -86,6 +87,10 @@ def refusal(module: Any) -> str | None:
         if strange is not None:
             return f"whether {type(part).__name__}.{strange} has changed can't be told"
     return None
+
+
+def _hooked_everywhere() -> bool:
+    return any(getattr(modules, f"_global{name}") for name in HOOKS)
 
 
 def _replayable(kind: type) -> bool:

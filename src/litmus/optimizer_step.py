@@ -31,8 +31,7 @@ class OptimizerStep:
         self.repeatable = False
         self.no_grad = torch.no_grad()
         bare = getattr(type(optimizer).step, "__wrapped__", None)
-        hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks, GLOBAL_BEFORE, GLOBAL_AFTER)
-        if bare is None or any(hooks):
+        if bare is None or self._hooked():
             return
         self.bare = partial(bare, optimizer)
         optimizer._opt_called = True  # type: ignore[attr-defined]  # a scheduler asks, to see that steps come before it
@@ -41,8 +40,20 @@ class OptimizerStep:
             optimizer._accelerator_graph_capture_health_check = lambda: None  # type: ignore[method-assign]
             optimizer._cuda_graph_capture_health_check = lambda: None  # type: ignore[method-assign]  # before torch 2.12
 
+    def _hooked(self) -> bool:
+        """Or given a step of its own; a scheduler gives it one that only counts."""
+        of = self.optimizer
+        own = vars(of).get("step")
+        return bool(
+            (of._optimizer_step_pre_hooks or of._optimizer_step_post_hooks or GLOBAL_BEFORE or GLOBAL_AFTER)
+            or (own is not None and not getattr(own, "_wrapped_by_lr_sched", False))
+        )
+
     def __call__(self) -> None:
-        if self.calls and self._unchanged():
+        if not self.alone and self._hooked():
+            self.calls = []
+            self.optimizer.step()
+        elif self.calls and self._unchanged():
             with self.no_grad:
                 for call in self.calls:
                     call()
@@ -65,6 +76,7 @@ class OptimizerStep:
         self.tensors = [state[parameter].copy() if parameter in state else None for parameter in self.parameters]
         self.without = [parameter.grad is None for parameter in self.parameters]
         self.groups = self.optimizer.param_groups
+        self.used = [_used(group) for group in self.groups]
 
     def _unchanged(self) -> bool:
         if [parameter.grad is None for parameter in self.parameters] != self.without:
@@ -72,9 +84,13 @@ class OptimizerStep:
         return (self.alone and bool(self.calls)) or self._same_state()
 
     def _same_state(self) -> bool:
-        get = self.optimizer.state.get
+        get, groups = self.optimizer.state.get, self.optimizer.param_groups
         try:
-            return self.optimizer.param_groups is self.groups and [get(p) for p in self.parameters] == self.tensors
+            return (
+                groups is self.groups
+                and [get(parameter) for parameter in self.parameters] == self.tensors
+                and [_used(group) for group in groups] == self.used
+            )
         except RuntimeError:  # two tensors, of which there was one
             return False
 
@@ -111,6 +127,11 @@ class OptimizerStep:
 
     def _group(self, parameters: Sequence[Any]) -> dict[str, Any]:
         return next(g for g in self.optimizer.param_groups if any(p is parameters[0] for p in g["params"]))
+
+
+def _used(group: dict[str, Any]) -> dict[str, bool]:
+    """Which of a group's numbers aren't zero: a momentum that was 0 has no tensors."""
+    return {name: bool(value) for name, value in group.items() if name not in ("params", "betas")}
 
 
 class Listener(TorchDispatchMode):

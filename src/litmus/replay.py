@@ -73,7 +73,7 @@ class Replay:
         self.module.check_batch(len(target))
         with self.no_grad:
             costs, self.gradients = self.step(images, target)  # type: ignore[misc]
-        self.module.note(costs, target)
+        self.module.note(Costs(*costs), target)
         self.backward = self._give
         return costs[0]
 

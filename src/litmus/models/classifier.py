@@ -1,7 +1,7 @@
 """The LightningModule that the models share."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -63,7 +63,7 @@ class Classifier(pl.LightningModule):
             # By itself the mean leaves out, with a warning, what is not a number; "disable" forgets the weights.
             setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro", validate_args=False))
-        self._pending: list[tuple[Sequence[Any], Tensor]] = []
+        self._pending: list[tuple[Costs, Tensor]] = []
         self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
         self._try_out()
         if init_from is not None:
@@ -93,7 +93,7 @@ class Classifier(pl.LightningModule):
         penalty = self.penalty(self.network)
         return Costs(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
 
-    def note(self, costs: Sequence[Any], target: Tensor) -> None:
+    def note(self, costs: Costs, target: Tensor) -> None:
         """Takes a step's `Costs`, detached, into account."""
         # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
         self._pending.append((costs, target))
