@@ -56,6 +56,27 @@ def test_its_steps_are_the_optimizers_to_the_bit(name, frozen):
     assert step.repeatable == (name in FUSED)
 
 
+def as_it_is(optimizer):
+    return lambda: optimizer.step()
+
+
+def interrupted(step_of, do, given):
+    """Steps of an optimizer before the seventh of which `do` is done to it."""
+
+    def with_a_break(optimizer):
+        torch.optim.lr_scheduler.ConstantLR(optimizer)  # which gives the optimizer a step that counts
+        step, taken = step_of(optimizer), itertools.count()
+
+        def stepped():
+            if next(taken) == 6:
+                do(optimizer, given)
+            step()
+
+        return stepped
+
+    return with_a_break
+
+
 def load(optimizer, path):
     torch.save(optimizer.state_dict(), path / "state")
     optimizer.load_state_dict(torch.load(path / "state", weights_only=True))
@@ -72,21 +93,8 @@ def another_average(optimizer, path):
 
 @pytest.mark.parametrize("do", [load, start_anew, another_average])
 def test_what_is_done_to_its_state_between_steps_counts(do, tmp_path):
-    def interrupted(step_of):
-        def with_a_break(optimizer):
-            step, taken = step_of(optimizer), itertools.count()
-
-            def stepped():
-                if next(taken) == 6:
-                    do(optimizer, tmp_path)
-                step()
-
-            return stepped
-
-        return with_a_break
-
-    weights, state, _ = trained(FUSED["adam"], interrupted(OptimizerStep))
-    expected, of_it, _ = trained(FUSED["adam"], interrupted(lambda optimizer: optimizer.step))
+    weights, state, _ = trained(FUSED["adam"], interrupted(OptimizerStep, do, tmp_path))
+    expected, of_it, _ = trained(FUSED["adam"], interrupted(as_it_is, do, tmp_path))
     assert_same(weights, expected)
     assert_same(state, of_it)
 
@@ -122,23 +130,9 @@ def own_step(optimizer, calls):
 
 @pytest.mark.parametrize(("do", "heard"), [(momentum, 0), (hook, 4), (own_step, 4)])
 def test_what_comes_between_two_steps_counts_from_there_on(do, heard):
-    def interrupted(step_of, calls):
-        def with_a_break(optimizer):
-            torch.optim.lr_scheduler.ConstantLR(optimizer)  # which gives the optimizer a step that counts
-            step, taken = step_of(optimizer), itertools.count()
-
-            def stepped():
-                if next(taken) == 6:
-                    do(optimizer, calls)
-                step()
-
-            return stepped
-
-        return with_a_break
-
     calls, expected_calls = [], []
-    weights, _, _ = trained(FUSED["sgd"], interrupted(OptimizerStep, calls))
-    expected, _, _ = trained(FUSED["sgd"], interrupted(lambda optimizer: lambda: optimizer.step(), expected_calls))
+    weights, _, _ = trained(FUSED["sgd"], interrupted(OptimizerStep, do, calls))
+    expected, _, _ = trained(FUSED["sgd"], interrupted(as_it_is, do, expected_calls))
     assert_same(weights, expected)
     assert calls == expected_calls
     assert len(calls) == heard

@@ -249,10 +249,6 @@ def seeding(layer, values):
     return values * drawn
 
 
-def hooked(model):
-    model.network.hidden1.register_forward_hook(lambda module, given, result: result * 2)
-
-
 def with_a_counter(model):
     model.network.hidden1.counter = itertools.count()
 
@@ -266,7 +262,7 @@ LAYERS = {
     looking: "aten._local_scalar_dense.default looks at a value",
     from_outside: "a tensor of shape [100] comes from outside",
     seeding: "what was written down of a step gives something else",
-    hooked: "a hook on Linear",
+    listening: "a hook on Linear",
     hooked_weight: "a hook on a parameter",
     with_a_counter: "whether Linear.counter has changed can't be told",
 }
@@ -278,7 +274,7 @@ def prepared(of):
 
         def __init__(self, *arguments, **parts):
             super().__init__(*arguments, **parts)
-            if of in (hooked, hooked_weight, with_a_counter):
+            if of in (listening, hooked_weight, with_a_counter):
                 of(self)
             else:
                 self.network.activation1 = layer_of(of)

@@ -122,13 +122,12 @@ class EpochLoop(_TrainingEpochLoop):
         self._note_what_is_logged()
         self._note_schedulers()
         if self.short:
-            alone = self._alone()
-            self.step = OptimizerStep(trainer.optimizers[0], alone)
+            self.step = OptimizerStep(trainer.optimizers[0])
             if not hasattr(self, "replay"):
                 plain = type(trainer.precision_plugin) is Precision
                 context = nullcontext if plain else trainer.precision_plugin.train_step_context
                 self.replay = Replay(module, context, self._worked_out_anew())
-            self.replay.alone = alone
+            self.step.alone = self.replay.alone = self._alone()
 
     def _note_schedulers(self) -> None:
         trainer = self.trainer
@@ -149,11 +148,10 @@ class EpochLoop(_TrainingEpochLoop):
         """Whether nobody touches the model or its optimizer between two steps of an epoch."""
         calls: Any = [hook.func for functions in self.hooks.values() for hook in functions]  # type: ignore[attr-defined]
         hooks = {getattr(call, "__func__", call) for call in calls}
-        (optimizer,) = self.trainer.optimizers
         return (
             hooks <= LOOKING
             and not self.between_batches
-            and not any((optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks))
+            and not self.step.hooked()
             and all(type(config.scheduler) in SCHEDULERS for config in self.schedulers)
         )
 

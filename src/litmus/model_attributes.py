@@ -14,13 +14,8 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backwa
 # What a module's attributes may be, so that comparing them shows whether it has changed.
 CONSTANTS = (bool, int, float, str, type(None))
 PLAIN = (*CONSTANTS, type, torch.dtype, torch.device, torch.memory_format, Tensor, nn.Module)
-METHODS = (
-    "training_step",
-    "check_batch",
-    "costs",
-    "note",
-    "forward",
-)  # of a model, which an instance may have its own of
+# Of a model, which an instance may have its own of.
+METHODS = ("training_step", "check_batch", "costs", "note", "forward")
 KNOWN = ("torch", "torchvision")  # whose modules do the same for every batch as long as their attributes are the same
 
 

@@ -19,19 +19,20 @@ class OptimizerStep:
     recording a graph. On the CPU, a fused optimizer finds out at each step which tensors belong together, which takes
     as long as a small network's arithmetic; here only if there are other tensors than at the step before. If there are
     not, that step's one or two operations are called again, with the gradients and the group's numbers as they now are.
-    `alone` says that nobody else touches the optimizer between two steps, so that its state need not be looked through.
+    While `alone`, nobody else touches the optimizer between two steps, so that its state need not be looked through.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, alone: bool = False):
+    alone = False
+
+    def __init__(self, optimizer: torch.optim.Optimizer):
         self.optimizer = optimizer
-        self.alone = alone
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.bare: Callable[[], Any] = optimizer.step
         self.calls: list[Callable[[], Any]] = []
         self.repeatable = False
         self.no_grad = torch.no_grad()
         bare = getattr(type(optimizer).step, "__wrapped__", None)
-        if bare is None or self._hooked():
+        if bare is None or self.hooked():
             return
         self.bare = partial(bare, optimizer)
         optimizer._opt_called = True  # type: ignore[attr-defined]  # a scheduler asks, to see that steps come before it
@@ -40,8 +41,8 @@ class OptimizerStep:
             optimizer._accelerator_graph_capture_health_check = lambda: None  # type: ignore[method-assign]
             optimizer._cuda_graph_capture_health_check = lambda: None  # type: ignore[method-assign]  # before torch 2.12
 
-    def _hooked(self) -> bool:
-        """Or given a step of its own; a scheduler gives it one that only counts."""
+    def hooked(self) -> bool:
+        """Whether somebody is told of each step, or gave the optimizer one of its own; a scheduler's only counts."""
         of = self.optimizer
         own = vars(of).get("step")
         return bool(
@@ -50,7 +51,7 @@ class OptimizerStep:
         )
 
     def __call__(self) -> None:
-        if not self.alone and self._hooked():
+        if not self.alone and self.hooked():
             self.calls = []
             self.optimizer.step()
         elif self.calls and self._unchanged():
