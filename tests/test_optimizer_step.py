@@ -22,18 +22,28 @@ OTHERS = {
 }
 
 
-def trained(build, step_of, frozen=()):
+def linear():
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def channels_last():
+    return nn.Sequential(nn.Conv2d(5, 7, 3), nn.Conv2d(7, 3, 1)).to(memory_format=torch.channels_last)
+
+
+def trained(build, step_of, frozen=(), network_of=linear, copied_as=torch.empty_like):
     """Weights and state after steps with other gradients and numbers each time; `frozen` ones get no gradient at
-    steps 4 to 6."""
+    steps 4 to 6. From step 7 on the gradients lie in memory as `copied_as` makes it."""
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    network = network_of()
     optimizer = build(
         [{"params": part.parameters(), "lr": rate} for part, rate in zip(network, (0.1, 0.2), strict=True)]
     )
     step = step_of(optimizer)
     for i in range(10):
         for name, parameter in network.named_parameters():
-            parameter.grad = None if name in frozen and 4 <= i <= 6 else torch.randn_like(parameter)
+            gradient = torch.randn(parameter.shape)
+            gradient = (copied_as if i >= 7 else torch.empty_like)(parameter).copy_(gradient)
+            parameter.grad = None if name in frozen and 4 <= i <= 6 else gradient
         for group in optimizer.param_groups:
             group["lr"] *= 0.9
             if "weight_decay" in group:
@@ -54,6 +64,17 @@ def test_its_steps_are_the_optimizers_to_the_bit(name, frozen):
     assert_same(weights, expected)
     assert_same(state, of_it)
     assert step.repeatable == (name in FUSED)
+
+
+@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("copied_as", [torch.empty_like, lambda parameter: torch.empty(parameter.shape)])
+def test_weights_with_their_channels_last_take_the_same_steps_whichever_way_the_gradient_lies(name, copied_as):
+    weights, state, step = trained(FUSED[name], OptimizerStep, (), channels_last, copied_as)
+    expected, of_it, _ = trained(FUSED[name], lambda optimizer: optimizer.step, (), channels_last)
+    assert step.repeatable
+    assert weights["0.weight"].is_contiguous(memory_format=torch.channels_last)
+    assert_same(weights, expected)
+    assert_same(state, of_it)
 
 
 def as_it_is(optimizer):

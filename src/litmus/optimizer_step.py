@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks as GLOBAL_AFTER
 from torch.optim.optimizer import _global_optimizer_pre_hooks as GLOBAL_BEFORE
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -100,10 +101,13 @@ class OptimizerStep:
             return all(count.dim() == 0 for count in args[0])
         if not func.__name__.startswith("_fused_"):
             return False
-        parameters, gradients = args[:2]
+        parameters, gradients, *states = args
         group = self._group(parameters)
-        return all(given[name] == group[name] for name in given if name in group) and all(
-            parameter.grad is gradient for parameter, gradient in zip(parameters, gradients, strict=True)
+        pairs = [pair for state in states for pair in zip(parameters, state, strict=False)]  # some states are empty
+        return (
+            all(given[name] == group[name] for name in given if name in group)
+            and all(parameter.grad is gradient for parameter, gradient in zip(parameters, gradients, strict=True))
+            and all(_is_turned(of) == _is_turned(parameter) for parameter, of in pairs if of.dim())
         )
 
     def _repeated(self, func: Any, args: Sequence[Any], given: dict[str, Any]) -> Callable[[], Any]:
@@ -116,18 +120,36 @@ class OptimizerStep:
         parameters, _, *states = args
         group = self._group(parameters)
         names = [name for name in given if name in group]
+        turned = [_is_turned(parameter) for parameter in parameters]
+        in_order = [
+            [_turn(tensor) if _is_turned(tensor) else tensor for tensor in tensors] for tensors in (parameters, *states)
+        ]
 
         def again() -> None:
             for name in names:
                 given[name] = group[name]
             if "beta1" in given:
                 given["beta1"], given["beta2"] = group["betas"]
-            func._op(parameters, [parameter.grad for parameter in parameters], *states, **given)
+            gradients = [
+                _turn(parameter.grad).contiguous() if turn else parameter.grad
+                for parameter, turn in zip(parameters, turned, strict=True)
+            ]
+            func._op(in_order[0], gradients, *in_order[1:], **given)
 
         return again
 
     def _group(self, parameters: Sequence[Any]) -> dict[str, Any]:
         return next(g for g in self.optimizer.param_groups if any(p is parameters[0] for p in g["params"]))
+
+
+def _is_turned(tensor: Tensor) -> bool:
+    """Whether a convolution's weights (N, C, H, W) lie in memory with their channels last."""
+    return tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _turn(tensor: Tensor) -> Tensor:
+    """The same numbers in the order of that memory: of others the fused optimizers make copies, at each step."""
+    return tensor.permute(0, 2, 3, 1)
 
 
 def _used(group: dict[str, Any]) -> dict[str, bool]:

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -239,6 +240,27 @@ def test_the_small_stem_keeps_the_size():
 def test_channels_last_reaches_the_convolutions(channels_last):
     weight = model(channels_last=channels_last).backbone.layer1[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+def test_where_one_pixel_is_left_a_run_begun_with_channels_last_everywhere_goes_on_the_same(train, monkeypatch):
+    """Its optimizer's averages lie in memory otherwise than the weights do now."""
+    options = (*SMALL, "trainer.max_epochs=2")
+    whole = train(*options, "output_dir=whole").path
+    with monkeypatch.context() as patch:
+        kill_at(patch, epoch=1)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(*options, "output_dir=killed")
+    file = next(Path.cwd().rglob("killed/checkpoints/last.ckpt"))
+    checkpoint = torch.load(file, weights_only=True)
+    turned = 0
+    for state in checkpoint["optimizer_states"][0]["state"].values():
+        if state["exp_avg"].shape == (512, 512, 3, 3):
+            assert state["exp_avg"].is_contiguous()
+            state["exp_avg"] = state["exp_avg"].contiguous(memory_format=torch.channels_last)
+            turned += 1
+    assert turned == 3
+    torch.save(checkpoint, file)
+    assert_same(weights(whole), weights(train("resume=killed", small=False).path))
 
 
 def test_a_run_is_loaded_without_the_file_its_weights_came_from(train, start):

@@ -176,6 +176,7 @@ class Classifier(pl.LightningModule):
         optimizer = self.optim(self.parameter_groups())
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1.0)
+        optimizer.register_load_state_dict_post_hook(_lay_out_as_parameters)
         epochs = self.trainer.max_epochs or 0
         steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
         return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}
@@ -219,6 +220,15 @@ class Classifier(pl.LightningModule):
             scheduler.step(*([0.0] if "monitor" in self.scheduler else []))
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise ConfigError(f"scheduler cannot be built: {error}") from error
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """What a checkpoint gave an optimizer for weights that lie in memory with their channels last, or first, and now
+    don't. The fused ones take numbers in the order of the memory: they would mix up the weights, without a word."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _refuse_what_is_no_number(group: str, options: Mapping[str, Any]) -> None:
