@@ -79,15 +79,22 @@ def test_transposed_twice_is_not_transposed():
     assert torch.equal(recorder.function(source)(torch.ones(4, 3))[0], gradient)
 
 
+OUTSIDERS = "a tensor of shape [3] is neither the batch's nor the model's: register_buffer it"
+
+
+def looked_at(operation):
+    return f"a step looks at a tensor's values (an if, .item() or a mask; here {operation}): torch.where doesn't"
+
+
 @pytest.mark.parametrize(
     ("function", "problem"),
     [
         (lambda x: x + torch.ones(3), None),
         (lambda x: x + WEIGHT.T[0], None),
-        (lambda x: x + OUTSIDE, "a tensor of shape [3] comes from outside"),
-        (lambda x: x * x.sum().item(), "aten._local_scalar_dense.default looks at a value"),
-        (lambda x: x if x.sum() > 0 else -x, "aten._local_scalar_dense.default looks at a value"),
-        (lambda x: x[x > 0], "aten.index.Tensor looks at a value"),
+        (lambda x: x + OUTSIDE, OUTSIDERS),
+        (lambda x: x * x.sum().item(), looked_at("aten._local_scalar_dense.default")),
+        (lambda x: x if x.sum() > 0 else -x, looked_at("aten._local_scalar_dense.default")),
+        (lambda x: x[x > 0], looked_at("aten.index.Tensor")),
         (lambda x: x.repeat(100, 1), TOO_LARGE),
     ],
 )

@@ -259,9 +259,10 @@ LAYERS = {
     noisy: "a step draws random numbers of Python's",
     noisy_backwards: "a step draws random numbers of Python's",
     noisy_by_numpy: "a step draws random numbers of Python's",
-    looking: "aten._local_scalar_dense.default looks at a value",
-    from_outside: "a tensor of shape [100] comes from outside",
-    seeding: "what was written down of a step gives something else",
+    looking: "a step looks at a tensor's values (an if, .item() or a mask; here aten._local_scalar_dense.default): "
+    "torch.where doesn't",
+    from_outside: "a tensor of shape [100] is neither the batch's nor the model's: register_buffer it",
+    seeding: "a step's operations give something else when they are called again",
     listening: "a hook on Linear",
     hooked_weight: "a hook on a parameter",
     with_a_counter: "whether Linear.counter has changed can't be told",
@@ -354,8 +355,8 @@ class Lent(MLP):
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
-        (Heir, "Heir doesn't say of itself that it is replayable"),
-        (Scripted, "RecursiveScriptModule doesn't say of itself that it is replayable"),
+        (Heir, "Heir doesn't say replayable = True, which docs/benchmarks.md explains"),
+        (Scripted, "RecursiveScriptModule doesn't say replayable = True, which docs/benchmarks.md explains"),
         (Lent, "whether ReLU.forward has changed can't be told"),
     ],
 )

@@ -76,7 +76,7 @@ def refusal(module: Any) -> str | None:
         return "a hook on a parameter"
     for part in parts:
         if not _replayable(type(part)):
-            return f"{type(part).__name__} doesn't say of itself that it is replayable"
+            return f"{type(part).__name__} doesn't say replayable = True, which docs/benchmarks.md explains"
     for part in parts[1:]:
         strange = next((name for name, value in vars(part).items() if not _plain(value)), None)
         if strange is not None:

@@ -50,7 +50,9 @@ class Recorder(TorchDispatchMode):
 
     def _write(self, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
         if any(tag in func.tags for tag in VALUE_SEEN):
-            self.problem = f"{func} looks at a value"
+            self.problem = (
+                f"a step looks at a tensor's values (an if, .item() or a mask; here {func}): torch.where doesn't"
+            )
             return
         takes: set[str] = set()
         given = [self._text(arg, takes) for arg in args]
@@ -88,7 +90,8 @@ class Recorder(TorchDispatchMode):
         if isinstance(value, Tensor):
             name = self.names.get(id(value))
             if name is None:
-                self.problem = f"a tensor of shape {list(value.shape)} comes from outside"
+                shape = list(value.shape)
+                self.problem = f"a tensor of shape {shape} is neither the batch's nor the model's: register_buffer it"
                 return ""
             takes.add(name)
             return name

@@ -147,7 +147,7 @@ class State:
                 found = step(*batch)
             same = all(map(_same, [*found[0], *found[1], *self.tensors], [*costs, *gradients, *after]))
             same = same and torch.equal(torch.get_rng_state(), drawn)
-            return None if same else "what was written down of a step gives something else"
+            return None if same else "a step's operations give something else when they are called again"
         except (RuntimeError, TypeError) as error:
             return f"a step can't be taken again ({str(error).splitlines()[0]})"
         finally:
