@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import CONF, ROOT
 
-from litmus.cli import check
 from litmus.errors import ConfigError
+from litmus.overrides import check
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:

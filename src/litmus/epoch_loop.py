@@ -17,12 +17,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
-from pytorch_lightning.plugins.precision import MixedPrecision, Precision
-from pytorch_lightning.profilers import PassThroughProfiler
-from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.plugins.precision import Precision
 from torch.optim import lr_scheduler
 
 from litmus.callbacks import GradNorm, Progress, ValidateLast
+from litmus.long_way import has_own, long_way
 from litmus.models.classifier import Classifier
 from litmus.optimizer_step import OptimizerStep
 from litmus.replay import Replay
@@ -38,17 +37,6 @@ HOOKS = (
     "on_before_optimizer_step",
     "on_train_batch_end",
 )
-# A model or a data module that has its own of these wants Lightning's way.
-STEPS = (
-    "on_train_batch_start",
-    "backward",
-    "optimizer_step",
-    "optimizer_zero_grad",
-    "lr_scheduler_step",
-    "configure_gradient_clipping",
-)
-TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-
 # Hooks of a step that change nothing in the model.
 LOOKING = {
     Classifier.on_train_batch_end,
@@ -62,32 +50,6 @@ SCHEDULERS = {
     *(lr_scheduler.StepLR, lr_scheduler.MultiStepLR, lr_scheduler.OneCycleLR),
     *(lr_scheduler.CosineAnnealingLR, lr_scheduler.CosineAnnealingWarmRestarts),
 }
-
-
-def long_way(trainer: pl.Trainer) -> str | None:
-    """Why the steps of this trainer go through Lightning's own code, or None if they need not."""
-    module: Any = trainer.lightning_module
-    strategy: Any = trainer.strategy
-    data, precision = trainer.datamodule, trainer.precision_plugin  # type: ignore[attr-defined]
-    own = [name for name in (*STEPS, *TRANSFERS) if _has_own(module, name, pl.LightningModule)]
-    own += [name for name in TRANSFERS if data is not None and _has_own(data, name, pl.LightningDataModule)]
-    reasons = {
-        "several optimizers, or none": len(trainer.optimizers) != 1,
-        "manual optimization": not module.automatic_optimization,
-        "an optimizer that calls the model itself": any(isinstance(o, torch.optim.LBFGS) for o in trainer.optimizers),
-        f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}": trainer.accumulate_grad_batches != 1,
-        f"the strategy {type(strategy).__name__}": type(strategy) is not SingleDeviceStrategy,
-        f"accelerator.precision={precision.precision}": not (
-            type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None)
-        ),
-        "a profiler": not isinstance(trainer.profiler, PassThroughProfiler),  # type: ignore[attr-defined]
-        f"a {', '.join(own)} of its own": bool(own),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
-
-
-def _has_own(of: Any, name: str, base: type) -> bool:
-    return getattr(type(of), name) is not getattr(base, name)
 
 
 class EpochLoop(_TrainingEpochLoop):
@@ -117,7 +79,7 @@ class EpochLoop(_TrainingEpochLoop):
         for name in HOOKS:
             of = [(c, pl.Callback, (trainer, module)) for c in trainer.callbacks] + [(module, pl.LightningModule, ())]  # type: ignore[attr-defined]
             self.hooks[name] = [
-                partial(getattr(who, name), *first) for who, base, first in of if _has_own(who, name, base)
+                partial(getattr(who, name), *first) for who, base, first in of if has_own(who, name, base)
             ]
         self._note_what_is_logged()
         self._note_schedulers()

@@ -18,9 +18,9 @@ import torch
 from conftest import CONF, assert_same, composed, weights
 
 import litmus
-from litmus.cli import check
 from litmus.errors import ConfigError, StoppedRun
 from litmus.losses import MSE
+from litmus.overrides import check
 from litmus.runs import build
 
 pytestmark = [pytest.mark.trust, pytest.mark.slow]

@@ -1,5 +1,6 @@
-"""How a run ended, in words."""
+"""How a run ended, in figures and in words."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,6 +16,23 @@ def why_stopped(trainer: pl.Trainer) -> str:
     if trainer.current_epoch >= (trainer.max_epochs or 0):
         return f"trainer.max_epochs={trainer.max_epochs} reached"
     return "stopped by trainer.max_time or a callback"
+
+
+def final(rows: Sequence[dict[str, Any]], best_epoch: int, monitor: str, tested: Mapping[str, Any]) -> dict[str, Any]:
+    """What result.json says of the figures: `rows` are the epochs', `tested` may hold the test's among others."""
+    best, last = next(row for row in rows if row["epoch"] == best_epoch), rows[-1]
+    return {
+        "objective": best[monitor],
+        "objective_name": monitor,
+        "metrics": _figures(best) | {name: float(v) for name, v in tested.items() if name.startswith("test/")},
+        "best_epoch": best_epoch,
+        "last": _figures(last),
+        "epochs": last["epoch"],
+    }
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "epoch"}
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from litmus.errors import one_of, require, whole_number
 from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build
-from litmus.runs.ending import summary, why_stopped
+from litmus.runs.ending import final, summary, why_stopped
 from litmus.runs.identity import config_hash, experiment, job_directory, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights
 from litmus.runs.processes import announce, announced, check_directory_agreed, end_with_the_first, in_slurm, is_first
@@ -30,6 +30,7 @@ from litmus.runs.record import circumstances, described
 from litmus.runs.resuming import other_threads, refuse_another, resumed
 from litmus.runs.starts import with_this_start
 from litmus.runs.stopping import explained, stoppable
+from litmus.runs.train_log import kept
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 
@@ -176,27 +177,13 @@ class Run:
             caution = other_threads(self.path / "run.json") if self.resumed else None
             self._write_record()
             (self.path / "result.json").unlink(missing_ok=True)
-            with self._logged(), explained(trainer, self.path):
+            with kept(log, self.path / "train.log"), explained(trainer, self.path):
                 self._introduce(model, data, trainer)
                 if caution is not None and trainer.strategy.root_device.type == "cpu":
                     log.warning(caution)
                 for logger in trainer.loggers:
                     write_config(logger, self.config, self.choices)
                 yield
-
-    @contextmanager
-    def _logged(self) -> Iterator[None]:
-        file = logging.FileHandler(self.path / "train.log", encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        log.addHandler(file)
-        try:
-            yield
-        except BaseException as error:
-            file.emit(log.makeRecord(log.name, logging.ERROR, "", 0, f"stopped by {error!r}", (), None))
-            raise
-        finally:
-            log.removeHandler(file)
-            file.close()
 
     def _write_record(self) -> None:
         record = self.path / "run.json"
@@ -237,28 +224,15 @@ class Run:
         """Writes result.json, prints the final figures, and gives the objective's value at its best."""
         if not is_first():
             return self.checkpoint.best_score or float("nan")
-        rows = read_metrics(self.path / "metrics.csv")
-        best = next(row for row in rows if row["epoch"] == self.checkpoint.best_epoch)
         monitor = self.monitor or "train/loss"
+        rows = read_metrics(self.path / "metrics.csv")
         # Without a test, what is called test/… is a test_curve's last epoch, and the best one's is in its row.
-        figures = trainer.callback_metrics if self.test_wanted else {}
-        tested = {name: float(value) for name, value in figures.items() if name.startswith("test/")}
-        metrics = {name: value for name, value in best.items() if name != "epoch"} | tested
-        result = {
-            "objective": best[monitor],
-            "objective_name": monitor,
-            "metrics": metrics,
-            "best_epoch": self.checkpoint.best_epoch,
-            "last": {name: value for name, value in rows[-1].items() if name != "epoch"},
-            "epochs": rows[-1]["epoch"],
-            "stop_reason": self.stop_reason,
-            "seconds": round(self.seconds, 3),
-            "config_hash": self.hash,
-        }
+        result = final(rows, self.checkpoint.best_epoch, monitor, trainer.callback_metrics if self.test_wanted else {})
+        result |= {"stop_reason": self.stop_reason, "seconds": round(self.seconds, 3), "config_hash": self.hash}
         if self.reporting is not None and self.reporting.reason:
             result["pruned"] = True
         for logger in trainer.loggers:
-            write_best(logger, metrics, best[monitor], self.checkpoint.best_epoch)
+            write_best(logger, result["metrics"], result["objective"], result["best_epoch"])
             logger.finalize("success")
         write_json(self.path / "result.json", result)
         return self.show(result)
