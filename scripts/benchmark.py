@@ -48,7 +48,7 @@ class Case(NamedTuple):
     others: Sequence[str] = ()
 
 
-EVERYONE = ("plain_lightning", "scikit_learn", "skorch_net", "keras_jax")
+EVERYONE = ("litmus2", "plain_lightning", "scikit_learn", "skorch_net", "keras_jax")
 CASES = {
     "mlp16": Case("MLP, batch 16", "mlp", 16, "mnist", 3, EVERYONE),
     "mlp64": Case("MLP, batch 64", "mlp", 64, "mnist", 4, EVERYONE),
@@ -62,6 +62,7 @@ NAMES = {
     "hand": "hand-written loop, torch's threads",
     "hand1": "hand-written loop, 1 thread",
     "litmus": "Litmus",
+    "litmus2": "Litmus, accelerator.threads=2",
     "plain_lightning": "plain Lightning, DataLoader",
     "scikit_learn": "scikit-learn",
     "skorch_net": "skorch",
@@ -148,8 +149,8 @@ def arrays(case: Case, folder: Path) -> tuple[Path, int]:
 
 def one(name: str, case: Case, file: Path, images: int, folder: Path) -> list[float]:
     """Seconds of each epoch of one contestant after its first."""
-    if name == "litmus":
-        return litmus(case, file, folder)
+    if name.startswith("litmus"):
+        return litmus(case, file, folder, *["accelerator.threads=2"] * (name == "litmus2"))
     given = {"images": str(file), "model": case.model, "batch_size": case.batch_size, "val_size": images // 10}
     given |= {"epochs": case.epochs, "threads": 1 if name == "hand1" else None}
     program = SCRIPTS / "contestants" / f"{name.removesuffix('1')}.py"
@@ -248,7 +249,7 @@ def growth(folder: Path) -> None:
         print(f"| {images:,} | {number} | {ended.seconds:.1f} | {ended.peak:.0f} | {data:.0f} |", flush=True)
     print("\n| sweep | side by side | whole command, s | peak memory of the sweep itself, MiB |")
     print("| ---: | ---: | ---: | ---: |")
-    for runs, jobs in ((2, 1), (4, 1), (4, 2), (20, 2)):
+    for runs, jobs in ((2, 1), (4, 1), (20, 1), (4, 2), (20, 2)):
         seeds = ",".join(map(str, range(runs)))
         command = [sys.executable, TRAIN, "-m", f"seed={seeds}", f"jobs={jobs}", "trainer.max_epochs=3"]
         with tempfile.TemporaryDirectory(dir=folder) as sweep_folder:
