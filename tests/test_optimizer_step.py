@@ -112,10 +112,17 @@ def another_average(optimizer, path):
     state["exp_avg"] = torch.ones_like(state["exp_avg"])
 
 
-@pytest.mark.parametrize("do", [load, start_anew, another_average])
-def test_what_is_done_to_its_state_between_steps_counts(do, tmp_path):
-    weights, state, _ = trained(FUSED["adam"], interrupted(OptimizerStep, do, tmp_path))
-    expected, of_it, _ = trained(FUSED["adam"], interrupted(as_it_is, do, tmp_path))
+def other_data(optimizer, path):
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.data = parameter.data * 2
+
+
+@pytest.mark.parametrize("do", [load, start_anew, another_average, other_data])
+@pytest.mark.parametrize("network_of", [linear, channels_last])
+def test_what_is_done_to_its_state_between_steps_counts(do, network_of, tmp_path):
+    weights, state, _ = trained(FUSED["adam"], interrupted(OptimizerStep, do, tmp_path), network_of=network_of)
+    expected, of_it, _ = trained(FUSED["adam"], interrupted(as_it_is, do, tmp_path), network_of=network_of)
     assert_same(weights, expected)
     assert_same(state, of_it)
 

@@ -120,21 +120,20 @@ class OptimizerStep:
         parameters, _, *states = args
         group = self._group(parameters)
         names = [name for name in given if name in group]
-        turned = [_is_turned(parameter) for parameter in parameters]
-        in_order = [
-            [_turn(tensor) if _is_turned(tensor) else tensor for tensor in tensors] for tensors in (parameters, *states)
-        ]
+        turned = [[_is_turned(tensor) for tensor in tensors] for tensors in (parameters, *states)]
 
         def again() -> None:
             for name in names:
                 given[name] = group[name]
             if "beta1" in given:
                 given["beta1"], given["beta2"] = group["betas"]
+            # Turned each time, because a parameter may have been given other data.
             gradients = [
                 _turn(parameter.grad).contiguous() if turn else parameter.grad
-                for parameter, turn in zip(parameters, turned, strict=True)
+                for parameter, turn in zip(parameters, turned[0], strict=True)
             ]
-            func._op(in_order[0], gradients, *in_order[1:], **given)
+            own, *rest = map(_in_order, (parameters, *states), turned)
+            func._op(own, gradients, *rest, **given)
 
         return again
 
@@ -150,6 +149,12 @@ def _is_turned(tensor: Tensor) -> bool:
 def _turn(tensor: Tensor) -> Tensor:
     """The same numbers in the order of that memory: of others the fused optimizers make copies, at each step."""
     return tensor.permute(0, 2, 3, 1)
+
+
+def _in_order(tensors: Sequence[Tensor], turned: Sequence[bool]) -> Sequence[Tensor]:
+    if not any(turned):
+        return tensors
+    return [_turn(tensor) if turn else tensor for tensor, turn in zip(tensors, turned, strict=True)]
 
 
 def _used(group: dict[str, Any]) -> dict[str, bool]:
