@@ -3,9 +3,11 @@
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
+from torchmetrics import Metric
 
 from litmus.models.classifier import Classifier
 
@@ -14,21 +16,24 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backwa
 # What a module's attributes may be, so that comparing them shows whether it has changed.
 CONSTANTS = (bool, int, float, str, type(None))
 PLAIN = (*CONSTANTS, type, torch.dtype, torch.device, torch.memory_format, Tensor, nn.Module)
+OPTIONS = ("optim", "scheduler")  # of a model, which its steps don't use
 # Of a model, which an instance may have its own of.
 METHODS = ("training_step", "check_batch", "costs", "note", "forward")
+LIBRARIES = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "builtins")
 KNOWN = ("torch", "torchvision")  # whose modules do the same for every batch as long as their attributes are the same
+# What Lightning and `Classifier` keep on a model between its steps, none of which a step depends on.
+KEPT = (set(vars(pl.LightningModule())) - {"training"}) | {"_hparams", "_pending", "_sums", "_every", "_batches"}
 
 
 class Attributes:
-    """Those of a `Classifier` and of the modules in it, as they are when this is made."""
+    """Those of a `Classifier`, of the modules in it and of their classes, as they are when this is made."""
 
     def __init__(self, module: Any):
-        self.own = vars(module)
-        self.constants = {
-            name: value for name, value in self.own.items() if isinstance(value, CONSTANTS) and name[0] != "_"
-        }
-        self.now = [module._modules, *(vars(part) for part in _parts(module))]
-        self.then = [{name: _copied(value) for name, value in attributes.items()} for attributes in self.now]
+        self.module = module
+        self.now = [module._modules, module._parameters, module._buffers]
+        self.now += [vars(of) for of in (*_parts(module), *_classes(module))]
+        self.then = [_copied(dict(attributes)) for attributes in self.now]
+        self.own = _copied(_own(module))
         self.parameters = list(module.parameters())
         self.trained = [_trained(parameter) for parameter in self.parameters]
 
@@ -36,17 +41,24 @@ class Attributes:
         try:
             return (
                 self.now == self.then
+                and _own(self.module) == self.own
                 and [_trained(parameter) for parameter in self.parameters] == self.trained
-                and all(self.own.get(name) == value for name, value in self.constants.items())
-                and not any(name in self.own for name in METHODS)
                 and not _hooked_everywhere()
             )
         except RuntimeError:  # two tensors, of which there was one
             return False
 
 
+def _own(module: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if name not in KEPT}
+
+
 def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, list | dict | set) else value
+    if isinstance(value, dict):
+        return {name: _copied(part) for name, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
+    return value.copy() if isinstance(value, set) else value
 
 
 def _trained(parameter: Tensor) -> Any:
@@ -55,7 +67,14 @@ def _trained(parameter: Tensor) -> Any:
 
 
 def _parts(module: Any) -> list[nn.Module]:
-    return [*module.network.modules(), *module.loss.modules(), *module.penalty.modules()]
+    """The modules in it but for what measures."""
+    return [part for part in module.modules() if part is not module and not isinstance(part, Metric)]
+
+
+def _classes(module: Any) -> set[type]:
+    """Litmus' and the user's."""
+    kinds = {kind for part in (module, *_parts(module)) for kind in type(part).__mro__}
+    return {kind for kind in kinds if kind.__module__.partition(".")[0] not in LIBRARIES}
 
 
 def refusal(module: Any) -> str | None:
@@ -77,8 +96,9 @@ def refusal(module: Any) -> str | None:
     for part in parts:
         if not _replayable(type(part)):
             return f"{type(part).__name__} doesn't say replayable = True, which docs/benchmarks.md explains"
-    for part in parts[1:]:
-        strange = next((name for name, value in vars(part).items() if not _plain(value)), None)
+    for part in parts:
+        attributes = vars(part) if part is not module else _own(module)
+        strange = next((name for name, value in attributes.items() if name not in OPTIONS and not _plain(value)), None)
         if strange is not None:
             return f"whether {type(part).__name__}.{strange} has changed can't be told"
     return None
@@ -94,6 +114,8 @@ def _replayable(kind: type) -> bool:
 
 
 def _plain(value: Any) -> bool:
+    if type(value).__module__.startswith("litmus."):
+        return True
     if isinstance(value, FunctionType | BuiltinFunctionType):
         return str(value.__module__).partition(".")[0] in KNOWN
     if isinstance(value, dict):
