@@ -7,8 +7,9 @@
     python scripts/benchmark.py frozen                     what computing a frozen backbone's features once saves
 
 The contestants, one program each, are in scripts/contestants. They take turns, each in a process of its own; their
-first epoch isn't counted. An epoch is training and validation; Litmus runs as train.py does by default, with logging,
-gradient norms, the generalisation gap and checkpoints. What isn't installed is left out by name
+first epoch isn't counted. An epoch is training and validation; Litmus does all that train.py does by default (logging,
+gradient norms, the generalisation gap, checkpoints), with the others' network and learning rate: no dropout of the
+input in the MLP, a constant rate of 1e-3 and no early stopping. What isn't installed is left out by name
 (pip install scikit-learn skorch keras jax).
 """
 
@@ -74,9 +75,15 @@ NAMES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("epochs", "start", "growth", "frozen"))
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="of epochs")
-    parser.add_argument("--against", nargs="*", choices=NAMES, default=list(NAMES), help="which others")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="of epochs; all if left out")
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        choices=NAMES,
+        default=list(NAMES),
+        help="which others; all if left out, and with no name none",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="5 if left out")
     args = parser.parse_args()
     rounds = whole_number("--rounds", args.rounds, least=1)
     print(machine())

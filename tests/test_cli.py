@@ -28,11 +28,22 @@ def assert_one_sentence(done: subprocess.CompletedProcess, sentence: str) -> Non
     assert sentence in line
 
 
+def test_a_script_finds_a_module_of_ones_own_beside_train_py(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "own.py").write_text("name = 'found'")
+    lines = ("from litmus import cli", "def main():", "    import own", "    print(own.name)", "cli.script(main)()")
+    (tmp_path / "scripts" / "show.py").write_text("\n".join(lines))
+    command = [sys.executable, str(tmp_path / "scripts" / "show.py")]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == "found\n"
+
+
 FIRST_TIER = [
     (["optim=adm"], "optim=adm does not exist: did you mean optim=adam?"),
     (["optim=xyz"], "choose one of adagrad, adam"),
     (["optin=adam"], "did you mean optim?"),
     (["model.hiden=[10]"], "model.hiden does not exist: did you mean model.hidden?"),
+    (["--lr=0.1"], "--lr=0.1 is not known: values are set without dashes, as in lr=VALUE"),
+    (["--resume", "outputs/run"], "as in resume=VALUE"),
     (["lr=0.1"], "lr does not exist: did you mean optim.lr?"),
     (["model=cnn", "model.input_dropout=0.1"], "model.input_dropout is an option of model=mlp only: choose that"),
     (["+foo=1"], "+foo=1: there is no option foo"),

@@ -207,7 +207,7 @@ class OwnBackward(MLP):
         ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2"),
         ({"precision": "64-true"}, "accelerator.precision=64-true"),
         ({"profiler": SimpleProfiler()}, "a profiler"),
-        ({"kind": OwnBackward}, "a backward of its own"),
+        ({"kind": OwnBackward}, "its own backward"),
     ],
 )
 def test_what_is_not_plain_goes_lightnings_way_and_says_so(options, reason, caplog):

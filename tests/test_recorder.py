@@ -83,7 +83,7 @@ OUTSIDERS = "a tensor of shape [3] is neither the batch's nor the model's: regis
 
 
 def looked_at(operation):
-    return f"a step looks at a tensor's values (an if, .item() or a mask; here {operation}): torch.where doesn't"
+    return f"a step looks at a tensor's values ({operation}): write torch.where for an if, and no .item()"
 
 
 @pytest.mark.parametrize(

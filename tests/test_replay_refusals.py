@@ -67,8 +67,8 @@ LAYERS = {
     noisy: "a step draws random numbers of Python's",
     noisy_backwards: "a step draws random numbers of Python's",
     noisy_by_numpy: "a step draws random numbers of Python's",
-    looking: "a step looks at a tensor's values (an if, .item() or a mask; here aten._local_scalar_dense.default): "
-    "torch.where doesn't",
+    looking: "a step looks at a tensor's values (aten._local_scalar_dense.default): "
+    "write torch.where for an if, and no .item()",
     from_outside: "a tensor of shape [100] is neither the batch's nor the model's: register_buffer it",
     seeding: "a step's operations give something else when they are called again",
     listening: "a hook on Linear",

@@ -53,6 +53,8 @@ def script(main: Callable[[], Any]) -> Callable[[], Any]:
 
     @functools.wraps(main)
     def wrapped() -> Any:
+        # A module of one's own beside train.py is found there, as train.py finds it.
+        sys.path.append(str(Path(main.__code__.co_filename).resolve().parents[1]))
         prepare_environment()
         sleep_in_a_crowd()
         start_logging()

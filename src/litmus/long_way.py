@@ -37,7 +37,7 @@ def long_way(trainer: pl.Trainer) -> str | None:
             type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None)
         ),
         "a profiler": not isinstance(trainer.profiler, PassThroughProfiler),  # type: ignore[attr-defined]
-        f"a {', '.join(own)} of its own": bool(own),
+        f"its own {', '.join(own)}": bool(own),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -1,5 +1,6 @@
 """The command line's overrides, checked in a second: torch is not imported here."""
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ WANTED: dict[type, str] = {
     int: "a whole number",
     float: "a number",
     str: "a word",
-    list: "a list, such as [1,2]",
+    list: "a list",
     dict: "a group of options",
 }
 
@@ -40,7 +41,7 @@ def check(argv: list[str], conf: Path) -> list[str]:
 
     Gives the arguments for Hydra: the same, but for what it would refuse before it has seen a sweep's combinations.
     """
-    args = get_args_parser().parse_args(argv)
+    args = _flags(argv)
     asked = [flag for flag, name in MODES.items() if getattr(args, name)]
     require(len(asked) < 2, f"{' and '.join(asked)} cannot go together: choose one")
     if any(getattr(args, name) for name in NOT_COMPOSED):
@@ -61,6 +62,15 @@ def check(argv: list[str], conf: Path) -> list[str]:
     known = set(_keys(master)) | groups
     unseen = {o.input_line for o in given if is_plain(o) and o.key_or_group not in known}
     return [as_sweep(argument) if argument in unseen else argument for argument in argv]
+
+
+def _flags(argv: list[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+    known, others = parser.parse_known_args(argv)
+    for other in others:
+        setting = other.lstrip("-").partition("=")[0]
+        raise ConfigError(f"{other} is not known: values are set without dashes, as in {setting}=VALUE; see --help")
+    return known
 
 
 def _bases(
@@ -205,8 +215,11 @@ def _check_type(key: str, value: Any, default: Any) -> None:
     accepted: dict[type, tuple[type, ...]] = {float: (float, int), str: (str,)}
     fits = isinstance(value, accepted.get(kind, (kind,))) and (kind is bool or not isinstance(value, bool))
     switched_off = value is None and kind is dict
+    example = (
+        "" if kind is bool else f", such as {OmegaConf.to_container(default) if kind in (dict, list) else default}"
+    )
     require(
         fits or switched_off,
-        f"{key}={'null' if value is None else str(value)} does not fit: {key} takes {WANTED.get(kind, kind.__name__)}, "
-        f"such as {OmegaConf.to_container(default) if kind in (dict, list) else default}",
+        f"{key}={'null' if value is None else str(value)} does not fit: "
+        f"{key} takes {WANTED.get(kind, kind.__name__)}{example}",
     )

@@ -50,9 +50,7 @@ class Recorder(TorchDispatchMode):
 
     def _write(self, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
         if any(tag in func.tags for tag in VALUE_SEEN):
-            self.problem = (
-                f"a step looks at a tensor's values (an if, .item() or a mask; here {func}): torch.where doesn't"
-            )
+            self.problem = f"a step looks at a tensor's values ({func}): write torch.where for an if, and no .item()"
             return
         takes: set[str] = set()
         given = [self._text(arg, takes) for arg in args]

@@ -55,6 +55,11 @@ def build(
         devices == 1 or strategy != "auto",
         f"accelerator.devices={devices} with accelerator={accelerator} is not possible: it runs on one device",
     )
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not any(there() for there, _ in ACCELERATORS.values()))
+    require(
+        not (on_cpu and str(options.get("precision")) in ("16", "16-mixed")),
+        f"accelerator.precision={options.get('precision')} needs a GPU: say bf16-mixed on the CPU",
+    )
     if threads is not None:
         torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
     whole_number("trainer.log_every_n_steps", options.get("log_every_n_steps", 1), least=1)

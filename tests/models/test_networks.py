@@ -94,7 +94,7 @@ def test_torchs_own_initialisation_is_left_alone():
 @pytest.mark.parametrize(
     ("make", "options", "sentence"),
     [
-        (mlp, {"hidden": [10.5]}, "each of model.hidden is 10.5"),
+        (mlp, {"hidden": [10.5]}, "a number of model.hidden is 10.5"),
         (mlp, {"hidden": "many"}, "model.hidden is 'many', and must be a list such as"),
         (mlp, {"dropout": 1}, "model.dropout is 1, and must be a number from 0 to below 1"),
         (mlp, {"input_dropout": -1}, "model.input_dropout is -1"),
@@ -102,7 +102,7 @@ def test_torchs_own_initialisation_is_left_alone():
         (mlp, {"init": "he"}, "model.init is 'he', which does not exist: choose one of torch, xavier"),
         (mlp, {"init_std": -0.1}, "model.init_std is -0.1"),
         (cnn, {"channels": []}, r"model.channels=\[\] is too short"),
-        (cnn, {"channels": [4, 0]}, "each of model.channels is 0"),
+        (cnn, {"channels": [4, 0]}, "a number of model.channels is 0"),
         (cnn, {"channels": [2] * 6}, "halves the image 6 times, and 32×32 pixels are too few"),
         (cnn, {"kernel_size": 4}, "model.kernel_size=4 must be odd"),
         (cnn, {"depth": 0}, "model.depth is 0"),

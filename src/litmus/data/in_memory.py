@@ -78,7 +78,9 @@ class InMemory(pl.LightningDataModule):
         else:
             require(len(image_shape) == 3, f"data.image_shape is {image_shape}, and must be [channels, height, width]")
             self.num_classes = num_classes
-            self.source_shape = tuple(whole_number("each of data.image_shape", side, least=1) for side in image_shape)
+            self.source_shape = tuple(
+                whole_number("a number of data.image_shape", side, least=1) for side in image_shape
+            )
         whole_number("the number of classes (data.num_classes)", self.num_classes, least=2)
         self.image_shape = shape_after(self.scaling, self.image_size, self.source_shape)
         self.eval_batch_size = eval_batch_size or max(1, MEASURED_PIXELS // math.prod(self.image_shape[1:]))

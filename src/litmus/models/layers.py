@@ -33,7 +33,7 @@ def widths(name: str, values: object, example: str, least: int = 1) -> list[int]
     """A list of layer sizes. Raises ConfigError unless it holds at least `least` whole numbers above zero."""
     ok = isinstance(values, Sequence) and not isinstance(values, str)
     require(ok, f"{name} is {values!r}, and must be a list such as {example}")
-    sizes = [whole_number(f"each of {name}", value, least=1) for value in values]  # type: ignore[attr-defined]
+    sizes = [whole_number(f"a number of {name}", value, least=1) for value in values]  # type: ignore[attr-defined]
     require(len(sizes) >= least, f"{name}={sizes} is too short: give {least} or more sizes, such as {example}")
     return sizes
 
