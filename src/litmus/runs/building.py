@@ -1,5 +1,6 @@
 """From config nodes to objects."""
 
+import re
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -21,9 +22,20 @@ def build(node: Any, **arguments: Any) -> Any:
             raise cause from None
         if isinstance(cause, TypeError | ValueError | MisconfigurationException):
             raise ConfigError(f"{node.get('_target_')} refuses its options: {cause}") from error
+        if isinstance(cause, ImportError):
+            reason = cause.__cause__ or cause
+            raise ConfigError(
+                f"_target_: {node.get('_target_')} can't be imported ({type(reason).__name__}: {reason}): "
+                "put the name right, or its module beside train.py"
+            ) from error
         raise
 
 
 def build_model(cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...]) -> Classifier:
     parts = {name: build(cfg[name]) for name in ("loss", "penalty", "optim", "scheduler")}
-    return build(cfg.model, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
+    try:
+        return build(cfg.model, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
+    except TypeError as error:
+        if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
+            raise
+        raise ConfigError(f"{cfg.model.get('_target_')} doesn't fit its options: {error}") from error

@@ -1,0 +1,66 @@
+"""What is wrong with a file or a class of one's own is said in a sentence."""
+
+from textwrap import dedent
+
+import pytest
+from conftest import composed
+from omegaconf import OmegaConf
+
+from litmus.errors import ConfigError
+from litmus.models import MLP
+from litmus.runs import build, build_model
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("absent.Model", "ModuleNotFoundError: No module named 'absent'"),
+        ("whole.Model", "ModuleNotFoundError: No module named 'whole.Model'; 'whole' is not a package"),
+        ("broken.Model", "SyntaxError: "),
+        ("needy.Model", "ModuleNotFoundError: No module named 'absent'"),
+    ],
+)
+def test_a_target_that_cannot_be_imported_says_why(tmp_path, monkeypatch, target, reason):
+    (tmp_path / "whole.py").write_text("")
+    (tmp_path / "broken.py").write_text("class Model(:")
+    (tmp_path / "needy.py").write_text("import absent")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        build(OmegaConf.create({"_target_": target}))
+    assert str(raised.value).startswith(f"_target_: {target} can't be imported ({reason}")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("Plain", {"hiden": 50}, r"own\.Plain doesn't fit its options: .* unexpected keyword argument 'hiden'"),
+        ("WithoutParts", {}, r"own\.WithoutParts doesn't fit its options: .* unexpected keyword argument 'loss'"),
+    ],
+)
+def test_an_option_that_a_model_does_not_take_is_named(tmp_path, monkeypatch, name, options, reason):
+    (tmp_path / "own.py").write_text(
+        dedent("""
+        from litmus.models.classifier import Classifier
+
+
+        class Plain(Classifier):
+            def __init__(self, num_classes, image_shape, **parts):
+                super().__init__(None, num_classes, **parts)
+
+
+        class WithoutParts(Classifier):
+            def __init__(self, num_classes, image_shape):
+                super().__init__(None, num_classes)
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = composed()
+    cfg.model = {"_target_": f"own.{name}", **options}
+    with pytest.raises(ConfigError, match=reason):
+        build_model(cfg, 10, (1, 28, 28))
+
+
+def test_a_type_error_of_a_models_own_code_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(MLP, "__init__", lambda self, **options: len(5))
+    with pytest.raises(TypeError, match="has no len"):
+        build_model(composed(), 10, (1, 28, 28))
