@@ -1,5 +1,6 @@
 """The command line, as its user meets it."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import CONF, ROOT
 
+from litmus.cli import Screen
 from litmus.errors import ConfigError
 from litmus.overrides import check
 
@@ -35,6 +37,19 @@ def test_a_script_finds_a_module_of_ones_own_beside_train_py(tmp_path):
     (tmp_path / "scripts" / "show.py").write_text("\n".join(lines))
     command = [sys.executable, str(tmp_path / "scripts" / "show.py")]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == "found\n"
+
+
+@pytest.mark.parametrize(("error", "shown"), [(BrokenPipeError, False), (ValueError, True)])
+def test_a_screen_that_nobody_reads_any_more_is_no_error(capsys, error, shown):
+    class Closed:
+        def write(self, text):
+            raise error
+
+        def flush(self):
+            pass
+
+    Screen(Closed()).handle(logging.makeLogRecord({"msg": "epoch 1"}))
+    assert ("Traceback" in capsys.readouterr().err) is shown
 
 
 FIRST_TIER = [

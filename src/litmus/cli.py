@@ -78,11 +78,19 @@ def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
         sys.exit(128 + signal.SIGINT)
 
 
+class Screen(logging.StreamHandler):
+    """Silent once nobody reads it any more, as after `| head`."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
 def start_logging() -> None:
     """What Litmus logs goes to the screen as it is; train.log adds the time."""
     logger = logging.getLogger("litmus")
     if not logger.handlers:
-        screen = logging.StreamHandler(sys.stdout)
+        screen = Screen(sys.stdout)
         screen.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(screen)
         logger.setLevel(logging.INFO)
