@@ -59,6 +59,7 @@ FIRST_TIER = [
     (["model.hiden=[10]"], "model.hiden does not exist: did you mean model.hidden?"),
     (["--lr=0.1"], "--lr=0.1 is not known: values are set without dashes, as in lr=VALUE"),
     (["--resume", "outputs/run"], "as in resume=VALUE"),
+    (["epochs=3"], "epochs does not exist: did you mean trainer.max_epochs?"),
     (["lr=0.1"], "lr does not exist: did you mean optim.lr?"),
     (["model=cnn", "model.input_dropout=0.1"], "model.input_dropout is an option of model=mlp only: choose that"),
     (["+foo=1"], "+foo=1: there is no option foo"),

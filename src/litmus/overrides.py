@@ -202,6 +202,9 @@ def _meant(key: str, known: list[str], otherwise: str) -> str:
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
     near = same_leaf[0] if len(same_leaf) == 1 else closest(key, known)
+    if near is None and "." not in key:  # as people say it, without its group
+        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
+        near = leaves.get(closest(leaf, list(leaves)) or "")
     if near:
         return f"did you mean {near}?"
     siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
