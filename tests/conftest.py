@@ -64,6 +64,23 @@ def train(tmp_path, monkeypatch):
     return run
 
 
+def cut_off(train, monkeypatch, epoch, *options) -> None:
+    """Trains a ResNet until the run ends, as if killed, after the second training step of this epoch."""
+    from litmus.models import ResNetFineTuner
+
+    stepped = ResNetFineTuner.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.current_epoch == epoch and batch_idx == 2:
+            raise KeyboardInterrupt
+        return stepped(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResNetFineTuner, "training_step", training_step)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(*options)
+
+
 def weights(path: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return torch.load(path / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 

@@ -8,8 +8,6 @@ from test_epoch_loop import fit
 from torch import nn
 
 from litmus import replay
-from litmus.callbacks import GradNorm, ValidateLast
-from litmus.model_attributes import Attributes
 from litmus.models import CNN, MLP, ResNetFineTuner
 from litmus.penalties import L2
 from litmus.runs.identity import config_hash, experiment
@@ -159,52 +157,6 @@ def test_what_a_callback_changes_within_an_epoch_counts_from_there_on(change, ag
     assert any(not torch.equal(a, b) for a, b in zip(unchanged.parameters(), changed.parameters(), strict=True))
 
 
-class Counting(GradNorm):
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        super().on_before_optimizer_step(trainer, pl_module, optimizer)
-
-
-class OfMyOwn(torch.optim.lr_scheduler.ExponentialLR):
-    pass
-
-
-class Scheduled(MLP):
-    replayable = True
-
-    def _schedule(self, optimizer, total):
-        return {"interval": "step", "frequency": 1, "scheduler": OfMyOwn(optimizer, 0.9)}
-
-
-class GivenAFunction(MLP):
-    replayable = True
-
-    def _schedule(self, optimizer, total):
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)
-        return {"interval": "step", "frequency": 1, "scheduler": scheduler}
-
-
-@pytest.mark.parametrize(
-    ("options", "alone"),
-    [
-        ({}, True),
-        ({"callbacks": [GradNorm(2), ValidateLast()]}, True),
-        ({"callbacks": [Counting(2)]}, False),
-        ({"callbacks": [At(lambda model: None)]}, False),
-        ({"val_check_interval": 2}, False),
-        ({"kind": Scheduled}, False),
-        ({"kind": GivenAFunction}, False),
-    ],
-    ids=["nobody", "litmus", "a subclass", "a callback", "validation", "a scheduler", "a function"],
-)
-def test_attributes_are_compared_at_each_step_unless_nobody_else_is_at_them(options, alone, again, monkeypatch):
-    compared, real = itertools.count(), Attributes.unchanged
-    monkeypatch.setattr(Attributes, "unchanged", lambda self: (next(compared), real(self))[1])
-    _, made = fit(groups={"optim": "adam"}, **options)
-    assert made.fit_loop.epoch_loop.replay.alone is alone
-    assert again() == 11
-    assert next(compared) == (2 if alone else 12)  # each epoch's first step, or all; once as it was written down
-
-
 def test_a_training_step_that_a_callback_puts_in_its_place_is_taken(again):
     def doubled(model):
         step = type(model).training_step
@@ -261,17 +213,3 @@ def test_a_step_that_changes_its_parameters_is_put_back_after_it_was_tried_out(a
             self.network.activation1.weight = nn.Parameter(torch.ones(5))
 
     both(kind=WithLayer, groups={"optim": "sgd"})
-
-
-def test_an_attribute_of_the_model_itself_counts_too(again):
-    class Scaled(MLP):
-        replayable = True
-
-        scale = 1.0
-
-        def forward(self, images):
-            return super().forward(images) * self.scale
-
-    Scaled.__init__ = lambda self, *a, **k: (MLP.__init__(self, *a, **k), setattr(self, "scale", 1.0))[0]
-    assert both(kind=Scaled, callbacks=[At(lambda model: setattr(model, "scale", model.scale * 2))]).problem is None
-    assert again() > 5

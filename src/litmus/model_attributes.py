@@ -1,5 +1,6 @@
 """What can be told from a model's attributes: whether Python has no say in its steps, and whether it has changed."""
 
+from collections.abc import Sequence
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -16,13 +17,13 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backwa
 # What a module's attributes may be, so that comparing them shows whether it has changed.
 CONSTANTS = (bool, int, float, str, type(None))
 PLAIN = (*CONSTANTS, type, torch.dtype, torch.device, torch.memory_format, Tensor, nn.Module)
-OPTIONS = ("optim", "scheduler")  # of a model, which its steps don't use
 # Of a model, which an instance may have its own of.
 METHODS = ("training_step", "check_batch", "costs", "note", "forward")
 LIBRARIES = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "builtins")
 KNOWN = ("torch", "torchvision")  # whose modules do the same for every batch as long as their attributes are the same
-# What Lightning and `Classifier` keep on a model between its steps, none of which a step depends on.
-KEPT = (set(vars(pl.LightningModule())) - {"training"}) | {"_hparams", "_pending", "_sums", "_every", "_batches"}
+# What Lightning and Litmus keep on a model, none of which a step depends on.
+KEPT = set(vars(pl.LightningModule())) - {"training"}
+KEPT |= {"_hparams", "_pending", "_sums", "_every", "_batches", "optim", "scheduler", "last_layer"}
 
 
 class Attributes:
@@ -31,7 +32,8 @@ class Attributes:
     def __init__(self, module: Any):
         self.module = module
         self.now = [module._modules, module._parameters, module._buffers]
-        self.now += [vars(of) for of in (*_parts(module), *_classes(module))]
+        parts = _parts(module)
+        self.now += [vars(of) for of in (*parts, *_classes([module, *parts]))]
         self.then = [_copied(dict(attributes)) for attributes in self.now]
         self.own = _copied(_own(module))
         self.parameters = list(module.parameters())
@@ -71,9 +73,9 @@ def _parts(module: Any) -> list[nn.Module]:
     return [part for part in module.modules() if part is not module and not isinstance(part, Metric)]
 
 
-def _classes(module: Any) -> set[type]:
-    """Litmus' and the user's."""
-    kinds = {kind for part in (module, *_parts(module)) for kind in type(part).__mro__}
+def _classes(parts: Sequence[nn.Module]) -> set[type]:
+    """Theirs, where they are Litmus' or the user's."""
+    kinds = {kind for part in parts for kind in type(part).__mro__}
     return {kind for kind in kinds if kind.__module__.partition(".")[0] not in LIBRARIES}
 
 
@@ -98,7 +100,7 @@ def refusal(module: Any) -> str | None:
             return f"{type(part).__name__} doesn't say replayable = True, which docs/benchmarks.md explains"
     for part in parts:
         attributes = vars(part) if part is not module else _own(module)
-        strange = next((name for name, value in attributes.items() if name not in OPTIONS and not _plain(value)), None)
+        strange = next((name for name, value in attributes.items() if not _plain(value)), None)
         if strange is not None:
             return f"whether {type(part).__name__}.{strange} has changed can't be told"
     return None
@@ -114,8 +116,6 @@ def _replayable(kind: type) -> bool:
 
 
 def _plain(value: Any) -> bool:
-    if type(value).__module__.startswith("litmus."):
-        return True
     if isinstance(value, FunctionType | BuiltinFunctionType):
         return str(value.__module__).partition(".")[0] in KNOWN
     if isinstance(value, dict):

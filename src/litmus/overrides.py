@@ -65,11 +65,10 @@ def check(argv: list[str], conf: Path) -> list[str]:
 
 
 def _flags(argv: list[str]) -> argparse.Namespace:
-    parser = get_args_parser()
-    known, others = parser.parse_known_args(argv)
-    for other in others:
-        setting = other.lstrip("-").partition("=")[0]
-        raise ConfigError(f"{other} is not known: values are set without dashes, as in {setting}=VALUE; see --help")
+    known, others = get_args_parser().parse_known_args(argv)
+    if others:
+        setting = others[0].lstrip("-").partition("=")[0]
+        raise ConfigError(f"{others[0]} is not known: values are set without dashes, as in {setting}=VALUE; see --help")
     return known
 
 
@@ -204,7 +203,7 @@ def _meant(key: str, known: list[str], otherwise: str) -> str:
     near = same_leaf[0] if len(same_leaf) == 1 else closest(key, known)
     if near is None and "." not in key:  # as people say it, without its group
         leaves = {name.rsplit(".", 1)[-1]: name for name in known}
-        near = leaves.get(closest(leaf, list(leaves)) or "")
+        near = leaves.get(closest(key, leaves) or "")
     if near:
         return f"did you mean {near}?"
     siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]

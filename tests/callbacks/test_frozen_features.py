@@ -3,7 +3,7 @@ import logging
 import pytest
 import torch
 from board import Board
-from conftest import assert_same, weights
+from conftest import assert_same, cut_off, weights
 from picture_files import folder
 
 from litmus.models import ResNetFineTuner
@@ -97,26 +97,12 @@ def test_a_run_that_it_can_do_nothing_for_is_left_alone(train, options, monkeypa
     train(*RUN, *options, "data.num_images=40")
 
 
-def kill_at(monkeypatch, epoch):
-    stepped = ResNetFineTuner.training_step
-
-    def training_step(self, batch, batch_idx):
-        if self.current_epoch == epoch and batch_idx == 2:
-            raise KeyboardInterrupt
-        return stepped(self, batch, batch_idx)
-
-    monkeypatch.setattr(ResNetFineTuner, "training_step", training_step)
-
-
 @pytest.mark.trust
 @pytest.mark.parametrize("killed_at", [1, 3])
 def test_a_run_that_was_killed_and_resumed_equals_one_never_stopped(train, monkeypatch, killed_at):
     options = (*RUN, "model.unfreeze_at_epoch=3")
     whole = train(*options, "output_dir=whole").path
-    with monkeypatch.context() as patch:
-        kill_at(patch, killed_at)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
-            train(*options, "output_dir=killed")
+    cut_off(train, monkeypatch, killed_at, *options, "output_dir=killed")
     resumed = train("resume=killed", small=False).path
     assert_same(weights(whole), weights(resumed))
     assert (whole / "metrics.csv").read_text() == (resumed / "metrics.csv").read_text()

@@ -5,7 +5,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torchvision
-from conftest import CONF, assert_same, composed, parts, weights
+from conftest import CONF, assert_same, composed, cut_off, parts, weights
 from torch import nn
 
 import litmus
@@ -133,18 +133,6 @@ def test_the_normalisation_of_what_is_frozen_is_in_eval_mode_and_the_rest_in_tra
     assert not any(m.training for m in staged.modules())
 
 
-def kill_at(monkeypatch, epoch):
-    """The run ends, as if killed, after the second training step of this epoch."""
-    stepped = ResNetFineTuner.training_step
-
-    def training_step(self, batch, batch_idx):
-        if self.current_epoch == epoch and batch_idx == 2:
-            raise KeyboardInterrupt
-        return stepped(self, batch, batch_idx)
-
-    monkeypatch.setattr(ResNetFineTuner, "training_step", training_step)
-
-
 @pytest.mark.trust
 @pytest.mark.parametrize(
     ("optim", "unfrozen_at", "every", "killed_at"),
@@ -168,10 +156,7 @@ def test_a_run_killed_after_or_before_unfreezing_and_resumed_equals_one_never_st
         "data.augment.flip=true",
     )
     whole = train(*options, "output_dir=whole").path
-    with monkeypatch.context() as patch:
-        kill_at(patch, killed_at)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
-            train(*options, "output_dir=killed")
+    cut_off(train, monkeypatch, killed_at, *options, "output_dir=killed")
     resumed = train("resume=killed", small=False).path
     assert_same(weights(whole), weights(resumed))
     assert (whole / "metrics.csv").read_text() == (resumed / "metrics.csv").read_text()
@@ -246,10 +231,7 @@ def test_where_one_pixel_is_left_a_run_begun_with_channels_last_everywhere_goes_
     """Its optimizer's averages lie in memory otherwise than the weights do now."""
     options = (*SMALL, "trainer.max_epochs=2")
     whole = train(*options, "output_dir=whole").path
-    with monkeypatch.context() as patch:
-        kill_at(patch, epoch=1)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
-            train(*options, "output_dir=killed")
+    cut_off(train, monkeypatch, 1, *options, "output_dir=killed")
     file = next(Path.cwd().rglob("killed/checkpoints/last.ckpt"))
     checkpoint = torch.load(file, weights_only=True)
     turned = 0
