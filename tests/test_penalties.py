@@ -95,7 +95,7 @@ def test_layers_may_have_weights_of_their_own(network):
 
 
 def test_a_layer_that_does_not_exist_is_refused(network):
-    with pytest.raises(ConfigError, match=r"penalty.per_layer names '7', .*: choose from 0, 3"):
+    with pytest.raises(ConfigError, match=r"penalty.per_layer names '7', .*; choose from 0, 3"):
         L2(0.1, per_layer={"7": 1.0})(network)
 
 

@@ -18,7 +18,6 @@ from litmus.environment import prepare_environment
 from litmus.errors import ConfigError, StoppedRun
 from litmus.overrides import check
 from litmus.runs.identity import ANNOUNCEMENT
-from litmus.spinning import sleep_in_a_crowd
 from litmus.sweeps.arguments import typed
 
 
@@ -56,7 +55,6 @@ def script(main: Callable[[], Any]) -> Callable[[], Any]:
         # A module of one's own beside train.py is found there, as train.py finds it.
         sys.path.append(str(Path(main.__code__.co_filename).resolve().parents[1]))
         prepare_environment()
-        sleep_in_a_crowd()
         start_logging()
         return _answer(main, os.environ.get("HYDRA_FULL_ERROR") == "1")
 

@@ -6,24 +6,29 @@ import os
 import sys
 from pathlib import Path
 
-from litmus.spinning import libgomp
-
 # Of mallopt(3).
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
 
 def prepare_environment() -> None:
     """Sets what torch reads as it starts, unless the user has set it, and how Python and the C library treat memory."""
-    # Where threads can't be made to sleep as soon as something else wants a core, they never spin for long.
-    if libgomp() is None:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Without a GPU, a CUDA build of torch would look for one again at every step of an optimizer.
     if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     # The libraries are made of a million objects that stay: to look through them after every 700 takes a second.
     gc.set_threshold(10_000)
     keep_memory()
+
+
+def flush_denormals() -> None:
+    """Has this process round numbers below 1e-38 to 0, as XLA does by default.
+
+    The averages of Adam decay into such numbers where a gradient stays exactly zero (dead ReLU units); arithmetic with
+    them is several times slower. Threads inherit it, so call this before torch starts its pool of threads.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
 
 
 def keep_memory() -> None:

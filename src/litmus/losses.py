@@ -26,8 +26,6 @@ class Loss(nn.Module):
 class MSE(Loss):
     """Squared error between the outputs (the logits, or their sigmoid or softmax) and the one-hot target."""
 
-    replayable = True
-
     def __init__(self, output: str = "linear", reduction: str = "mean"):
         super().__init__(reduction)
         self.output = one_of("loss.output", output, OUTPUTS)
@@ -40,8 +38,6 @@ class MSE(Loss):
 class BCE(Loss):
     """Binary cross-entropy of each output's sigmoid against the one-hot target: a yes or no for each class."""
 
-    replayable = True
-
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         target = _one_for_each_output(target, logits)
         return F.binary_cross_entropy_with_logits(logits, target, reduction=self.reduction)
@@ -49,8 +45,6 @@ class BCE(Loss):
 
 class Focal(Loss):
     """−(1 − p)^gamma · log p for the true class's probability p (Lin et al. 2017, equation 4)."""
-
-    replayable = True
 
     def __init__(self, gamma: float = 2.0, reduction: str = "mean"):
         super().__init__(reduction)
@@ -70,8 +64,6 @@ class NLLOnSoftmax(Loss):
     A classic mistake, kept to reproduce results that were got with it. It runs from 0 down to −1, and its gradient
     vanishes where the network is most wrong; `cross_entropy` is what was meant.
     """
-
-    replayable = True
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.nll_loss(logits.softmax(dim=1), target, reduction=self.reduction)

@@ -45,7 +45,7 @@ class Penalty(nn.Module):
         self.per_layer = {
             str(name): number(f"penalty.per_layer.{name}", value, least=0) for name, value in (per_layer or {}).items()
         }
-        self._seen: tuple[nn.Module, float, list[tuple[float, nn.Parameter]]] | None = None
+        self._seen: tuple[nn.Module, float, list[tuple[float, nn.Module, str]]] | None = None
 
     def omega(self, weight: Tensor) -> Tensor:
         raise NotImplementedError
@@ -55,26 +55,27 @@ class Penalty(nn.Module):
         # Walking the module costs more than the penalty.
         if self._seen is None or self._seen[0] is not module or self._seen[1] != self.weight:
             self._seen = module, self.weight, self._weighted(module)
-        terms = [factor * self.omega(parameter) for factor, parameter in self._seen[2] if parameter.requires_grad]
+        # Looked up each time: torch.func puts other tensors in the parameters' places.
+        weights = [(factor, getattr(layer, name)) for factor, layer, name in self._seen[2]]
+        terms = [factor * self.omega(weight) for factor, weight in weights if weight.requires_grad]
         return torch.stack(terms).sum() if terms else 0.0
 
-    def _weighted(self, module: nn.Module) -> list[tuple[float, nn.Parameter]]:
-        named = named_weights(module, self.include_bias)
-        layers = {name: name.rpartition(".")[0] for name in named}
+    def _weighted(self, module: nn.Module) -> list[tuple[float, nn.Module, str]]:
+        """The factor, the layer and the attribute of each weight that is penalized."""
+        named = [name.rpartition(".") for name in named_weights(module, self.include_bias)]
+        layers = list(dict.fromkeys(layer for layer, _, _ in named))
         for layer in self.per_layer:
             require(
-                layer in layers.values(),
-                f"penalty.per_layer names {layer!r}, which is no layer with weights: "
-                f"choose from {', '.join(dict.fromkeys(layers.values()))}",
+                layer in layers,
+                f"penalty.per_layer names {layer!r}, which is not a layer with weights; "
+                f"choose from {', '.join(layers)}",
             )
-        factors = {name: self.per_layer.get(layer, self.weight) for name, layer in layers.items()}
-        return [(factors[name], parameter) for name, parameter in named.items() if factors[name] > 0]
+        factors = {layer: self.per_layer.get(layer, self.weight) for layer in layers}
+        return [(factors[layer], module.get_submodule(layer), name) for layer, _, name in named if factors[layer] > 0]
 
 
 class NoPenalty(Penalty):
     """Ω = 0."""
-
-    replayable = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,8 +84,6 @@ class NoPenalty(Penalty):
 class L1(Penalty):
     """Ω = Σ|w|, whose gradient is weight · sign(w)."""
 
-    replayable = True
-
     def omega(self, weight: Tensor) -> Tensor:
         return weight.abs().sum()
 
@@ -92,16 +91,12 @@ class L1(Penalty):
 class L2(Penalty):
     """Ω = ½ Σ w², whose gradient is weight · w: the same step as SGD's `weight_decay`."""
 
-    replayable = True
-
     def omega(self, weight: Tensor) -> Tensor:
         return 0.5 * weight.square().sum()
 
 
 class ElasticNet(Penalty):
     """Ω = l1_ratio · Σ|w| + (1 − l1_ratio) · ½ Σ w² (Zou and Hastie 2005, in scikit-learn's parametrisation)."""
-
-    replayable = True
 
     def __init__(
         self,

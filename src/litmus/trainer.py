@@ -9,9 +9,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from litmus.epoch_loop import EpochLoop
 from litmus.errors import ConfigError, number, require, whole_number
-from litmus.spinning import sleep_in_a_crowd
+from litmus.training.epoch_loop import EpochLoop
 
 ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (torch.cuda.is_available, "an NVIDIA or ROCm GPU that torch can use"),
@@ -38,7 +37,7 @@ def build(
     threads: int | None,
     gradient_clip_val: float | None,
     accumulate_grad_batches: int,
-    replay: bool = True,
+    compile: bool | str = False,
     **options: Any,
 ) -> pl.Trainer:
     """A Trainer on an accelerator that is there. Raises ConfigError if it is not, or if Lightning refuses an option."""
@@ -67,7 +66,6 @@ def build(
     require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}: say 1 or more, or -1 for no limit")
     require(options.get("limit_train_batches") != 0, "trainer.limit_train_batches=0 leaves nothing to train on: say 1")
     quiet()
-    sleep_in_a_crowd()
     try:
         trainer = pl.Trainer(
             accelerator=accelerator,
@@ -82,7 +80,7 @@ def build(
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"the trainer or accelerator options are refused: {error}") from error
-    EpochLoop.install(trainer, replay)
+    EpochLoop.install(trainer, compile)
     return trainer
 
 

@@ -1,5 +1,7 @@
 """The size of the gradients."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 
@@ -21,9 +23,13 @@ class GradNorm(pl.Callback):
         self.steps = 0
         self.measured: dict[str, list[float]] = {}
 
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
-    ) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # A compiled step has no place for a hook before the update, but leaves the gradients behind. With clipping they
+        # are not those from before, so the hook stays, which a compiled step refuses.
+        is_compiled = getattr(trainer.fit_loop.epoch_loop, "compile", False) and trainer.gradient_clip_val is None
+        setattr(self, "on_train_batch_end" if is_compiled else "on_before_optimizer_step", self._count_step)
+
+    def _count_step(self, trainer: pl.Trainer, *_: Any) -> None:
         if self.steps % self.every_n_steps == 0:
             self._measure(trainer)
         self.steps += 1

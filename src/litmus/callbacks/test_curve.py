@@ -1,5 +1,6 @@
 """The test metrics of every epoch."""
 
+import math
 from itertools import islice
 from typing import Any
 
@@ -30,7 +31,7 @@ class TestCurve(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         model: Any = pl_module
-        loss = MeanMetric().to(pl_module.device)
+        loss = MeanMetric(nan_strategy=math.nan).to(pl_module.device)
         accuracy = MulticlassAccuracy(model.num_classes, average="micro").to(pl_module.device)
 
         def measure(logits: Tensor, target: Tensor) -> None:

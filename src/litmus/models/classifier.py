@@ -116,7 +116,9 @@ class Classifier(pl.LightningModule):
         self._pending = []
         correct = (torch.cat(logits).argmax(dim=1) == torch.cat(targets)).sum().item()
         counts = [len(target) for target in targets]
-        added = torch.stack(penalties).tolist() if isinstance(penalties[0], Tensor) else list(penalties)
+        added = list(penalties)
+        if any(isinstance(penalty, Tensor) for penalty in added):
+            added = torch.stack([torch.as_tensor(penalty, device=losses[0].device) for penalty in added]).tolist()
         terms = torch.stack(losses).double().tolist(), added
         self._refuse_what_is_not_finite(*terms, first=last + 1 - len(losses))
         for i, values in enumerate(terms):

@@ -20,8 +20,6 @@ class CNN(Classifier):
     acts on the flattened features and after each hidden linear layer.
     """
 
-    replayable = True
-
     def __init__(
         self,
         num_classes: int,

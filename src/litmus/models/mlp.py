@@ -14,8 +14,6 @@ from litmus.models.layers import Dropout, dense, initialize, sequential, widths
 class MLP(Classifier):
     """Flattened pixels through hidden layers of the sizes in `hidden` to the logits, shape (N, num_classes)."""
 
-    replayable = True
-
     def __init__(
         self,
         num_classes: int,

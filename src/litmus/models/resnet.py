@@ -33,8 +33,6 @@ class ResNetFineTuner(Classifier):
     for CIFAR.
     """
 
-    replayable = True
-
     def __init__(
         self,
         num_classes: int,

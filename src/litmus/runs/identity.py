@@ -26,7 +26,6 @@ def experiment(cfg: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
         k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for k, v in kept.items()
     }
-    found.get("trainer", {}).pop("replay", None)
     return found
 
 

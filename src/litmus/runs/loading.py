@@ -11,6 +11,7 @@ from yaml import YAMLError
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.data.decode import Decode
 from litmus.data.preprocess import Preprocess
+from litmus.environment import flush_denormals
 from litmus.errors import ConfigError, require
 from litmus.files import load_checkpoint
 from litmus.models.warm_start import told
@@ -57,6 +58,7 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
     Raises ConfigError if there is none, or if it is not Litmus'.
     """
     file = Path(run).expanduser()
+    flush_denormals()
     if file.is_dir():
         file = file / "checkpoints" / f"{checkpoint}.ckpt"
         require(file.exists(), f"{run} holds no checkpoints/{file.name}: it is no run, or has not got that far")

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from litmus.atomic import remove_drafts
 from litmus.callbacks import Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
+from litmus.environment import flush_denormals
 from litmus.errors import one_of, require, whole_number
 from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
 from litmus.models.classifier import Classifier
@@ -33,6 +34,7 @@ from litmus.runs.stopping import explained, stoppable
 from litmus.runs.train_log import kept
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
+from litmus.training.compiled_step import check_compilable
 
 log = logging.getLogger("litmus")
 
@@ -50,6 +52,7 @@ class Run:
     """
 
     def __init__(self, cfg: DictConfig):
+        flush_denormals()
         hydra = HydraConfig.get()
         self.overrides = list(hydra.overrides.task)
         self.choices = {key: str(value) for key, value in hydra.runtime.choices.items() if "hydra" not in key}
@@ -156,6 +159,8 @@ class Run:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        if self.cfg.trainer.compile:
+            check_compilable(trainer, model)
         announce(trainer, self.path, self.in_sweep, self.overrides)
         return trainer
 

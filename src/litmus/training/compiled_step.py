@@ -1,0 +1,215 @@
+"""The whole training step, from the forward pass to the optimizer's update, as one graph of torch.compile."""
+
+import functools
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from torch import Tensor, nn
+from torch._dynamo import callback as compilation
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+from torch.func import functional_call, grad
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from litmus.errors import StoppedRun, require
+from litmus.models.classifier import Classifier, Costs
+from litmus.training.fallback import callback_with, is_overridden
+
+log = logging.getLogger("litmus")
+
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+# Between the forward pass and the update, where a graph has no place for them.
+INNER_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+RECOMPILE_LIMIT = 32
+UNCOMPILED = "or set trainer.compile=false"
+
+
+def check_mode(mode: bool | str) -> bool | str:
+    require(
+        isinstance(mode, bool) or mode in MODES,
+        f"trainer.compile={mode} is not a mode of torch.compile; set true, false or one of {', '.join(MODES)}",
+    )
+    return mode
+
+
+class CompiledStep:
+    """Runs training steps as one compiled graph: loss, penalty, gradients, clipping and the optimizer's update.
+
+    `takes` says for which batches. Attributes of the model, the loss and the penalty that change between steps take
+    effect: the step is compiled again, at most 32 times. After a step, the gradients are in `parameter.grad`.
+    Random numbers are those of the uncompiled step.
+    """
+
+    def __init__(self, trainer: pl.Trainer, mode: bool | str):
+        self.module: Any = trainer.lightning_module
+        check_compilable(trainer, self.module)
+        self.optimizer = trainer.optimizers[0]
+        _check_optimizer(self.optimizer)
+        self.clip = trainer.gradient_clip_val, str(trainer.gradient_clip_algorithm or "norm")
+        self.device = trainer.strategy.root_device
+        self.is_mixed = type(trainer.precision_plugin) is MixedPrecision
+        self.costs = _Costs(self.module)
+        # The bare update: the decorators of `step` break the graph to run hooks and to switch gradients off.
+        self.update: Callable[..., Any] = inspect.unwrap(type(self.optimizer).step)
+        self.rates = [torch.zeros((), device=self.device) for _ in self.optimizer.param_groups]
+        for group in self.optimizer.param_groups:
+            # The compiler fuses more than the fused kernels do, which it cannot look into.
+            group |= {name: False for name in ("fused", "foreach") if name in group}
+            group |= {"capturable": True} if self.device.type == "cuda" and "capturable" in group else {}
+        on_cuda = self.device.type == "cuda"
+        chosen = mode if isinstance(mode, str) else "reduce-overhead" if on_cuda else "default"
+        self.replays_cuda_graphs = on_cuda and chosen in ("reduce-overhead", "max-autotune")
+        _configure_compiler()
+        self.step = torch.compile(self._step, fullgraph=True, dynamic=False, mode=chosen)
+        self.has_state = False
+        self.shape: torch.Size | None = None
+
+    def takes(self, batch: Any, batch_idx: int) -> bool:
+        """Whether this step is compiled. Not the first of a fit, which creates the optimizer's state, and not a smaller
+        batch at the end of an epoch, for which a second graph would not pay."""
+        if batch_idx == 0:
+            self.shape = batch[0].shape
+        had_state, self.has_state = self.has_state, True
+        return had_state and batch[0].shape == self.shape
+
+    def __call__(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Takes a step on images and labels, and gives the cost, a scalar without a graph."""
+        images, labels = batch
+        self.module.check_batch(len(labels))
+        for parameter in self.module.parameters():
+            if not parameter.requires_grad:
+                parameter.grad = None
+            elif parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        costs = Costs(*self._run(images, labels))
+        self.module.note(costs, labels)
+        return costs.cost
+
+    def _run(self, images: Tensor, labels: Tensor) -> list[Tensor]:
+        groups = self.optimizer.param_groups
+        learning_rates = [group["lr"] for group in groups]
+        for group, rate in zip(groups, self.rates, strict=True):
+            # A number would be compiled into the graph. Schedulers and checkpoints keep seeing the number.
+            group["lr"] = rate.fill_(group["lr"])
+        try:
+            if not self.replays_cuda_graphs:
+                with torch.no_grad():
+                    return self.step(images, labels)
+            torch.compiler.cudagraph_mark_step_begin()
+            with torch.no_grad():
+                return [value.clone() for value in self.step(images, labels)]  # the next replay overwrites them
+        except TorchDynamoException as error:
+            raise StoppedRun(_explain(error)) from error
+        finally:
+            for group, value in zip(groups, learning_rates, strict=True):
+                group["lr"] = value
+
+    def _step(self, images: Tensor, labels: Tensor) -> list[Tensor]:
+        trained = {name: p for name, p in self.costs.named_parameters() if p.requires_grad}
+
+        def cost_of(parameters: dict[str, Tensor]) -> Any:
+            # Copies, because torch.func refuses to change a tensor from outside in place, as batch normalization does.
+            state = {**parameters, **{name: buffer.clone() for name, buffer in self.costs.named_buffers()}}
+            with torch.autocast(self.device.type, torch.bfloat16) if self.is_mixed else nullcontext():
+                costs: Costs = functional_call(self.costs, state, (images, labels))
+            penalty = torch.as_tensor(costs.penalty, device=costs.loss.device)
+            return costs.cost, ([costs.cost, costs.loss, penalty, costs.logits], state)
+
+        gradients, (values, state) = grad(cost_of, has_aux=True)({name: p.detach() for name, p in trained.items()})
+        for name, parameter in trained.items():
+            assert parameter.grad is not None
+            parameter.grad.copy_(gradients[name])
+        for name, buffer in self.costs.named_buffers():
+            buffer.copy_(state[name])
+        value, algorithm = self.clip
+        if value:
+            clip = clip_grad_value_ if algorithm == "value" else clip_grad_norm_
+            clip(list(trained.values()), value)
+        self.update(self.optimizer)
+        return list(values)
+
+
+class _Costs(nn.Module):
+    """`costs` of a classifier as a forward pass, which torch.func can call with other parameters."""
+
+    def __init__(self, module: Any):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor, labels: Tensor) -> Costs:
+        return self.module.costs(images, labels)
+
+
+def check_compilable(trainer: pl.Trainer, module: Any) -> None:
+    """Raises ConfigError if steps of this trainer cannot be one graph."""
+    plugin = trainer.precision_plugin
+    precise = type(plugin) is Precision or (type(plugin) is MixedPrecision and plugin.scaler is None)
+    require(
+        precise, f"trainer.compile needs accelerator.precision=32-true or bf16-mixed; set one of them, {UNCOMPILED}"
+    )
+    require(
+        isinstance(module, Classifier) and not is_overridden(module, "training_step", Classifier),
+        f"trainer.compile compiles Classifier.costs, and {type(module).__name__} has a training_step of its own; "
+        f"override costs instead, {UNCOMPILED}",
+    )
+    for hook in INNER_HOOKS:
+        owner = (
+            type(module).__name__ if is_overridden(module, hook, pl.LightningModule) else callback_with(trainer, hook)
+        )
+        require(
+            owner is None,
+            f"trainer.compile runs a step as one graph, in which {owner}.{hook} has no place; "
+            f"switch it off or use on_train_batch_end, {UNCOMPILED}",
+        )
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    name = type(optimizer).__name__
+    step: Any = vars(optimizer).get("step")
+    # `_optimizer_step_*_hooks` are what register_step_pre_hook and register_step_post_hook fill (torch 2.11 to 2.15).
+    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    replaced = step is not None and not getattr(step, "_wrapped_by_lr_sched", False)
+    own_zero_grad = is_overridden(optimizer, "zero_grad", torch.optim.Optimizer)
+    require(
+        not (hooked or replaced or own_zero_grad),
+        f"trainer.compile does not call step hooks, a replaced step or a zero_grad of {name}; choose another optim, "
+        f"{UNCOMPILED}",
+    )
+
+
+@functools.cache
+def _configure_compiler() -> None:
+    """Sets up torch.compile for this process, and logs each compilation with its time."""
+    started = 0.0
+
+    def start(_: Any) -> None:
+        nonlocal started
+        started = time.monotonic()
+        log.info("compiling the training step (trainer.compile)")
+
+    def end(_: Any) -> None:
+        log.info(f"compiled in {time.monotonic() - started:.1f} s")
+
+    compilation.on_compile_start(start)
+    compilation.on_compile_end(end)
+    torch._inductor.config.fallback_random = True  # the random numbers of the uncompiled step
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+
+
+def _explain(error: TorchDynamoException) -> str:
+    if isinstance(error, FailOnRecompileLimitHit):
+        return (
+            f"trainer.compile compiled the step {RECOMPILE_LIMIT} times, because an attribute of the model, the "
+            f"penalty or the optimizer changes too often; change it once per epoch at most, {UNCOMPILED}"
+        )
+    text = str(error)
+    if "InvalidCxxCompiler" in text or "No working C++ compiler" in text:
+        return f"trainer.compile needs a C++ compiler, and none is found; install g++ or set CXX, {UNCOMPILED}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"trainer.compile cannot compile this step ({' '.join(lines[:2])[:300]}); {UNCOMPILED.removeprefix('or ')}"
