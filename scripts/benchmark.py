@@ -5,6 +5,7 @@
     python scripts/benchmark.py start                      from the command to an error, and to a first step
     python scripts/benchmark.py growth                     with more images, epochs, jobs: time and memory
     python scripts/benchmark.py frozen                     what computing a frozen backbone's features once saves
+    python scripts/benchmark.py gpu                        steps per second on a GPU, and checks (gpu --help)
 
 The contestants, one program each, are in scripts/contestants. They take turns, each in a process of its own; their
 first epoch isn't counted. An epoch is training and validation; Litmus does all that train.py does by default (logging,
@@ -73,8 +74,12 @@ NAMES = {
 
 @cli.script
 def main() -> None:
+    if sys.argv[1:2] == ["gpu"]:  # it has options of its own
+        from benchmark_gpu import main as gpu
+
+        return gpu(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("epochs", "start", "growth", "frozen"))
+    parser.add_argument("what", choices=("epochs", "start", "growth", "frozen", "gpu"))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="of epochs; all if left out")
     parser.add_argument(
         "--against",
