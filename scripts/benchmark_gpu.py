@@ -3,7 +3,7 @@
     python scripts/benchmark.py gpu                              everything, in about 8 minutes on one H100
     python scripts/benchmark.py gpu --out docs/benchmarks-gpu.md    also into a file, complete after every step
     python scripts/benchmark.py gpu --cases resnet224 --rounds 5 --minutes 20
-    python scripts/benchmark.py gpu --device cpu --images 24 --steps 2    a trial of all steps without a GPU
+    python scripts/benchmark.py gpu --device cpu --images 12 --steps 1    a trial of all steps without a GPU
 
 First come the checks (16-mixed, bf16-mixed, resuming, a sweep's GPUs), with the compiler filling its cache beside
 them, then the time to 99 % on MNIST, then rounds in which the contestants take turns, each in a process of its own.
@@ -34,7 +34,7 @@ from gpu_benchmark.steps import StepBenchmark
 from litmus import cli
 from litmus.errors import number, require, whole_number
 
-CHECK_IMAGES = 2048
+CHECK_IMAGES = 1024
 CORES_PER_COMPILATION = 2
 NOTE = """Steps per second are those of windows of consecutive training steps within an epoch, each closed by a
 synchronization with the device, over all rounds; the first epoch of each process is left out. Whole epochs add
@@ -143,7 +143,7 @@ def driver() -> str:
 
 def run_checks(args: argparse.Namespace, gpus: int, steps: StepBenchmark, runner: Runner, page: Page) -> list[Check]:
     """The checks time nothing, so the compiler fills its cache at the same time."""
-    checks = Checks(args.device, gpus, args.images or CHECK_IMAGES, runner)
+    checks = Checks(args.device, gpus, CHECK_IMAGES, runner)
     workers = max(1, (os.cpu_count() or 1) // CORES_PER_COMPILATION)
     with ThreadPoolExecutor(1) as pool:
         compiling = pool.submit(steps.compile_ahead, workers)

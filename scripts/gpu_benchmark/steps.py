@@ -36,6 +36,10 @@ class Measurement:
             self.warm_up = first_epoch - statistics.median(epochs)
         self.rounds += 1
 
+    def rates(self, steps: int) -> list[float]:
+        """Steps per second of each window."""
+        return [steps / seconds for seconds in self.windows]
+
 
 @contextmanager
 def failure_in(measurement: Measurement) -> Iterator[None]:
@@ -137,7 +141,7 @@ class StepBenchmark:
         found = self.measurements[name, contestant]
         if not found.windows:
             return found.failure or "not run"
-        return f"{figures(self.cases[name].steps / statistics.median(found.windows))} steps/s"
+        return f"{figures(statistics.median(found.rates(self.cases[name].steps)))} steps/s"
 
     def tables(self) -> list[str]:
         return [self._table(name) for name in self.cases]
@@ -162,11 +166,11 @@ class StepBenchmark:
 def row(title: str, found: Measurement, case: Case, reference: Measurement | None) -> str:
     if not found.windows:
         return f"| {title} | {cell(found.failure or 'not run: no time left (--minutes)')} | | | | | | |"
-    rates = [case.steps / seconds for seconds in found.windows]
+    rates = found.rates(case.steps)
     median = statistics.median(rates)
     cells = [figures(median), figures(min(rates)), figures(max(rates))]
-    usable = reference is not None and reference.windows
-    cells.append(f"{median * statistics.median(reference.windows) / case.steps:.2f}" if usable else "")  # type: ignore[union-attr]
+    eager = reference.rates(case.steps) if reference is not None else []
+    cells.append(f"{median / statistics.median(eager):.2f}" if eager else "")
     cells.append(figures(case.epoch_steps / statistics.median(found.epochs)))
     cells.append("" if found.warm_up is None else f"{max(0.0, found.warm_up):.1f}")
     return f"| {title} | {' | '.join(cells)} | {found.rounds} |"
