@@ -1,6 +1,5 @@
 """The whole training step, from the forward pass to the optimizer's update, as one graph of torch.compile."""
 
-import functools
 import inspect
 import logging
 import time
@@ -23,11 +22,14 @@ from litmus.training.fallback import callback_with, is_overridden
 
 log = logging.getLogger("litmus")
 
+BACKEND = "inductor"
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Between the forward pass and the update, where a graph has no place for them.
 INNER_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 RECOMPILE_LIMIT = 32
 UNCOMPILED = "or set trainer.compile=false"
+
+_started = 0.0  # when the compilation began that runs now
 
 
 def check_mode(mode: bool | str) -> bool | str:
@@ -41,7 +43,7 @@ def check_mode(mode: bool | str) -> bool | str:
 class CompiledStep:
     """Runs training steps as one compiled graph: loss, penalty, gradients, clipping and the optimizer's update.
 
-    `takes` says for which batches. Attributes of the model, the loss and the penalty that change between steps take
+    `takes` says which batches. Attributes of the model, the loss and the penalty that change between steps take
     effect: the step is compiled again, at most 32 times. After a step, the gradients are in `parameter.grad`.
     Random numbers are those of the uncompiled step.
     """
@@ -51,7 +53,8 @@ class CompiledStep:
         check_compilable(trainer, self.module)
         self.optimizer = trainer.optimizers[0]
         _check_optimizer(self.optimizer)
-        self.clip = trainer.gradient_clip_val, str(trainer.gradient_clip_algorithm or "norm")
+        self.clip_value = trainer.gradient_clip_val
+        self.clip = clip_grad_value_ if trainer.gradient_clip_algorithm == "value" else clip_grad_norm_
         self.device = trainer.strategy.root_device
         self.is_mixed = type(trainer.precision_plugin) is MixedPrecision
         self.costs = _Costs(self.module)
@@ -66,17 +69,17 @@ class CompiledStep:
         chosen = mode if isinstance(mode, str) else "reduce-overhead" if on_cuda else "default"
         self.replays_cuda_graphs = on_cuda and chosen in ("reduce-overhead", "max-autotune")
         _configure_compiler()
-        self.step = torch.compile(self._step, fullgraph=True, dynamic=False, mode=chosen)
-        self.has_state = False
+        self.step = torch.compile(self._step, fullgraph=True, dynamic=False, backend=BACKEND, mode=chosen)
         self.shape: torch.Size | None = None
 
     def takes(self, batch: Any, batch_idx: int) -> bool:
-        """Whether this step is compiled. Not the first of a fit, which creates the optimizer's state, and not a smaller
-        batch at the end of an epoch, for which a second graph would not pay."""
+        """Whether this step is compiled. Not the first of an epoch, where the optimizer may have no state yet (in every
+        epoch, so that a resumed run takes the same steps), and not a smaller last batch, for which a graph of its own
+        would not pay."""
         if batch_idx == 0:
             self.shape = batch[0].shape
-        had_state, self.has_state = self.has_state, True
-        return had_state and batch[0].shape == self.shape
+            return False
+        return batch[0].shape == self.shape
 
     def __call__(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Takes a step on images and labels, and gives the cost, a scalar without a graph."""
@@ -104,7 +107,7 @@ class CompiledStep:
             torch.compiler.cudagraph_mark_step_begin()
             with torch.no_grad():
                 return [value.clone() for value in self.step(images, labels)]  # the next replay overwrites them
-        except TorchDynamoException as error:
+        except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             raise StoppedRun(_explain(error)) from error
         finally:
             for group, value in zip(groups, learning_rates, strict=True):
@@ -127,10 +130,8 @@ class CompiledStep:
             parameter.grad.copy_(gradients[name])
         for name, buffer in self.costs.named_buffers():
             buffer.copy_(state[name])
-        value, algorithm = self.clip
-        if value:
-            clip = clip_grad_value_ if algorithm == "value" else clip_grad_norm_
-            clip(list(trained.values()), value)
+        if self.clip_value:
+            self.clip(list(trained.values()), self.clip_value)
         self.update(self.optimizer)
         return list(values)
 
@@ -183,26 +184,26 @@ def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
     )
 
 
-@functools.cache
 def _configure_compiler() -> None:
-    """Sets up torch.compile for this process, and logs each compilation with its time."""
-    started = 0.0
-
-    def start(_: Any) -> None:
-        nonlocal started
-        started = time.monotonic()
-        log.info("compiling the training step (trainer.compile)")
-
-    def end(_: Any) -> None:
-        log.info(f"compiled in {time.monotonic() - started:.1f} s")
-
-    compilation.on_compile_start(start)
-    compilation.on_compile_end(end)
+    """Sets up torch.compile for this process, and has each compilation logged with its time."""
     torch._inductor.config.fallback_random = True  # the random numbers of the uncompiled step
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    if _log_start not in compilation.callback_handler.start_callbacks:
+        compilation.on_compile_start(_log_start)
+        compilation.on_compile_end(_log_end)
 
 
-def _explain(error: TorchDynamoException) -> str:
+def _log_start(_: Any) -> None:
+    global _started
+    _started = time.monotonic()
+    log.info("compiling the training step (trainer.compile)")
+
+
+def _log_end(_: Any) -> None:
+    log.info(f"compiled in {time.monotonic() - _started:.1f} s")
+
+
+def _explain(error: Exception) -> str:
     if isinstance(error, FailOnRecompileLimitHit):
         return (
             f"trainer.compile compiled the step {RECOMPILE_LIMIT} times, because an attribute of the model, the "
