@@ -3,12 +3,20 @@ import weakref
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from matplotlib.backends import backend_agg
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from litmus.pictures import image_grid, pixels, save, shortened, show, tiled, weight_grid
+
+
+def drawn(figure):
+    """The pixels (H, W, 3) of a figure."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 class Normalised:
@@ -35,16 +43,18 @@ def test_tiles_lie_row_by_row_with_a_line_between_them():
 
 def test_weights_are_drawn_on_one_scale_with_zero_in_its_middle():
     weights = torch.linspace(-1, 3, 400).view(4, 1, 10, 10)
-    low, high = weight_grid(weights, "title").axes[1].get_ylim()
+    low, high = weight_grid(weights, "title").axes[0].get_ylim()
     assert low == -high
     assert 2.9 < high < 3
 
 
 def test_the_sign_of_a_weight_can_be_told_without_colour():
     weights = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1)
-    picture = weight_grid(weights, "title").axes[0].images[0].get_array()
-    grey = np.array(picture[..., :3] @ [0.299, 0.587, 0.114])
-    assert grey[0, 0] < grey[0, 2] < grey[2, 0]  # two columns and a line between them
+    picture = drawn(weight_grid(weights, "title"))
+    grey = np.array(picture @ [0.299, 0.587, 0.114])
+    side = 200  # 600 dots for two columns and a line between them, and 0.1 inch of margin
+    left, right, below = grey[-20 - 2 * side, 20], grey[-20 - 2 * side, 20 + 2 * side], grey[-20, 20]
+    assert left < right < below
 
 
 def test_a_layer_of_zeros_is_a_picture_too():
@@ -52,14 +62,29 @@ def test_a_layer_of_zeros_is_a_picture_too():
 
 
 def test_every_image_has_its_caption_below_it():
-    figure = image_grid(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), list("abcde"), "title", columns=2)
-    _, *captions = figure.axes[0].texts
+    shades = [10, 60, 110, 160, 210]
+    images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    images[:, 0] = torch.tensor(shades, dtype=torch.uint8).view(5, 1, 1)  # red: the text is gray
+    figure = image_grid(images, list("abcde"), "title", columns=2)
+    picture = drawn(figure)
+    _, *captions = figure.texts
     assert [text.get_text() for text in captions] == list("abcde")
-    for image, text in zip(figure.axes[0].images, captions, strict=True):
-        left, right, bottom, _ = image.get_extent()
-        x, y = text.get_position()
-        assert left < x < right
-        assert bottom - 0.1 < y < bottom
+    for shade, text in zip(shades, captions, strict=True):
+        rows, columns = (picture == [shade, 0, 0]).all(axis=2).nonzero()
+        box = text.get_window_extent()
+        bottom = len(picture) - 1 - rows.max()  # matplotlib counts from below
+        assert np.bincount(rows).max() >= 115
+        assert columns.min() < box.x0 < box.x1 < columns.max()
+        assert bottom - 10 < box.y1 < bottom
+
+
+@pytest.mark.parametrize("side", [8, 300])
+def test_an_image_is_as_wide_as_requested(side):
+    images = torch.zeros(1, 3, side, 2 * side, dtype=torch.uint8)
+    images[:, 0] = 99
+    picture = drawn(image_grid(images, ["a"], "title", columns=1, wide=3.0))
+    rows, columns = (picture == [99, 0, 0]).all(axis=2).nonzero()
+    assert (np.ptp(columns) + 1, np.ptp(rows) + 1) == (300, 150)
 
 
 def test_a_colour_image_keeps_its_colours(tmp_path):
@@ -83,7 +108,7 @@ def test_a_picture_that_was_shown_leaves_nothing_in_memory(monkeypatch):
 
     monkeypatch.setattr(backend_agg, "FigureCanvasAgg", Canvas)
     figure = weight_grid(torch.randn(4, 1, 5, 5), "title")
-    images = [weakref.ref(image) for axes in figure.axes for image in axes.images]
+    images = [weakref.ref(image.rgba) for image in figure.artists]
     gc.collect()
     gc.disable()  # what only the collector would find is there still
     try:

@@ -1,5 +1,9 @@
+import numpy as np
 from board import Board
+from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.plugins.hparams import metadata
+
+from litmus.tensorboard import write_image
 
 
 def columns(run):
@@ -31,3 +35,13 @@ def test_hparams_have_the_best_epochs_figures(train):
     for name in ("test/acc", "val/acc", "train/acc", "test/loss", "val/loss"):
         (value,) = Board(run.path).scalars(f"best/{name.replace('/', '_')}").values()
         assert abs(value - run.result["metrics"][name]) < 1e-6
+
+
+def test_an_image_is_written_without_loss(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (7, 11, 3), dtype=np.uint8)
+    logger = TensorBoardLogger(tmp_path, name="", version="tensorboard")
+    write_image(logger, "noise", image, step=5)
+    logger.finalize("success")
+    ((step, found),) = Board(tmp_path).images("noise").items()
+    assert step == 5
+    assert np.array_equal(found, image)

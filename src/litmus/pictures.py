@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
+from matplotlib.artist import Artist  # torchmetrics imports matplotlib anyway
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from litmus.files import replacing
+from litmus.tensorboard import write_image
 
-if TYPE_CHECKING:  # what it takes half a second to import, a run without pictures need not
-    from matplotlib.axes import Axes
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 100
@@ -38,8 +40,10 @@ def show(trainer: pl.Trainer, tag: str, figure: Figure) -> None:
     canvas.draw()
     image = np.asarray(canvas.buffer_rgba())[..., :3]
     for board in boards(trainer):
-        board.experiment.add_image(tag, image, trainer.global_step, dataformats="HWC")
+        write_image(board, tag, image, trainer.global_step)
     # A figure's parts refer to each other, so that Python's collector finds them late: 2.5 MB each time until then.
+    for artist in [*figure.artists, *figure.texts]:
+        artist.remove()
     figure.clear()
     FigureCanvasBase(figure)
 
@@ -59,15 +63,31 @@ def shortened(names: Sequence[str], most: int) -> list[str]:
     return [name if len(name) <= most else f"{name[: most - 1]}…" for name in names]
 
 
-def sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """An empty figure and axes that cover it, whose unit is the inch, from the lower left."""
+def sheet(width: float, height: float, title: str) -> Figure:
+    """A white figure with a title, its size in inches. It has no axes, which take longer to draw than the images."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
-    axes.set_axis_off()
-    axes.text(0.1, height - 0.1, title, va="top", fontsize=10)
-    return figure, axes
+    figure.text(0.1, height - 0.1, title, va="top", fontsize=10, transform=figure.dpi_scale_trans)
+    return figure
+
+
+class Pixels(Artist):
+    """Pixels (H, W, 3 or 4), uint8, drawn unscaled, `left` and `bottom` inches from the figure's lower left corner.
+
+    matplotlib's own images are resampled even where nothing changes, which takes longer than all the rest.
+    """
+
+    def __init__(self, image: np.ndarray, left: float, bottom: float):
+        super().__init__()
+        self.corner = round(left * DOTS_PER_INCH), round(bottom * DOTS_PER_INCH)
+        self.rgba = np.full((*image.shape[:2], 4), 255, dtype=np.uint8)
+        self.rgba[..., : image.shape[2]] = image
+
+    def draw(self, renderer: Any) -> None:
+        context = renderer.new_gc()
+        renderer.draw_image(context, *self.corner, self.rgba[::-1])
+        context.restore()
 
 
 def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int, wide: float = 1.15) -> Figure:
@@ -78,13 +98,23 @@ def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int
     lines = [line for caption in captions for line in caption.split("\n")]
     size = min(13.0, 72 * wide / (0.6 * max(map(len, lines))))  # in points, of which a letter is about 0.6 wide
     cell = tall + 1.4 * size / 72 * len(lines) / len(captions) + 0.15
-    figure, axes = sheet(max(columns * (wide + 0.1) + 0.1, 5.0), rows * cell + 0.4, title)
+    figure = sheet(max(columns * (wide + 0.1) + 0.1, 5.0), rows * cell + 0.4, title)
     colours = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
-    for i, (image, caption) in enumerate(zip(colours.permute(0, 2, 3, 1).numpy(), captions, strict=True)):
+    for i, (image, caption) in enumerate(zip(resized(colours, wide, tall), captions, strict=True)):
         left, top = 0.1 + i % columns * (wide + 0.1), (rows - i // columns) * cell
-        axes.imshow(image, extent=(left, left + wide, top - tall, top), aspect="auto")
-        axes.text(left + wide / 2, top - tall - 0.04, caption, ha="center", va="top", fontsize=size)
+        figure.add_artist(Pixels(image, left, top - tall))
+        position = left + wide / 2, top - tall - 0.04
+        figure.text(*position, caption, ha="center", va="top", fontsize=size, transform=figure.dpi_scale_trans)
     return figure
+
+
+def resized(images: Tensor, wide: float, tall: float) -> np.ndarray:
+    """uint8 images (N, C, H, W) as (N, H, W, C) for `wide` × `tall` inches. Small ones keep their pixels visible."""
+    size = max(1, round(tall * DOTS_PER_INCH)), round(wide * DOTS_PER_INCH)
+    if size[1] > 2 * images.shape[3]:
+        return F.interpolate(images, size, mode="nearest-exact").permute(0, 2, 3, 1).numpy()
+    smooth = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
+    return smooth.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def weight_grid(weights: Tensor, title: str) -> Figure:
@@ -101,12 +131,15 @@ def weight_grid(weights: Tensor, title: str) -> Figure:
     scale = Normalize(-most, most, clip=True)
     tiles = tiled(weights.permute(0, 2, 3, 1).numpy())
     colours = ScalarMappable(scale, "gray" if coloured else LinearSegmentedColormap.from_list("signed", SIGNED, N=65))
-    picture = np.nan_to_num(scale(tiles), nan=1.0) if coloured else colours.to_rgba(tiles[..., 0])
-    dot = max(1, round(600 / max(tiles.shape[:2]))) / DOTS_PER_INCH  # whole pixels, all of one size
-    tall, wide = tiles.shape[0] * dot, tiles.shape[1] * dot
+    if coloured:
+        picture = (255 * np.nan_to_num(scale(tiles), nan=1.0)).astype(np.uint8)
+    else:
+        picture = colours.to_rgba(tiles[..., 0], bytes=True)
+    dots = max(1, round(600 / max(tiles.shape[:2])))  # on a side of each weight
+    tall, wide = tiles.shape[0] * dots / DOTS_PER_INCH, tiles.shape[1] * dots / DOTS_PER_INCH
     width, height = max(wide + 1.0, 5.0), tall + 0.5
-    figure, axes = sheet(width, height, title)
-    axes.imshow(picture, extent=(0.1, 0.1 + wide, 0.1, 0.1 + tall), aspect="auto", interpolation="nearest")
+    figure = sheet(width, height, title)
+    figure.add_artist(Pixels(picture.repeat(dots, axis=0).repeat(dots, axis=1), left=0.1, bottom=0.1))
     bar = figure.add_axes(((wide + 0.25) / width, 0.1 / height, 0.15 / width, tall / height))
     figure.colorbar(colours, cax=bar, extend="both").ax.tick_params(labelsize=8)
     return figure
