@@ -29,6 +29,18 @@ def test_standardize_gives_each_channel_mean_0_and_variance_1(images):
     torch.testing.assert_close(out.var(dim=(0, 2, 3), correction=0), torch.ones(3).double(), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("low", [0, 250])
+def test_standardize_computes_exact_moments(low):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(low, 256, (5, 2, 333, 401), dtype=torch.uint8, generator=generator)
+    fitted = Preprocess.fit("standardize", images)
+    for c in range(2):
+        pixels = images[:, c].long()
+        mean, mean_square = pixels.sum().double() / pixels.numel(), pixels.square().sum().double() / pixels.numel()
+        assert fitted.mean[c] == mean.float()
+        assert fitted.std[c] == (mean_square - mean.square()).sqrt().float()
+
+
 def test_a_channel_without_contrast_stays_finite():
     images = torch.full((4, 1, 2, 2), 7, dtype=torch.uint8)
     assert torch.equal(Preprocess.fit("standardize", images)(images), torch.zeros(4, 1, 2, 2))

@@ -38,12 +38,9 @@ class Preprocess(nn.Module):
             return cls(255 * torch.tensor(IMAGENET_MEAN), 255 * torch.tensor(IMAGENET_STD), size)
         if scaling != "standardize":
             return cls(torch.zeros(channels), torch.full((channels,), 1.0 if scaling == "raw" else 255.0), size)
-        # Exact, and without a float copy of the images: the moments of each channel's histogram.
-        counts = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(channels)])
-        weights = counts.double() / counts.sum(dim=1, keepdim=True)
-        values = torch.arange(256, dtype=torch.double)
-        mean = weights @ values
-        variance = weights @ values.square() - mean.square()
+        sums = torch.stack([_sums(images[:, c].flatten()) for c in range(channels)])
+        mean, mean_square = (sums / images[:, 0].numel()).unbind(dim=1)
+        variance = mean_square - mean.square()
         return cls(mean.float(), variance.clamp(min=1.0).sqrt().float(), size)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,6 +50,16 @@ class Preprocess(nn.Module):
         if len(self.mean) != images.shape[1]:  # a grey image becomes one of three channels
             return (images - self.mean) / self.std
         return images.sub_(self.mean).div_(self.std)
+
+
+def _sums(pixels: Tensor) -> Tensor:
+    """Σx and Σx² of uint8 pixels (N,) as float64 (2,), exact."""
+    total = torch.zeros(2, dtype=torch.double)
+    for part in pixels.split(2**18):  # its float copy, 1 MB, stays in the cache
+        # 256 · 255² < 2²⁴, so float32 sums of 256 values are exact in any order.
+        blocks = F.pad(part.float(), (0, -len(part) % 256)).view(-1, 256)
+        total += torch.stack([blocks.sum(dim=1).double().sum(), blocks.square_().sum(dim=1).double().sum()])
+    return total
 
 
 def shape_after(scaling: str, size: int | None, image_shape: Sequence[int]) -> tuple[int, int, int]:
