@@ -44,9 +44,9 @@ class Line:
 
 
 def messages(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What has come from a job by now."""
+    """What has come from a job by now. Closes the connection if the job has closed its end."""
     try:
         while connection.poll():
             yield connection.recv()
     except (EOFError, OSError):
-        return  # it has ended; how, its exit status says
+        connection.close()  # the job has ended; how, its exit status says
