@@ -26,8 +26,18 @@ def test_a_damaged_file_of_mnist_is_noticed(monkeypatch):
         MNIST(train=False)
 
 
+def test_preloaded_mnist_is_the_same_and_not_unpacked_again(monkeypatch):
+    plain = MNIST(train=False)
+    monkeypatch.setattr(MNIST, "_preloaded", {})
+    MNIST.preload()
+    monkeypatch.setattr(MNIST, "_unpack", None)
+    assert torch.equal(MNIST(train=False).data, plain.data)
+    assert torch.equal(MNIST(train=False).targets, plain.targets)
+    assert len(MNIST().data) == 60_000
+
+
 def test_idx_is_read_by_its_header():
-    raw = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 1, 3) + bytes(range(6))
+    raw = bytearray([0, 0, 8, 3]) + struct.pack(">3I", 2, 1, 3) + bytes(range(6))
     assert read_idx(raw).tolist() == [[[0, 1, 2]], [[3, 4, 5]]]
 
 

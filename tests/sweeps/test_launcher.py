@@ -1,12 +1,16 @@
 """Who gets which part of the machine."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import composed
 
+from hydra_plugins.litmus import launcher as module
 from hydra_plugins.litmus.launcher import LocalLauncher, Running
+from litmus.data.sources import MNIST
 from litmus.errors import ConfigError
 from litmus.sweeps.process import gpu_names, share_cores
 
@@ -70,3 +74,20 @@ def test_the_threads_are_divided_and_one_job_keeps_torchs_choice(monkeypatch, jo
 def test_an_impossible_number_of_jobs_is_refused(options, sentence):
     with pytest.raises(ConfigError, match=sentence):
         LocalLauncher(**{"jobs": 1, "jobs_per_gpu": 1, **options})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is loaded before the fork")
+@pytest.mark.parametrize(("data", "times"), [("mnist", 1), ("fashion_mnist", 0), ("image_folder", 0)])
+def test_only_jobs_on_mnist_have_it_preloaded(monkeypatch, data, times):
+    calls = []
+
+    def preload():
+        calls.append(data)
+        raise ConfigError("damaged")  # for the job to report
+
+    monkeypatch.setattr(module, "IMPORTS", ())
+    monkeypatch.setattr(MNIST, "preload", preload)
+    launcher = on()
+    launcher.config = composed(f"data={data}")
+    launcher._prepare()
+    assert len(calls) == times

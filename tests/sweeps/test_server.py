@@ -1,14 +1,20 @@
 """The process that forks the jobs."""
 
+import importlib
 import os
 import signal
 import sys
 import time
+import weakref
 
 import pytest
 
 from litmus.sweeps.line import messages
 from litmus.sweeps.server import Server
+
+
+def prepare():
+    importlib.import_module("tabnanny")
 
 
 def work(request, line):
@@ -26,7 +32,7 @@ def work(request, line):
 
 @pytest.fixture
 def server():
-    made = Server(["tabnanny"], work)
+    made = Server(prepare, work)
     yield made
     made.close()
 
@@ -74,6 +80,42 @@ def test_a_killed_job_is_told(server):
     line.close()
 
 
+def test_messages_closes_the_line_of_a_job_that_has_ended(server):
+    pid, line = server.start("ask")
+    assert list(messages(line)) in ([], [("question", {})])
+    assert not line.closed
+    line.send(42)
+    assert ended(server, pid) == 0
+    assert list(messages(line))[-1] == ("heard", {"answer": 42})
+    assert line.closed
+    assert list(messages(line)) == []
+
+
+def test_finalizers_run_in_the_process_that_made_them(tmp_path):
+    def touch(name):
+        (tmp_path / name).touch()
+
+    class Object:
+        pass
+
+    def prepare():
+        kept.append(Object())
+        weakref.finalize(kept[-1], touch, "server")
+
+    def work(request, line):
+        kept.append(Object())
+        weakref.finalize(kept[-1], touch, "job")
+        return 0
+
+    kept = []
+    server = Server(prepare, work)
+    pid, line = server.start(None)
+    assert ended(server, pid) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
+    line.close()
+    server.close()
+
+
 def test_a_job_ends_with_whoever_holds_the_other_end_of_its_line(server):
     pid, line = server.start("sleep")
     line.recv()
@@ -82,7 +124,7 @@ def test_a_job_ends_with_whoever_holds_the_other_end_of_its_line(server):
 
 
 def test_whoever_asks_learns_that_the_server_is_gone():
-    server = Server([], work)
+    server = Server(lambda: None, work)
     os.kill(server.pid, signal.SIGKILL)
     with pytest.raises(OSError):  # noqa: PT011 (a broken pipe or a reset connection)
         server.start("status")

@@ -1,5 +1,6 @@
 """`launcher=local`: each job in a process of its own on this machine."""
 
+import importlib
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from litmus.errors import ConfigError, StoppedRun, whole_number
 from litmus.runs.identity import sweep_folder
@@ -22,7 +23,14 @@ from litmus.sweeps.jobs import Ended, Job
 from litmus.sweeps.line import messages
 
 GRACE = 3.0  # seconds for a job to end by itself once it is told to
-IMPORTS = ("pytorch_lightning", "litmus.runs.run", "litmus.runs.loading", "litmus.data", "litmus.models")
+IMPORTS = (
+    "pytorch_lightning",
+    "litmus.runs.run",
+    "litmus.runs.loading",
+    "litmus.trainer",
+    "litmus.data",
+    "litmus.models",
+)
 
 Watch = Callable[[Job, int, float], bool]  # job, epoch, the objective's value → whether to end it
 
@@ -80,9 +88,19 @@ class LocalLauncher(Launcher):
         from litmus.sweeps.process import Task
         from litmus.sweeps.server import Server
 
-        # Elsewhere than on Linux, what torch has loaded need not survive a fork: each job imports it for itself.
-        imports = IMPORTS if sys.platform == "linux" else ()
-        self.server = Server(imports, Task(self.hydra_context, self.task_function))
+        self.server = Server(self._prepare, Task(self.hydra_context, self.task_function))
+
+    def _prepare(self) -> None:
+        """Loads what every job needs, in the process that jobs are forked from."""
+        if sys.platform != "linux":
+            return  # what torch has loaded need not survive a fork there: each job imports it for itself
+        for name in IMPORTS:
+            importlib.import_module(name)
+        if OmegaConf.select(self.config, "data.source._target_") == "litmus.data.sources.MNIST":
+            from litmus.data.sources import MNIST
+
+            with suppress(Exception):  # a job that can't read them says why
+                MNIST.preload()
 
     def work(self, jobs: Iterator[Job], watch: Watch, prunes: bool) -> Iterator[Ended]:
         """Runs the jobs, asking for the next one when there is room, and gives each as it ends.
