@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-import weakref
 
 import pytest
 
@@ -89,31 +88,6 @@ def test_messages_closes_the_line_of_a_job_that_has_ended(server):
     assert list(messages(line))[-1] == ("heard", {"answer": 42})
     assert line.closed
     assert list(messages(line)) == []
-
-
-def test_finalizers_run_in_the_process_that_made_them(tmp_path):
-    def touch(name):
-        (tmp_path / name).touch()
-
-    class Object:
-        pass
-
-    def prepare():
-        kept.append(Object())
-        weakref.finalize(kept[-1], touch, "server")
-
-    def work(request, line):
-        kept.append(Object())
-        weakref.finalize(kept[-1], touch, "job")
-        return 0
-
-    kept = []
-    server = Server(prepare, work)
-    pid, line = server.start(None)
-    assert ended(server, pid) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["job"]
-    line.close()
-    server.close()
 
 
 def test_a_job_ends_with_whoever_holds_the_other_end_of_its_line(server):

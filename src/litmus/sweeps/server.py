@@ -10,7 +10,6 @@ import struct
 import sys
 import traceback
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -76,8 +75,6 @@ def _serve(channel: socket.socket, prepare: Callable[[], None], work: Work) -> i
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     prepare()
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False  # not the jobs' to run as they exit; torch's 200 take 30 ms
     gc.collect()
     gc.freeze()  # else every job's first collection would copy the pages that all share
     woken, wake = socket.socketpair()
