@@ -35,6 +35,14 @@ def seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def set_threads():
+    """Sets torch's number of threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 def composed(*overrides: str):
     """The config of a command line, set as Hydra's current one."""
     with initialize_config_dir(str(CONF), version_base="1.3"):

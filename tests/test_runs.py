@@ -126,8 +126,8 @@ def test_a_finished_run_is_not_run_again_and_says_so(train, caplog):
 
 
 @pytest.mark.parametrize(("threads", "name"), [(1, "cpu (1 thread)"), (2, "cpu (2 threads)")])
-def test_a_run_names_its_device(monkeypatch, threads, name):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+def test_a_run_names_its_device(set_threads, threads, name):
+    set_threads(threads)
     assert described(torch.device("cpu")) == name
     assert described(torch.device("mps")) == "mps"
 
@@ -159,10 +159,10 @@ def test_resume_takes_the_runs_own_config(train, cut_off):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_going_on_with_another_number_of_threads_is_told(train, cut_off, caplog, monkeypatch, threads):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    cut_off("output_dir=cut", "trainer.max_epochs=2", epoch=2)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+def test_going_on_with_another_number_of_threads_is_told(train, cut_off, caplog, set_threads, threads):
+    set_threads(2)
+    cut_off("output_dir=cut", "model=cnn", "trainer.max_epochs=2", epoch=2)
+    set_threads(threads)
     caplog.set_level("INFO", logger="litmus")
     train("resume=cut", small=False)
     told = [message for message in caplog.messages if "begun with 2 threads" in message]

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import link as hard_link
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def link(path: Path, name: Path) -> None:
     """Gives the file `path` a second name, or, where the file system has no such thing, makes a copy."""
     with replacing(name) as draft:
         try:
-            os.link(path, draft)
+            hard_link(path, draft)
         except OSError:
             shutil.copyfile(path, draft)
 

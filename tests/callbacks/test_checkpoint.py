@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+from litmus import atomic
 from litmus import files as litmus_files
 from litmus.errors import StoppedRun
 from litmus.files import AtomicCheckpointIO
@@ -39,7 +40,7 @@ def test_where_a_file_has_but_one_name_it_is_copied(train, monkeypatch):
     def no_links(*paths):
         raise OSError("not here")
 
-    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(atomic, "hard_link", no_links)
     best, last = files(train("objective=val/loss", "logger=none"))
     assert not os.path.samefile(best, last)
     assert best.read_bytes() == last.read_bytes()

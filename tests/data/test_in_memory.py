@@ -81,13 +81,15 @@ def test_more_images_than_there_are_is_refused(override, sentence):
         made.setup()
 
 
-def test_a_run_on_fewer_threads_than_there_are_makes_augmented_batches_beside_and_gets_the_same(train, monkeypatch):
+def test_a_run_on_fewer_threads_than_there_are_makes_augmented_batches_beside_and_gets_the_same(
+    train, monkeypatch, set_threads
+):
     made = []
     beside = batches.ahead
     monkeypatch.setattr(batches, "ahead", lambda blocks: made.append(0) or beside(blocks))
     weights_of = {}
     for there in (1, 2):
-        monkeypatch.setattr(torch, "get_num_threads", lambda there=there: there)
+        set_threads(there)
         run = train("data.augment.shift=1", "accelerator.threads=1", f"output_dir=of{there}", "test=false")
         assert bool(made) == (there == 2)
         weights_of[there] = weights(run.path)

@@ -60,12 +60,10 @@ def test_gpus_keep_the_names_that_the_user_made_visible(monkeypatch):
 
 
 @pytest.mark.parametrize(("jobs", "threads"), [(1, 5), (2, 2), (4, 1), (9, 1)])
-def test_the_threads_are_divided_and_one_job_keeps_torchs_choice(monkeypatch, jobs, threads):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
-    found = [5]
-    monkeypatch.setattr(torch, "set_num_threads", found.append)
+def test_the_threads_are_divided_and_one_job_keeps_torchs_choice(set_threads, jobs, threads):
+    set_threads(5)
     share_cores(jobs)
-    assert found[-1] == threads
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(

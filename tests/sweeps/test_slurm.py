@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import train
@@ -17,7 +18,7 @@ from hydra.types import HydraContext, RunMode
 
 from hydra_plugins.litmus import slurm as plugin
 from litmus.errors import ConfigError, StoppedRun
-from litmus.sweeps import slurm
+from litmus.sweeps import process, slurm
 from litmus.sweeps.jobs import Composer, Job
 from litmus.sweeps.process import print_to
 
@@ -260,7 +261,7 @@ def test_a_sweep_that_is_started_again_submits_only_what_slurm_does_not_have(sta
 
     told: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(plugin.time, "sleep", stop)
+        patch.setattr(plugin, "sleep", stop)
         patch.setattr(plugin.log, "info", told.append)
         with pytest.raises(KeyboardInterrupt):
             cluster.ends(jobs)
@@ -340,7 +341,8 @@ def test_where_files_have_no_locks_a_job_runs_without(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    # In the module alone: other threads use these functions too.
+    monkeypatch.setattr(process, "fcntl", SimpleNamespace(**{**vars(fcntl), "flock": refuse}))
+    monkeypatch.setattr(process, "os", SimpleNamespace(**{**vars(os), "dup2": lambda *_: None}))
     print_to(tmp_path / "logs" / "job.log")
     assert (tmp_path / "logs" / "job.log").exists()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from hydra.core.utils import JobReturn
@@ -175,7 +176,7 @@ class SlurmLauncher(Launcher):
             if time.monotonic() - asked > ASK:
                 asked = time.monotonic()
                 self._ask()
-            time.sleep(LOOK)
+            sleep(LOOK)
 
     def _ask(self) -> None:
         states = self.slurm.states()
