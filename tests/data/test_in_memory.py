@@ -81,9 +81,7 @@ def test_more_images_than_there_are_is_refused(override, sentence):
         made.setup()
 
 
-def test_a_run_on_fewer_threads_than_there_are_makes_augmented_batches_beside_and_gets_the_same(
-    train, monkeypatch, set_threads
-):
+def test_prefetched_augmented_batches_train_the_same_weights(train, monkeypatch, set_threads):
     made = []
     beside = batches.ahead
     monkeypatch.setattr(batches, "ahead", lambda blocks: made.append(0) or beside(blocks))
