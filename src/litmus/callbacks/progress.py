@@ -21,14 +21,16 @@ class Progress(Checkpoint):
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
+        if self.terminal:  # else no hook, which would be called at each step
+            self.on_train_batch_end = self._draw_bar  # type: ignore[method-assign]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = self.shown = time.monotonic()
 
-    def on_train_batch_end(
+    def _draw_bar(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.terminal and (now := time.monotonic()) - self.shown > 0.1:
+        if (now := time.monotonic()) - self.shown > 0.1:
             self.shown = now
             total = trainer.num_training_batches
             done = (batch_idx + 1) / total

@@ -69,6 +69,14 @@ class EpochLoop(_TrainingEpochLoop):
         self._module_hooks = {
             name: getattr(module, name) for name in STEP_HOOKS if is_overridden(module, name, pl.LightningModule)
         }
+        self._checks_between_batches = (
+            self.max_steps != -1
+            or trainer._val_check_time_interval is not None
+            or trainer.check_val_every_n_epoch is None
+            or trainer.val_check_batch < trainer.num_training_batches
+            or any(config.interval == "step" and config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
+        )
+        self._known_results = -1
         self._takes_batch_idx = "batch_idx" in self._build_kwargs(OrderedDict(), None, 0)
         self._overrides_transfer = _overrides_transfer(trainer)
         self._is_mixed = type(trainer.precision_plugin) is MixedPrecision
@@ -79,6 +87,21 @@ class EpochLoop(_TrainingEpochLoop):
             super().advance(data_fetcher)
             return
         self.val_loop.restarting = False
+        self._run_batch(data_fetcher)
+        while self._only_a_batch_is_next():
+            self._batches_that_stepped += 1
+            self._run_batch(data_fetcher)
+
+    def _only_a_batch_is_next(self) -> bool:
+        """Whether Lightning would find nothing to do between this batch and the next, and take 50 µs to find that."""
+        return not (
+            self._checks_between_batches
+            or self._num_ready_batches_reached()
+            or self.trainer.should_stop
+            or self.trainer.received_sigterm
+        )
+
+    def _run_batch(self, data_fetcher: Any) -> None:
         trainer, progress = self.trainer, self.batch_progress
         connector = trainer._logger_connector
         batch, _, _ = next(data_fetcher)
@@ -107,9 +130,20 @@ class EpochLoop(_TrainingEpochLoop):
         if skip_rest_of_epoch:
             raise StopIteration
         self._call("on_train_batch_end", outputs, batch, batch_idx)
-        connector.on_batch_end()
-        progress.increment_completed()
-        connector.update_train_step_metrics()
+        if self._logs_at_steps():
+            connector.on_batch_end()
+            progress.increment_completed()
+            connector.update_train_step_metrics()
+        else:
+            self._results.batch = self._results.batch_size = None
+            progress.increment_completed()
+
+    def _logs_at_steps(self) -> bool:
+        """Whether anything is logged in a step; what is logged once per epoch takes Lightning 20 µs at each step."""
+        if len(self._results) != self._known_results:
+            self._known_results = len(self._results)
+            self._has_step_results = any(key.startswith(("training_step.", *STEP_HOOKS)) for key in self._results)
+        return self._has_step_results
 
     def _to_device(self, batch: Any) -> Any:
         trainer = self.trainer
@@ -146,11 +180,12 @@ class EpochLoop(_TrainingEpochLoop):
         self, batch: Any, batch_idx: int, optimizer: torch.optim.Optimizer, results: list[ClosureResult]
     ) -> torch.Tensor | None:
         trainer, module = self.trainer, self.trainer.lightning_module
-        module._current_fx_name = "training_step"
+        _set_current_hook(module, "training_step")
         with self._forward_context():
             output = module.training_step(batch, batch_idx) if self._takes_batch_idx else module.training_step(batch)
-        module._current_fx_name = None
-        result = ClosureResult.from_training_step_output(output)
+        _set_current_hook(module, None)
+        is_loss = isinstance(output, torch.Tensor)
+        result = ClosureResult(output) if is_loss else ClosureResult.from_training_step_output(output)
         results.append(result)
         if result.closure_loss is None:
             Closure.warning_cache.warn(
@@ -181,12 +216,17 @@ class EpochLoop(_TrainingEpochLoop):
         if not callbacks and of_module is None:
             return None
         module = self.trainer.lightning_module
-        module._current_fx_name = hook  # for self.log
+        _set_current_hook(module, hook)
         for function in callbacks:
             function(*arguments)
         response = of_module(*arguments) if of_module is not None else None
-        module._current_fx_name = None
+        _set_current_hook(module, None)
         return response
+
+
+def _set_current_hook(module: pl.LightningModule, name: str | None) -> None:
+    """Tells `self.log` where it is called from, past the slow `__setattr__` of nn.Module."""
+    module.__dict__["_current_fx_name"] = name
 
 
 def _callback_hooks(trainer: pl.Trainer, name: str) -> list[Callable[..., Any]]:
