@@ -16,9 +16,9 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.func import functional_call, grad
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from litmus.errors import StoppedRun, require
+from litmus.errors import ConfigError, StoppedRun, require
 from litmus.models.classifier import Classifier, Costs
-from litmus.training.fallback import callback_with, is_overridden
+from litmus.training.hooks import callbacks_with, is_overridden
 
 log = logging.getLogger("litmus")
 
@@ -160,14 +160,12 @@ def check_compilable(trainer: pl.Trainer, module: Any) -> None:
         f"override costs instead, {UNCOMPILED}",
     )
     for hook in INNER_HOOKS:
-        owner = (
-            type(module).__name__ if is_overridden(module, hook, pl.LightningModule) else callback_with(trainer, hook)
-        )
-        require(
-            owner is None,
-            f"trainer.compile runs a step as one graph, in which {owner}.{hook} has no place; "
-            f"switch it off or use on_train_batch_end, {UNCOMPILED}",
-        )
+        owners: list[Any] = [module] if is_overridden(module, hook, pl.LightningModule) else []
+        for owner in [*owners, *callbacks_with(trainer, hook)]:
+            raise ConfigError(
+                f"trainer.compile runs a step as one graph, in which {type(owner).__name__}.{hook} has no place; "
+                f"switch it off or use on_train_batch_end, {UNCOMPILED}"
+            )
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -16,7 +15,8 @@ from pytorch_lightning.trainer import call
 
 from litmus.errors import StoppedRun, require
 from litmus.training.compiled_step import CompiledStep, check_mode
-from litmus.training.fallback import fallback_reason, is_overridden, untested_release
+from litmus.training.fallback import fallback_reason, untested_release
+from litmus.training.hooks import callback_hooks, is_overridden, overrides_transfer
 
 log = logging.getLogger("litmus")
 
@@ -24,7 +24,6 @@ STEP_HOOKS = (
     *("on_train_batch_start", "on_before_zero_grad", "on_before_backward"),
     *("on_after_backward", "on_before_optimizer_step", "on_train_batch_end"),
 )
-TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 class EpochLoop(_TrainingEpochLoop):
@@ -56,7 +55,8 @@ class EpochLoop(_TrainingEpochLoop):
 
     def on_run_start(self, data_fetcher: Any) -> None:
         super().on_run_start(data_fetcher)
-        trainer, module = self.trainer, self.trainer.lightning_module
+        trainer: Any = self.trainer
+        module = trainer.lightning_module
         previous, self.fallback_reason = self.fallback_reason, fallback_reason(trainer)
         if self.fallback_reason is not None:
             require(not self.compile, f"trainer.compile={self.compile} is not possible with {self.fallback_reason}")
@@ -65,7 +65,7 @@ class EpochLoop(_TrainingEpochLoop):
             return
         if self.compile and self.compiled_step is None:
             self.compiled_step = CompiledStep(trainer, self.compile)
-        self._callback_hooks = {name: _callback_hooks(trainer, name) for name in STEP_HOOKS}
+        self._callback_hooks = {name: callback_hooks(trainer, name) for name in STEP_HOOKS}
         self._module_hooks = {
             name: getattr(module, name) for name in STEP_HOOKS if is_overridden(module, name, pl.LightningModule)
         }
@@ -78,7 +78,7 @@ class EpochLoop(_TrainingEpochLoop):
         )
         self._known_results = -1
         self._takes_batch_idx = "batch_idx" in self._build_kwargs(OrderedDict(), None, 0)
-        self._overrides_transfer = _overrides_transfer(trainer)
+        self._overrides_transfer = overrides_transfer(trainer)
         self._is_mixed = type(trainer.precision_plugin) is MixedPrecision
         self._forward_context = trainer.precision_plugin.train_step_context if self._is_mixed else nullcontext
 
@@ -184,8 +184,10 @@ class EpochLoop(_TrainingEpochLoop):
         with self._forward_context():
             output = module.training_step(batch, batch_idx) if self._takes_batch_idx else module.training_step(batch)
         _set_current_hook(module, None)
-        is_loss = isinstance(output, torch.Tensor)
-        result = ClosureResult(output) if is_loss else ClosureResult.from_training_step_output(output)
+        if isinstance(output, torch.Tensor):
+            result = ClosureResult(output)
+        else:
+            result = ClosureResult.from_training_step_output(output)
         results.append(result)
         if result.closure_loss is None:
             Closure.warning_cache.warn(
@@ -227,18 +229,6 @@ class EpochLoop(_TrainingEpochLoop):
 def _set_current_hook(module: pl.LightningModule, name: str | None) -> None:
     """Tells `self.log` where it is called from, past the slow `__setattr__` of nn.Module."""
     module.__dict__["_current_fx_name"] = name
-
-
-def _callback_hooks(trainer: pl.Trainer, name: str) -> list[Callable[..., Any]]:
-    callbacks = [c for c in trainer.callbacks if is_overridden(c, name, pl.Callback)]  # type: ignore[attr-defined]
-    return [partial(getattr(callback, name), trainer, trainer.lightning_module) for callback in callbacks]
-
-
-def _overrides_transfer(trainer: pl.Trainer) -> bool:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    owners: list[tuple[Any, type]] = [(trainer.lightning_module, pl.LightningModule)]
-    owners += [(data, pl.LightningDataModule)] if data is not None else []
-    return any(is_overridden(owner, name, base) for owner, base in owners for name in TRANSFER_HOOKS)
 
 
 def _is_ready(batch: Any, device: torch.device, dtype: torch.dtype | None) -> bool:

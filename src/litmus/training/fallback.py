@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
+
+from litmus.training.hooks import is_overridden
 
 # The releases with which CI compares the fast path to Lightning's loop, see tests/training/test_epoch_loop.py.
 TESTED_LIGHTNING = ("2.6.4", "2.6.5", "2.6.6")
@@ -55,22 +58,9 @@ def fallback_reason(trainer: pl.Trainer) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def is_overridden(of: Any, name: str, base: type) -> bool:
-    """Whether `of` has a `name` other than the one of `base`, by its class or set on the instance."""
-    return getattr(getattr(of, name), "__func__", None) is not getattr(base, name)
-
-
-def callback_with(trainer: pl.Trainer, hook: str) -> str | None:
-    """The name of the first callback that has this hook, or None."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return next((type(callback).__name__ for callback in callbacks if is_overridden(callback, hook, pl.Callback)), None)
-
-
 def _overridden(of: Any, names: tuple[str, ...], base: type) -> list[str]:
     return [name for name in names if hasattr(base, name) and is_overridden(of, name, base)]
 
 
 def _takes_dataloader_iter(trainer: pl.Trainer) -> bool:
-    from pytorch_lightning.loops.fetchers import _DataLoaderIterDataFetcher
-
     return isinstance(trainer.fit_loop._data_fetcher, _DataLoaderIterDataFetcher)

@@ -1,0 +1,31 @@
+"""Which of Lightning's hooks a model, a callback or a data module has, by its class or set on the instance."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+
+TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+def is_overridden(owner: Any, name: str, base: type) -> bool:
+    """Whether the `name` of `owner` is another function than that of `base`."""
+    return getattr(getattr(owner, name), "__func__", None) is not getattr(base, name)
+
+
+def callbacks_with(trainer: pl.Trainer, name: str) -> list[pl.Callback]:
+    return [c for c in trainer.callbacks if is_overridden(c, name, pl.Callback)]  # type: ignore[attr-defined]
+
+
+def callback_hooks(trainer: pl.Trainer, name: str) -> list[Callable[..., Any]]:
+    """The hook of each callback that has it, to be called with what follows the trainer and the module."""
+    return [partial(getattr(c, name), trainer, trainer.lightning_module) for c in callbacks_with(trainer, name)]
+
+
+def overrides_transfer(trainer: pl.Trainer) -> bool:
+    """Whether the module or the data module changes how a batch gets to the device."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    owners: list[tuple[Any, type]] = [(trainer.lightning_module, pl.LightningModule)]
+    owners += [(data, pl.LightningDataModule)] if data is not None else []
+    return any(is_overridden(owner, name, base) for owner, base in owners for name in TRANSFER_HOOKS)
