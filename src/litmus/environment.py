@@ -1,7 +1,6 @@
 """What a process needs before torch starts in it."""
 
 import ctypes
-import gc
 import os
 import sys
 from pathlib import Path
@@ -11,12 +10,10 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
 
 def prepare_environment() -> None:
-    """Sets what torch reads as it starts, unless the user has set it, and how Python and the C library treat memory."""
+    """Sets what torch reads as it starts, unless the user has set it, and how the C library treats memory."""
     # Without a GPU, a CUDA build of torch would look for one again at every step of an optimizer.
     if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    # The libraries are made of a million objects that stay: to look through them after every 700 takes a second.
-    gc.set_threshold(10_000)
     keep_memory()
 
 
@@ -34,8 +31,9 @@ def flush_denormals() -> None:
 def keep_memory() -> None:
     """Keeps what is freed for the next allocation, where glibc allocates.
 
-    By itself it gives a large tensor's memory back to the system, which hands it out again page by page, each filled
-    with zeros: a fifth of the CNN's epoch. Whoever sets glibc's own variables, MALLOC_… or GLIBC_TUNABLES, keeps them.
+    By default it returns a large tensor's memory to the system, which hands it out again page by page, each filled with
+    zeros. Without this, `model=cnn data.train_size=10000 trainer.max_epochs=3` takes 1.06 times the CPU time, 11.2 s for
+    10.2, 5.5 s of them before training (medians of 3 pairs). glibc's own variables, MALLOC_… and GLIBC_TUNABLES, win.
     """
     if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
