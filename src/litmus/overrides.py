@@ -188,8 +188,9 @@ def _without_experiment(base: DictConfig, groups: set[str]) -> DictConfig:
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in map(str, node):
-        if not prefix and name == "hydra":
+    for name in node:
+        # Hydra overrides a key that is a number (GradientAccumulationScheduler has such) only together with its group.
+        if not isinstance(name, str) or (not prefix and name == "hydra"):
             continue
         yield f"{prefix}{name}"
         child = node._get_node(name)

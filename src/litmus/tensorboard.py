@@ -57,7 +57,8 @@ def write_best(logger: Logger, metrics: dict[str, float], objective: float, epoc
 def flatten(node: Any, prefix: str) -> dict[str, Any]:
     """Nested options as {"group.key": value}, without Hydra's own keys and what is null."""
     found: dict[str, Any] = {}
-    for key, value in node.items():
+    for name, value in node.items():
+        key = str(name)
         if key.startswith("_") or value is None:
             continue
         if isinstance(value, dict):

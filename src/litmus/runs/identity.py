@@ -30,7 +30,8 @@ def experiment(cfg: Any) -> dict[str, Any]:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    with_words_as_keys = json.loads(json.dumps(config))  # numbers and words cannot be sorted together
+    return hashlib.sha256(json.dumps(with_words_as_keys, sort_keys=True).encode()).hexdigest()
 
 
 def run_name(overrides: Sequence[str], hash: str) -> str:
