@@ -1,6 +1,6 @@
 """Penalties on the weights, added to the loss: cost = loss + weight · Ω(W)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,26 @@ from litmus.errors import number, require
 NORMALISATION = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def named_weights(module: nn.Module, include_bias: bool = False) -> dict[str, nn.Parameter]:
+def named_weights(module: nn.Module, include_bias: bool = False) -> dict[str, Tensor]:
     """The weights of `module` by name: its parameters without normalisation layers and, unless asked for, biases."""
     return {
-        f"{prefix}.{name}" if prefix else name: parameter
+        f"{prefix}.{name}" if prefix else name: weight
         for prefix, child in module.named_modules()
         if not isinstance(child, NORMALISATION)
-        for name, parameter in child.named_parameters(recurse=False)
+        for name, weight in _weights_of(child)
         if include_bias or "bias" not in name
     }
 
 
-def weights_by_layer(module: nn.Module) -> dict[str, nn.Parameter]:
+def _weights_of(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Its parameters; of one that torch.nn.utils.prune has masked, the product that the layer computes with."""
+    for name, parameter in layer.named_parameters(recurse=False):
+        plain = name.removesuffix("_orig")
+        mask = getattr(layer, f"{plain}_mask", None) if plain != name else None
+        yield (name, parameter) if mask is None else (plain, mask * parameter)
+
+
+def weights_by_layer(module: nn.Module) -> dict[str, Tensor]:
     """`named_weights` under the names of their layers; a weight that is not called `weight` keeps its own name too."""
     return {name.removesuffix(".weight"): parameter for name, parameter in named_weights(module).items()}
 
