@@ -3,8 +3,9 @@
 import csv
 
 import pytest
+import pytorch_lightning as pl
 import torch
-from conftest import CONF, SMALL, assert_same, composed, weights
+from conftest import CONF, SMALL, assert_same, composed, cut_off, weights
 from omegaconf import OmegaConf
 
 from litmus.runs import build
@@ -70,3 +71,16 @@ def test_double_precision_is_measured_in_double_precision(train):
     run = train("accelerator.precision=64-true", "callbacks=test_curve", "data.num_images=64", "trainer.max_epochs=1")
     assert run.result["last"]["test/acc"] == run.result["metrics"]["test/acc"]
     assert weights(run.path)["network.hidden1.weight"].dtype == torch.float64
+
+
+class EveryOtherEpoch(pl.Callback):
+    def on_train_epoch_end(self, trainer, module):
+        if trainer.current_epoch % 2 == 0:
+            module.log("mine", float(trainer.current_epoch))
+
+
+def test_a_metric_that_an_epoch_does_not_measure_is_not_in_its_row(train, added, monkeypatch):
+    options = (*added("test_all_together.EveryOtherEpoch"), "trainer.max_epochs=4", "logger=none", "output_dir=cut")
+    cut_off(train, monkeypatch, 3, *options)
+    run = train("resume=cut", small=False)
+    assert [row["mine"] for row in rows(run)] == ["0.0", "", "2.0", ""]

@@ -1,3 +1,4 @@
+from litmus.callbacks.before_others import BeforeOthers
 from litmus.callbacks.calibration import Calibration
 from litmus.callbacks.checkpoint import Checkpoint
 from litmus.callbacks.confusion_matrix import ConfusionMatrix
@@ -20,6 +21,7 @@ from litmus.callbacks.weight_norm import WeightNorm
 from litmus.callbacks.worst_mistakes import WorstMistakes
 
 __all__ = [
+    "BeforeOthers",
     "Calibration",
     "Checkpoint",
     "ConfusionMatrix",

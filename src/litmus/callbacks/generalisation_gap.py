@@ -26,8 +26,14 @@ class GeneralisationGap(pl.Callback):
     def __init__(self, images: int):
         self.images = whole_number("callbacks.generalisation_gap.images", images, least=1)
 
+    # Not at the epoch's end, when the weights may be others than those validated, as with weight averaging.
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx == 0 and not trainer.sanity_checking:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            self.accuracy = training_accuracy(trainer, pl_module, first=min(self.images, data.size("val")))
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if "val/acc" in trainer.callback_metrics:
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            accuracy = training_accuracy(trainer, pl_module, first=min(self.images, data.size("val")))
-            pl_module.log("gap/acc", accuracy - float(trainer.callback_metrics["val/acc"]))
+            pl_module.log("gap/acc", self.accuracy - float(trainer.callback_metrics["val/acc"]))

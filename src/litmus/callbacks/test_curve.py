@@ -28,20 +28,34 @@ class TestCurve(pl.Callback):
         name = "callbacks.test_curve.training_images"
         self.training_images = None if training_images is None else whole_number(name, training_images, least=1)
 
+        self._metrics: dict[str, Any] = {}
+
+    # Not at the epoch's end, when the weights may be others than those validated, as with weight averaging.
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx == 0 and not trainer.sanity_checking:
+            self._metrics = self._measure(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.log_dict(self._metrics or self._measure(trainer, pl_module))
+        self._metrics = {}
+
+    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         model: Any = pl_module
         loss = MeanMetric(nan_strategy=math.nan).to(pl_module.device)
         accuracy = MulticlassAccuracy(model.num_classes, average="micro").to(pl_module.device)
 
-        def measure(logits: Tensor, target: Tensor) -> None:
+        def update(logits: Tensor, target: Tensor) -> None:
             loss.update(model.loss(logits, target), weight=len(target))
             accuracy.update(logits, target)
 
         batches = data.test_dataloader()
         limit = trainer.limit_test_batches  # a number of batches, or a share of them
         count = limit if isinstance(limit, int) else int(len(batches) * limit)
-        evaluate(trainer, pl_module, islice(batches, count), measure)
-        pl_module.log_dict({"test/loss": loss.compute(), "test/acc": accuracy.compute()})
+        evaluate(trainer, pl_module, islice(batches, count), update)
+        metrics: dict[str, Any] = {"test/loss": loss.compute(), "test/acc": accuracy.compute()}
         if self.training_images is not None:
-            pl_module.log("train_eval/acc", training_accuracy(trainer, pl_module, first=self.training_images))
+            metrics["train_eval/acc"] = training_accuracy(trainer, pl_module, first=self.training_images)
+        return metrics

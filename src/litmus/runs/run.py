@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.atomic import remove_drafts
-from litmus.callbacks import Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
+from litmus.callbacks import BeforeOthers, Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.environment import flush_denormals
 from litmus.errors import one_of, require, whole_number
@@ -134,13 +134,9 @@ class Run:
         # Those that log at the epoch's end come first, those that read what was logged come last.
         listed = {name: build(node) for name, node in self.cfg.callbacks.items() if node is not None}
         self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={})
-        every = [
-            EpochSeed(self.cfg.seed),
-            ValidateLast(),
-            Progress(),
-            MetricsCSV(self.path / "metrics.csv"),
-            self.checkpoint,
-        ]
+        metrics = MetricsCSV(self.path / "metrics.csv")
+        first = BeforeOthers(self.checkpoint, metrics)
+        every = [EpochSeed(self.cfg.seed), ValidateLast(), Progress(), metrics, self.checkpoint]
         self.reporting = ReportEpoch(self.monitor or "train/loss", line.current.epoch) if line.current else None
         if self.reporting is not None:
             every.append(self.reporting)
@@ -148,7 +144,7 @@ class Run:
         threads = model.threads(data.batch_size) if self.cfg.trainer.threads is None else self.cfg.trainer.threads
         data.spare_core = threads is not None and threads < torch.get_num_threads()
         trainer = build(self.cfg.trainer, _partial_=True)(
-            callbacks=[*listed.values(), *every],
+            callbacks=[first, *listed.values(), *every],
             logger=loggers,
             plugins=[AtomicCheckpointIO(), *in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)],
             default_root_dir=self.path,
