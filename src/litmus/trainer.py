@@ -1,6 +1,7 @@
 """The Trainer, with what it cannot check by itself."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -76,9 +77,13 @@ def build(
             accumulate_grad_batches=whole_number("trainer.accumulate_grad_batches", accumulate_grad_batches, least=1),
             **options,
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         if isinstance(error, ConfigError):
             raise
+        if (twice := re.search(r"more than one stateful callback of type `(\w+)`", str(error))) is not None:
+            raise ConfigError(
+                f"two {twice[1]} callbacks save their state in the same place; set one to null: callbacks.NAME=null"
+            ) from error
         raise ConfigError(f"the trainer or accelerator options are refused: {error}") from error
     EpochLoop.install(trainer, compile)
     return trainer

@@ -14,13 +14,13 @@ SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class Progress(Checkpoint):
-    """A line for each epoch, and on a terminal the batches within it.
+    """A line for each epoch, and, with `bar`, the batches within it on a terminal.
 
     A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.
     """
 
-    def __init__(self) -> None:
-        self.terminal = sys.stderr.isatty()
+    def __init__(self, bar: bool = True) -> None:
+        self.terminal = bar and sys.stderr.isatty()
         if self.terminal:  # else no hook, which would be called at each step
             self.on_train_batch_end = self._draw_bar  # type: ignore[method-assign]
 

@@ -22,6 +22,8 @@ def build(node: Any, **arguments: Any) -> Any:
             raise cause from None
         if isinstance(cause, TypeError | ValueError | MisconfigurationException):
             raise ConfigError(f"{node.get('_target_')} refuses its options: {cause}") from error
+        if isinstance(cause, ModuleNotFoundError):  # of an optional package, raised by the class itself
+            raise ConfigError(f"{node.get('_target_')} cannot be built: {cause}") from error
         if isinstance(cause, ImportError):
             reason = cause.__cause__ or cause
             raise ConfigError(

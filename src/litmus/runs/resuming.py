@@ -14,6 +14,7 @@ from litmus.models.classifier import laid_out_over_all_steps
 from litmus.runs.identity import config_hash, differences, experiment
 from litmus.runs.loading import read_config
 from litmus.runs.processes import is_first
+from litmus.training.lightning_callbacks import find_averaging_over_run
 
 
 def refuse_another(path: Path, digest: str, config: dict[str, Any]) -> None:
@@ -60,6 +61,12 @@ def resumed(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str,
             not laid_out_over_all_steps(cfg.scheduler.scheduler),
             f"{path} laid its learning rates out over {cfg.trainer.max_epochs} epochs, so it can't go on to "
             f"{epochs[0]}: start a new run, or use scheduler=constant from the start",
+        )
+        averaging = find_averaging_over_run(cfg.callbacks)
+        require(
+            averaging is None,
+            f"{path} averages its weights up to epoch {cfg.trainer.max_epochs} (callbacks.{averaging}), so it cannot "
+            f"resume to {epochs[0]}; start a new run",
         )
         cfg.trainer.max_epochs = int(epochs[0])
     return cfg, facts["choices"], list(read_config(path / ".hydra" / "overrides.yaml"))

@@ -19,7 +19,7 @@ from litmus.atomic import remove_drafts
 from litmus.callbacks import BeforeOthers, Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.environment import flush_denormals
-from litmus.errors import one_of, require, whole_number
+from litmus.errors import StoppedRun, one_of, require, whole_number
 from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build
@@ -35,6 +35,7 @@ from litmus.runs.train_log import kept
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 from litmus.training.compiled_step import check_compilable
+from litmus.training.lightning_callbacks import check_callbacks, has_progress_bar, log_like_litmus
 
 log = logging.getLogger("litmus")
 
@@ -132,11 +133,12 @@ class Run:
     def build_trainer(self, model: Classifier, data: Any) -> pl.Trainer:
         """The Trainer with the config's callbacks and loggers and those that every run has."""
         # Those that log at the epoch's end come first, those that read what was logged come last.
-        listed = {name: build(node) for name, node in self.cfg.callbacks.items() if node is not None}
+        listed = {str(name): build(node) for name, node in self.cfg.callbacks.items() if node is not None}
+        shows_progress = has_progress_bar(listed.values())
         self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={})
         metrics = MetricsCSV(self.path / "metrics.csv")
         first = BeforeOthers(self.checkpoint, metrics)
-        every = [EpochSeed(self.cfg.seed), ValidateLast(), Progress(), metrics, self.checkpoint]
+        every = [EpochSeed(self.cfg.seed), ValidateLast(), Progress(bar=not shows_progress), metrics, self.checkpoint]
         self.reporting = ReportEpoch(self.monitor or "train/loss", line.current.epoch) if line.current else None
         if self.reporting is not None:
             every.append(self.reporting)
@@ -152,9 +154,12 @@ class Run:
             num_sanity_val_steps=0,
             limit_val_batches=self.cfg.trainer.limit_val_batches if self.monitor else 0,
             enable_checkpointing=True,
-            enable_progress_bar=False,
+            enable_progress_bar=shows_progress,
             enable_model_summary=False,
         )
+        resumes = self.last_checkpoint is not None
+        check_callbacks(listed, trainer, model, resumes=resumes, compiles=bool(self.cfg.trainer.compile))
+        log_like_litmus(listed.values())
         if self.cfg.trainer.compile:
             check_compilable(trainer, model)
         announce(trainer, self.path, self.in_sweep, self.overrides)
@@ -220,6 +225,10 @@ class Run:
         """Notes how the training ended; to be called before a test, which resets the trainer's counters."""
         self.seconds = time.monotonic() - self.started
         self.stop_reason = why_stopped(trainer)
+        if not self.checkpoint.best_epoch:
+            raise StoppedRun(
+                f"{self.stop_reason} before the first epoch ended, so there is no result; give it more time"
+            )
 
     def finish(self, trainer: pl.Trainer) -> float:
         """Writes result.json, prints the final figures, and gives the objective's value at its best."""
