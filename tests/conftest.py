@@ -7,6 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from litmus.environment import prepare_environment
 prepare_environment()  # as the command line does, before torch starts
 
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
@@ -72,11 +74,26 @@ def train(tmp_path, monkeypatch):
     return run
 
 
-def cut_off(train, monkeypatch, epoch, *options) -> None:
-    """Trains a ResNet until the run ends, as if killed, after the second training step of this epoch."""
-    from litmus.models import ResNetFineTuner
+@pytest.fixture
+def added(tmp_path):
+    """Writes a file of conf/callbacks as a user would, and gives the overrides that choose it."""
 
-    stepped = ResNetFineTuner.training_step
+    def write(target: str, **options: Any) -> tuple[str, ...]:
+        folder = tmp_path / "conf" / "callbacks"
+        folder.mkdir(parents=True, exist_ok=True)
+        target = target if "." in target else f"pytorch_lightning.callbacks.{target}"
+        node = {"defaults": ["default"], "added": {"_target_": target, **options}}
+        (folder / "own.yaml").write_text(yaml.safe_dump(node))
+        return f"hydra.searchpath=[file://{folder.parent}]", "callbacks=own", "objective=val/loss", "test=false"
+
+    return write
+
+
+def cut_off(train, monkeypatch, epoch, *options) -> None:
+    """Trains until the run is interrupted, after the second training step of this epoch."""
+    from litmus.models.classifier import Classifier
+
+    stepped = Classifier.training_step
 
     def training_step(self, batch, batch_idx):
         if self.current_epoch == epoch and batch_idx == 2:
@@ -84,7 +101,7 @@ def cut_off(train, monkeypatch, epoch, *options) -> None:
         return stepped(self, batch, batch_idx)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ResNetFineTuner, "training_step", training_step)
+        patch.setattr(Classifier, "training_step", training_step)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             train(*options)
 
