@@ -11,6 +11,7 @@ from conftest import SMALL, assert_same, composed, cut_off, weights
 from lightning_callbacks_table import CHANGES_WEIGHTS, CONSTANT, LAYOUT, NORMALIZED, WORKING
 
 import litmus
+from litmus import files
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.errors import ConfigError
 from litmus.runs import build, build_model
@@ -191,6 +192,25 @@ def test_an_interrupted_run_resumes_exactly(train, added, monkeypatch, case):
         cut_off(train, monkeypatch, epoch, *options, *batches, f"output_dir=cut{epoch}")
         train(f"resume=cut{epoch}", small=False)
         assert_same_run(Path(f"cut{epoch}"), Path("whole"))
+
+
+def test_a_run_killed_between_the_two_files_resumes_exactly(train, added, monkeypatch):
+    options = (*added(f"{HERE}.Spoils", hook="on_train_epoch_end"), "logger=none", "trainer.max_epochs=3")
+    train(*options, "output_dir=whole")
+    written, write = [], files._write
+
+    def killed(checkpoint, path, also):
+        written.append(path.name)
+        if written == ["best.ckpt", "last.ckpt", "best.ckpt", "last.ckpt"]:
+            raise KeyboardInterrupt
+        write(checkpoint, path, also)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_write", killed)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(*options, "output_dir=killed")
+    train("resume=killed", small=False)
+    assert_same_run(Path("killed"), Path("whole"))
 
 
 @pytest.mark.parametrize(
