@@ -118,7 +118,7 @@ def page() -> str:
         [
             "# Lightning's callbacks",
             "",
-            "Each callback that ships with Lightning, added by a file such as `conf/callbacks/ema.yaml`:",
+            "Callbacks that ship with Lightning, each added by a file such as `conf/callbacks/ema.yaml`:",
             "",
             "    defaults: [default]",
             "    ema:",
