@@ -50,12 +50,12 @@ class Case(NamedTuple):
     others: Sequence[str] = ()
 
 
-EVERYONE = ("litmus2", "plain_lightning", "scikit_learn", "skorch_net", "keras_jax")
+EVERYONE = ("litmus2", "compiled", "plain_lightning", "scikit_learn", "skorch_net", "keras_jax")
 CASES = {
     "mlp16": Case("MLP, batch 16", "mlp", 16, "mnist", 3, EVERYONE),
     "mlp64": Case("MLP, batch 64", "mlp", 64, "mnist", 4, EVERYONE),
     "mlp512": Case("MLP, batch 512", "mlp", 512, "mnist", 6, EVERYONE),
-    "cnn128": Case("CNN, batch 128", "cnn", 128, "mnist", 3, ("plain_lightning", "keras_jax")),
+    "cnn128": Case("CNN, batch 128", "cnn", 128, "mnist", 3, ("compiled", "plain_lightning", "keras_jax")),
     "resnet": Case("ResNet-18, 32 px, batch 64, 2,000 images", "resnet", 64, "2000", 3, ("plain_lightning",)),
     "frozen": Case("the same, frozen but for its last layer", "frozen", 64, "2000", 4, ("plain_lightning",)),
 }
@@ -65,10 +65,16 @@ NAMES = {
     "hand1": "hand-written loop, 1 thread",
     "litmus": "Litmus",
     "litmus2": "Litmus, accelerator.threads=2",
+    "compiled": "Litmus, trainer.compile=true accelerator.threads=2",
     "plain_lightning": "plain Lightning, DataLoader",
     "scikit_learn": "scikit-learn",
     "skorch_net": "skorch",
     "keras_jax": "Keras 3 on JAX",
+}
+OVERRIDES = {
+    "litmus": [],
+    "litmus2": ["accelerator.threads=2"],
+    "compiled": ["trainer.compile=true", "accelerator.threads=2"],
 }
 
 
@@ -161,8 +167,8 @@ def arrays(case: Case, folder: Path) -> tuple[Path, int]:
 
 def one(name: str, case: Case, file: Path, images: int, folder: Path) -> list[float]:
     """Seconds of each epoch of one contestant after its first."""
-    if name.startswith("litmus"):
-        return litmus(case, file, folder, *["accelerator.threads=2"] * (name == "litmus2"))
+    if name in OVERRIDES:
+        return litmus(case, file, folder, *OVERRIDES[name])
     given = {"images": str(file), "model": case.model, "batch_size": case.batch_size, "val_size": images // 10}
     given |= {"epochs": case.epochs, "threads": 1 if name == "hand1" else None}
     program = SCRIPTS / "contestants" / f"{name.removesuffix('1')}.py"

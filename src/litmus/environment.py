@@ -32,7 +32,7 @@ def keep_memory() -> None:
     """Keeps what is freed for the next allocation, where glibc allocates.
 
     By default it returns a large tensor's memory to the system, which hands it out again page by page, each filled with
-    zeros. Without this, `model=cnn data.train_size=10000 trainer.max_epochs=3` takes 1.06 times the CPU time, 11.2 s for
+    zeros. Without this, `model=cnn data.train_size=10000 trainer.max_epochs=3` takes 11.2 s of CPU time instead of
     10.2, 5.5 s of them before training (medians of 3 pairs). glibc's own variables, MALLOC_… and GLIBC_TUNABLES, win.
     """
     if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
