@@ -78,6 +78,7 @@ class CompiledStep:
         would not pay."""
         if batch_idx == 0:
             self.shape = batch[0].shape
+            self._find_parameters()
             return False
         return batch[0].shape == self.shape
 
@@ -85,14 +86,27 @@ class CompiledStep:
         """Takes a step on images and labels, and gives the cost, a scalar without a graph."""
         images, labels = batch
         self.module.check_batch(len(labels))
-        for parameter in self.module.parameters():
-            if not parameter.requires_grad:
-                parameter.grad = None
-            elif parameter.grad is None:
+        if [parameter.requires_grad for parameter in self.parameters] != self.trains:
+            self._find_parameters()
+        for parameter in self.trained:
+            if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         costs = Costs(*self._run(images, labels))
         self.module.note(costs, labels)
         return costs.cost
+
+    def _find_parameters(self) -> None:
+        """Lists what trains, and what a forward pass changes. At each step it would take longer than a small network."""
+        named = dict(self.costs.named_parameters(remove_duplicate=False))  # two layers may share a weight
+        self.parameters = list(self.costs.parameters())
+        self.trains = [parameter.requires_grad for parameter in self.parameters]
+        self.trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+        for parameter in self.parameters:
+            if not parameter.requires_grad:
+                parameter.grad = None
+        places = {id(parameter): place for place, parameter in enumerate(self.trained)}
+        self.places = {name: places[id(p)] for name, p in named.items() if p.requires_grad}
+        self.buffers = dict(self.costs.named_buffers(remove_duplicate=False))
 
     def _run(self, images: Tensor, labels: Tensor) -> list[Tensor]:
         groups = self.optimizer.param_groups
@@ -114,24 +128,23 @@ class CompiledStep:
                 group["lr"] = value
 
     def _step(self, images: Tensor, labels: Tensor) -> list[Tensor]:
-        trained = {name: p for name, p in self.costs.named_parameters() if p.requires_grad}
-
-        def cost_of(parameters: dict[str, Tensor]) -> Any:
+        def cost_of(parameters: list[Tensor]) -> Any:
             # Copies, because torch.func refuses to change a tensor from outside in place, as batch normalization does.
-            state = {**parameters, **{name: buffer.clone() for name, buffer in self.costs.named_buffers()}}
+            state = {name: buffer.clone() for name, buffer in self.buffers.items()}
+            state |= {name: parameters[place] for name, place in self.places.items()}
             with torch.autocast(self.device.type, torch.bfloat16) if self.is_mixed else nullcontext():
-                costs: Costs = functional_call(self.costs, state, (images, labels))
+                costs: Costs = functional_call(self.costs, state, (images, labels), tie_weights=False)
             penalty = torch.as_tensor(costs.penalty, device=costs.loss.device)
             return costs.cost, ([costs.cost, costs.loss, penalty, costs.logits], state)
 
-        gradients, (values, state) = grad(cost_of, has_aux=True)({name: p.detach() for name, p in trained.items()})
-        for name, parameter in trained.items():
+        gradients, (values, state) = grad(cost_of, has_aux=True)([parameter.detach() for parameter in self.trained])
+        for parameter, gradient in zip(self.trained, gradients, strict=True):
             assert parameter.grad is not None
-            parameter.grad.copy_(gradients[name])
-        for name, buffer in self.costs.named_buffers():
+            parameter.grad.copy_(gradient)
+        for name, buffer in self.buffers.items():
             buffer.copy_(state[name])
         if self.clip_value:
-            self.clip(list(trained.values()), self.clip_value)
+            self.clip(self.trained, self.clip_value)
         self.update(self.optimizer)
         return list(values)
 
