@@ -26,6 +26,7 @@ MODES = {
     "--info": "info",
     "--shell-completion": "shell_completion",
 }
+ALSO: dict[str, type] = {"trainer.compile": str}  # beside the default's type: a mode, which is checked later
 WANTED: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -212,6 +213,8 @@ def _meant(key: str, known: list[str], otherwise: str) -> str:
 
 
 def _check_type(key: str, value: Any, default: Any) -> None:
+    if isinstance(value, ALSO.get(key, ())):
+        return
     if default is None or (isinstance(value, str) and "${" in value):
         return
     kind = dict if OmegaConf.is_dict(default) else list if OmegaConf.is_list(default) else type(default)

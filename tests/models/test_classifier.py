@@ -1,4 +1,5 @@
 import csv
+import functools
 import math
 
 import pytest
@@ -112,3 +113,25 @@ def test_an_impossible_part_is_refused_before_a_directory_is_made(train, tmp_pat
     with pytest.raises(ConfigError, match=sentence):
         train(*overrides)
     assert list(tmp_path.iterdir()) == []
+
+
+class ClosureOnly(torch.optim.Optimizer):
+    """An optimizer whose step has to be given its closure."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure):
+        assert closure() is not None
+
+
+@pytest.mark.parametrize("optim", [torch.optim.LBFGS, ClosureOnly])
+def test_an_optimizer_that_needs_its_closure_can_be_built(optim):
+    groups = {**parts(), "optim": functools.partial(optim, lr=0.1)}
+    assert MLP(3, (1, 4, 4), hidden=[], **groups).optim is groups["optim"]
+
+
+def test_a_loss_of_several_numbers_is_refused():
+    model = MLP(3, (1, 4, 4), hidden=[], **{**parts(), "loss": nn.CrossEntropyLoss(reduction="none")})
+    with pytest.raises(StoppedRun, match=r"gives 5 numbers for a batch.*loss.reduction=mean"):
+        model.costs(torch.randn(5, 1, 4, 4), torch.arange(5) % 3)

@@ -50,8 +50,8 @@ ROWS = (
         "GradientAccumulationScheduler",
         {"scheduling": {1: 2, 2: 4}},
         (*CONSTANT, "trainer.max_epochs=3"),
-        "resumes exactly; use a scheduler with `interval: epoch`, because the number of steps is not known in advance. "
-        "Override the mapping as a whole: `'callbacks.NAME.scheduling={4: 2}'`",
+        "resumes exactly; epochs count from 0; use a scheduler that steps once per epoch, such as `scheduler=constant` "
+        "or `scheduler=step`, because the number of steps is not known in advance",
     ),
     Row("Timer", {"duration": {"minutes": 5}}, note="a resumed run has the remaining time"),
     Row(

@@ -12,6 +12,7 @@ from litmus.data.preprocess import Preprocess
 from litmus.errors import ConfigError, StoppedRun
 from litmus.models import CNN, MLP, ResNetFineTuner
 from litmus.training import compiled_step
+from litmus.training.signals import held_back, hold
 
 IMAGES = torch.randint(0, 256, (43, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(43) % 3
@@ -117,7 +118,7 @@ def test_attributes_that_a_callback_changes_take_effect(caplog):
     caplog.set_level(logging.INFO, logger="litmus")
     _, made = compare(callbacks=[Changes()], options={"penalty": "l2"}, epochs=3)
     assert float(made.callback_metrics["penalty"]) > 0
-    assert caplog.text.count("compiled in") == 3
+    assert caplog.text.count("compilation took") == 3
 
 
 class Hooked(pl.Callback):
@@ -176,9 +177,10 @@ class OwnHook(MLP):
         ({"callbacks": [BetweenTheLines()]}, "BetweenTheLines.on_after_backward"),
         ({"kind": OwnStep}, "OwnStep has a training_step"),
         ({"kind": OwnHook}, "OwnHook.on_before_zero_grad"),
-        ({"precision": "64-true"}, "accelerator.precision=64-true"),
+        ({"precision": "64-true"}, "accelerator.precision=32-true"),
         ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches=2"),
-        ({"profiler": "simple"}, "SimpleProfiler"),
+        ({"profiler": "simple"}, "trainer.profiler"),
+        ({"detect_anomaly": True}, "trainer.detect_anomaly=true"),
     ],
 )
 def test_what_has_no_place_in_a_graph_is_refused(options, named):
@@ -214,10 +216,123 @@ def test_an_optimizer_with_hooks_or_a_zero_grad_of_its_own_is_refused(build, mon
         fit(kind=Closures)
 
 
-def test_an_optimizer_that_cannot_be_compiled_is_refused(monkeypatch):
-    monkeypatch.setattr(Closures, "build", staticmethod(lambda groups: torch.optim.LBFGS(groups[0]["params"])))
-    with pytest.raises(StoppedRun, match="trainer.compile=false"):
+class Twice(torch.optim.SGD):
+    """Evaluates its closure twice, as sharpness-aware minimization does."""
+
+    def step(self, closure=None):
+        if closure is not None:
+            with torch.enable_grad():
+                closure()
+        return super().step(closure)
+
+
+def lbfgs(groups):
+    return torch.optim.LBFGS(groups[0]["params"], max_iter=3)
+
+
+@pytest.mark.parametrize(("build", "calls"), [(lbfgs, 3), (lambda groups: Twice(groups, lr=0.1), 2)])
+def test_an_optimizer_that_evaluates_its_closure_several_times_is_refused(build, calls, monkeypatch):
+    monkeypatch.setattr(Closures, "build", staticmethod(build))
+    with pytest.raises(ConfigError, match=f"it {calls} times; set trainer.compile=false"):
         fit(kind=Closures)
+
+
+class NeedsClosure(torch.optim.Optimizer):
+    """Trains with what its closure computes, and not at all without one."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        if closure is None:
+            return None
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.sub_(group["lr"] * parameter.grad)
+        return loss
+
+
+def test_an_optimizer_that_needs_its_closure_gets_one(monkeypatch):
+    monkeypatch.setattr(Closures, "build", staticmethod(NeedsClosure))
+    compare(kind=Closures)
+
+
+class Unused(MLP):
+    """Has a layer that gives the cost no gradient."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.network.unused = torch.nn.Linear(3, 3)
+
+    def forward(self, images):
+        layers = [layer for layer in self.network if layer is not self.network.unused]
+        return torch.nn.Sequential(*layers)(images)
+
+
+def test_a_parameter_without_a_gradient_is_left_alone():
+    model, _ = compare(kind=Unused, options={"optim": "adamw"})
+    assert model.network.unused.weight.grad is None
+
+
+class Tied(MLP):
+    """Two layers with one weight."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.network.output = torch.nn.Sequential(torch.nn.Linear(5, 5), torch.nn.Linear(5, 5), torch.nn.Linear(5, 3))
+        self.network.output[1].weight = self.network.output[0].weight
+
+
+def test_a_weight_of_two_layers_gets_both_gradients():
+    compare(kind=Tied)
+
+
+class Replaces(pl.Callback):
+    """Replaces the loss's class weights and freezes a layer in the middle of an epoch."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step == 2:
+            module.loss.weight = torch.tensor([1.0, 5.0, 0.2])
+        if trainer.global_step == 7:
+            module.network.hidden1.requires_grad_(False)
+
+
+class Weighted(MLP):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options | {"loss": torch.nn.CrossEntropyLoss(weight=torch.ones(3))})
+
+
+def test_tensors_that_are_replaced_or_frozen_in_an_epoch_take_effect():
+    compare(kind=Weighted, callbacks=[Replaces()])
+
+
+class MaskedGradient(pl.Callback):
+    def on_fit_start(self, trainer, module):
+        module.network.hidden1.weight.register_hook(lambda gradient: 0 * gradient)
+
+
+class LateHook(pl.Callback):
+    def on_train_epoch_start(self, trainer, module):
+        if trainer.current_epoch == 1:
+            self.on_after_backward = lambda trainer, module: None
+
+
+@pytest.mark.parametrize(
+    ("callback", "named"), [(MaskedGradient, "gradient of network.hidden1.weight"), (LateHook, "LateHook.on_after")]
+)
+def test_hooks_that_a_graph_would_not_call_are_refused_whenever_they_come(callback, named):
+    with pytest.raises(ConfigError, match=named):
+        fit(callbacks=[callback()])
+
+
+def test_a_signal_in_a_compiled_step_is_not_lost():
+    with pytest.raises(SystemExit) as stopped, held_back():
+        assert hold(15)
+    assert stopped.value.code == 143
+    assert not hold(15)
 
 
 class LooksAtValues(MLP):

@@ -329,3 +329,18 @@ def test_an_untested_release_of_lightning_keeps_its_own_loop(monkeypatch, caplog
 
 def test_the_installed_release_of_lightning_is_a_tested_one():
     assert pl.__version__ in fallback.TESTED_LIGHTNING
+
+
+class WrapsTheStep(pl.Callback):
+    """Replaces the step of the optimizer that `module.optimizers()` gives."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def on_train_start(self, trainer, module):
+        optimizer = module.optimizers()
+        optimizer.step = self.calls.spy("replaced", optimizer.step)
+
+
+def test_a_replaced_step_of_the_modules_optimizer_is_called():
+    assert names(compare(expect_fast=False, callbacks=[WrapsTheStep])).count("replaced") == 12

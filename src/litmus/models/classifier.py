@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from litmus.errors import ConfigError, Diverged, number, one_of, require, whole_number
+from litmus.errors import ConfigError, Diverged, StoppedRun, number, one_of, require, whole_number
 from litmus.metrics import mode
 from litmus.models.warm_start import warm_start
 from litmus.penalties import Penalty
@@ -90,6 +90,11 @@ class Classifier(pl.LightningModule):
     def costs(self, images: Tensor, target: Tensor) -> Costs:
         logits = self(images)
         loss = self.loss(logits, target)
+        if loss.numel() != 1:
+            raise StoppedRun(
+                f"the loss {type(self.loss).__name__} gives {loss.numel()} numbers for a batch, and must give one; "
+                "set loss.reduction=mean"
+            )
         penalty = self.penalty(self.network)
         return Costs(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
 
@@ -202,7 +207,8 @@ class Classifier(pl.LightningModule):
         number("optim.momentum", given.get("momentum", 0), least=0, below=1)
         number("loss.label_smoothing", getattr(self.loss, "label_smoothing", 0), least=0, below=1)
         try:
-            optimizer = self.optim([{"params": [nn.Parameter(torch.zeros(1))]}])
+            parameter = nn.Parameter(torch.zeros(1))
+            optimizer = self.optim([{"params": [parameter]}])
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise ConfigError(f"optim cannot be built: {error}") from error
         _refuse_what_is_no_number("optim", optimizer.defaults)
@@ -218,10 +224,21 @@ class Classifier(pl.LightningModule):
         )
         try:
             scheduler = self._schedule(optimizer, total=100)["scheduler"]
-            optimizer.step()
+            optimizer.step(_no_gradient(parameter))
             scheduler.step(*([0.0] if "monitor" in self.scheduler else []))
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise ConfigError(f"scheduler cannot be built: {error}") from error
+
+
+def _no_gradient(parameter: nn.Parameter) -> Callable[[], float]:
+    """A closure for a step that changes nothing."""
+
+    def closure() -> float:
+        parameter.grad = torch.zeros_like(parameter)
+        return 0.0
+
+    closure()  # for a step that does not call it
+    return closure
 
 
 def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:

@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from litmus.errors import ConfigError, StoppedRun
 from litmus.runs.processes import lost_with, others
+from litmus.training.signals import hold
 
 log = logging.getLogger("litmus")
 
@@ -68,7 +69,8 @@ def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]
         number = signum
         for other in ours:
             signal.signal(other, signal.SIG_DFL)  # for whoever doesn't want to wait
-        raise SystemExit(128 + signum)
+        if not hold(signum):
+            raise SystemExit(128 + signum)
 
     def lost(what: Any) -> None:
         if not number or not isinstance(what.exc_value, SystemExit):

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,15 +11,18 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.profilers import PassThroughProfiler
 from torch import Tensor, nn
 from torch._dynamo import callback as compilation
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.func import functional_call, grad
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from litmus.errors import ConfigError, StoppedRun, require
 from litmus.models.classifier import Classifier, Costs
 from litmus.training.hooks import callbacks_with, is_overridden
+from litmus.training.signals import held_back
 
 log = logging.getLogger("litmus")
 
@@ -50,9 +54,7 @@ class CompiledStep:
 
     def __init__(self, trainer: pl.Trainer, mode: bool | str):
         self.module: Any = trainer.lightning_module
-        check_compilable(trainer, self.module)
         self.optimizer = trainer.optimizers[0]
-        _check_optimizer(self.optimizer)
         self.clip_value = trainer.gradient_clip_val
         self.clip = clip_grad_value_ if trainer.gradient_clip_algorithm == "value" else clip_grad_norm_
         self.device = trainer.strategy.root_device
@@ -60,34 +62,36 @@ class CompiledStep:
         self.costs = _Costs(self.module)
         # The bare update: the decorators of `step` break the graph to run hooks and to switch gradients off.
         self.update: Callable[..., Any] = inspect.unwrap(type(self.optimizer).step)
-        self.rates = [torch.zeros((), device=self.device) for _ in self.optimizer.param_groups]
-        for group in self.optimizer.param_groups:
-            # The compiler fuses more than the fused kernels do, which it cannot look into.
-            group |= {name: False for name in ("fused", "foreach") if name in group}
-            group |= {"capturable": True} if self.device.type == "cuda" and "capturable" in group else {}
         on_cuda = self.device.type == "cuda"
         chosen = mode if isinstance(mode, str) else "reduce-overhead" if on_cuda else "default"
         self.replays_cuda_graphs = on_cuda and chosen in ("reduce-overhead", "max-autotune")
         _configure_compiler()
         self.step = torch.compile(self._step, fullgraph=True, dynamic=False, backend=BACKEND, mode=chosen)
         self.shape: torch.Size | None = None
+        self.is_listed = False
+        self._prepare_groups()
 
     def takes(self, batch: Any, batch_idx: int) -> bool:
-        """Whether this step is compiled. Not the first of an epoch, where the optimizer may have no state yet (in every
-        epoch, so that a resumed run takes the same steps), and not a smaller last batch, for which a graph of its own
-        would not pay."""
+        """Whether this step is compiled. Not the first of an epoch, which creates the optimizer's state and shows which
+        parameters get a gradient (in every epoch, so that a resumed run takes the same steps); not one before which a
+        parameter or a buffer was replaced, frozen or unfrozen; and not a smaller last batch, for which a graph of its
+        own would not pay."""
         if batch_idx == 0:
             self.shape = batch[0].shape
-            self._find_parameters()
+            self.is_listed = False
             return False
-        return batch[0].shape == self.shape
+        if batch[0].shape != self.shape:
+            return False
+        if not self.is_listed:
+            self._list_tensors()
+        elif self._is_stale():
+            self.is_listed = False
+        return self.is_listed
 
     def __call__(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Takes a step on images and labels, and gives the cost, a scalar without a graph."""
         images, labels = batch
         self.module.check_batch(len(labels))
-        if [parameter.requires_grad for parameter in self.parameters] != self.trains:
-            self._find_parameters()
         for parameter in self.trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -95,18 +99,42 @@ class CompiledStep:
         self.module.note(costs, labels)
         return costs.cost
 
-    def _find_parameters(self) -> None:
+    def _prepare_groups(self) -> None:
+        on_cuda = self.device.type == "cuda"
+        for group in self.optimizer.param_groups:
+            # The compiler fuses more than the fused kernels do, which it cannot look into.
+            group |= {name: False for name in ("fused", "foreach") if name in group}
+            group |= {"capturable": True} if on_cuda and "capturable" in group else {}
+        self.rates = [torch.zeros((), device=self.device) for _ in self.optimizer.param_groups]
+
+    def _list_tensors(self) -> None:
         """Lists what trains and what a forward pass changes; at each step, walking the model would take 80 µs."""
-        named = dict(self.costs.named_parameters(remove_duplicate=False))  # two layers may share a weight
-        self.parameters = list(self.costs.parameters())
-        self.trains = [parameter.requires_grad for parameter in self.parameters]
-        self.trained = [parameter for parameter in self.parameters if parameter.requires_grad]
-        for parameter in self.parameters:
+        if len(self.optimizer.param_groups) != len(self.rates):
+            self._prepare_groups()
+        modules = list(self.costs.modules())
+        tables = [table for module in modules for table in (module._parameters, module._buffers)]
+        self.tensors = [(table, name, tensor) for table in tables for name, tensor in table.items()]
+        parameters = list(self.costs.parameters())
+        self.requires_grad = [(parameter, parameter.requires_grad) for parameter in parameters]
+        # The step before left no gradient where there is none; the optimizer leaves such parameters alone.
+        self.trained = [p for p in parameters if p.requires_grad and p.grad is not None]
+        for parameter in parameters:
             if not parameter.requires_grad:
                 parameter.grad = None
+        in_optimizer = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        self.clipped = [parameter for parameter in self.trained if id(parameter) in in_optimizer]
         places = {id(parameter): place for place, parameter in enumerate(self.trained)}
-        self.places = {name: places[id(p)] for name, p in named.items() if p.requires_grad}
+        named = self.costs.named_parameters(remove_duplicate=False)  # two layers may share a weight
+        self.places = {name: places[id(p)] for name, p in named if id(p) in places}
         self.buffers = dict(self.costs.named_buffers(remove_duplicate=False))
+        self.is_listed = True
+
+    def _is_stale(self) -> bool:
+        return (
+            any(table.get(name) is not tensor for table, name, tensor in self.tensors)
+            or any(parameter.requires_grad != required for parameter, required in self.requires_grad)
+            or len(self.optimizer.param_groups) != len(self.rates)
+        )
 
     def _run(self, images: Tensor, labels: Tensor) -> list[Tensor]:
         groups = self.optimizer.param_groups
@@ -115,12 +143,11 @@ class CompiledStep:
             # A number would be compiled into the graph. Schedulers and checkpoints keep seeing the number.
             group["lr"] = rate.fill_(group["lr"])
         try:
-            if not self.replays_cuda_graphs:
-                with torch.no_grad():
-                    return self.step(images, labels)
-            torch.compiler.cudagraph_mark_step_begin()
-            with torch.no_grad():
-                return [value.clone() for value in self.step(images, labels)]  # the next replay overwrites them
+            if self.replays_cuda_graphs:
+                torch.compiler.cudagraph_mark_step_begin()
+            with held_back(), torch.no_grad():
+                values = self.step(images, labels)
+                return [value.clone() for value in values] if self.replays_cuda_graphs else values
         except (TorchDynamoException, FailOnRecompileLimitHit) as error:
             raise StoppedRun(_explain(error)) from error
         finally:
@@ -135,7 +162,8 @@ class CompiledStep:
             with torch.autocast(self.device.type, torch.bfloat16) if self.is_mixed else nullcontext():
                 costs: Costs = functional_call(self.costs, state, (images, labels), tie_weights=False)
             penalty = torch.as_tensor(costs.penalty, device=costs.loss.device)
-            return costs.cost, ([costs.cost, costs.loss, penalty, costs.logits], state)
+            cost = costs.cost.reshape(())
+            return cost, ([cost, costs.loss, penalty, costs.logits], state)
 
         gradients, (values, state) = grad(cost_of, has_aux=True)([parameter.detach() for parameter in self.trained])
         for parameter, gradient in zip(self.trained, gradients, strict=True):
@@ -144,8 +172,8 @@ class CompiledStep:
         for name, buffer in self.buffers.items():
             buffer.copy_(state[name])
         if self.clip_value:
-            self.clip(self.trained, self.clip_value)
-        self.update(self.optimizer)
+            self.clip(self.clipped, self.clip_value)
+        self.update(self.optimizer, closure=lambda: values[0])
         return list(values)
 
 
@@ -161,7 +189,7 @@ class _Costs(nn.Module):
 
 
 def check_compilable(trainer: pl.Trainer, module: Any) -> None:
-    """Raises ConfigError if steps of this trainer cannot be one graph."""
+    """Raises ConfigError if steps of this trainer cannot be one graph, as far as is known before the fit."""
     plugin = trainer.precision_plugin
     precise = type(plugin) is Precision or (type(plugin) is MixedPrecision and plugin.scaler is None)
     require(
@@ -172,33 +200,50 @@ def check_compilable(trainer: pl.Trainer, module: Any) -> None:
         f"trainer.compile compiles Classifier.costs, and {type(module).__name__} has a training_step of its own; "
         f"override costs instead, {UNCOMPILED}",
     )
+    others = {
+        f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}": trainer.accumulate_grad_batches != 1,
+        "trainer.profiler": type(trainer.profiler) is not PassThroughProfiler,  # type: ignore[attr-defined]
+        "trainer.detect_anomaly=true": trainer._detect_anomaly,
+        "several devices": trainer.world_size > 1,
+    }
+    for other, is_set in others.items():
+        require(not is_set, f"trainer.compile does not work with {other}; leave it out, {UNCOMPILED}")
     for hook in INNER_HOOKS:
         owners: list[Any] = [module] if is_overridden(module, hook, pl.LightningModule) else []
         for owner in [*owners, *callbacks_with(trainer, hook)]:
             raise ConfigError(
-                f"trainer.compile runs a step as one graph, in which {type(owner).__name__}.{hook} has no place; "
-                f"switch it off or use on_train_batch_end, {UNCOMPILED}"
+                f"trainer.compile cannot call {type(owner).__name__}.{hook} inside the compiled step; remove it or use "
+                f"on_train_batch_end, {UNCOMPILED}"
             )
 
 
-def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+def check_hooks(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
+    """Raises ConfigError if the optimizer, a parameter or a layer has hooks that a graph would not call."""
     name = type(optimizer).__name__
     step: Any = vars(optimizer).get("step")
-    # `_optimizer_step_*_hooks` are what register_step_pre_hook and register_step_post_hook fill (torch 2.11 to 2.15).
-    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    # What register_step_pre_hook, register_step_post_hook and their global versions fill (torch 2.11 to 2.15).
+    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks, _global_optimizer_pre_hooks)
     replaced = step is not None and not getattr(step, "_wrapped_by_lr_sched", False)
     own_zero_grad = is_overridden(optimizer, "zero_grad", torch.optim.Optimizer)
     require(
-        not (hooked or replaced or own_zero_grad),
+        not (any((*hooks, _global_optimizer_post_hooks)) or replaced or own_zero_grad),
         f"trainer.compile does not call step hooks, a replaced step or a zero_grad of {name}; choose another optim, "
         f"{UNCOMPILED}",
     )
+    owners = [(n, (p._backward_hooks, p._post_accumulate_grad_hooks)) for n, p in module.named_parameters()]
+    owners += [(n, (layer._backward_hooks, layer._backward_pre_hooks)) for n, layer in module.named_modules()]
+    for owner, of_backward in owners:
+        require(
+            not any(of_backward),
+            f"trainer.compile does not call hooks on the gradient of {owner}; remove them, {UNCOMPILED}",
+        )
 
 
 def _configure_compiler() -> None:
     """Sets up torch.compile for this process, and has each compilation logged with its time."""
     torch._inductor.config.fallback_random = True  # the random numbers of the uncompiled step
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns where there is nvcc and no GPU
     if _log_start not in compilation.callback_handler.start_callbacks:
         compilation.on_compile_start(_log_start)
         compilation.on_compile_end(_log_end)
@@ -211,7 +256,7 @@ def _log_start(_: Any) -> None:
 
 
 def _log_end(_: Any) -> None:
-    log.info(f"compiled in {time.monotonic() - _started:.1f} s")
+    log.info(f"compilation took {time.monotonic() - _started:.1f} s")
 
 
 def _explain(error: Exception) -> str:
@@ -223,5 +268,7 @@ def _explain(error: Exception) -> str:
     text = str(error)
     if "InvalidCxxCompiler" in text or "No working C++ compiler" in text:
         return f"trainer.compile needs a C++ compiler, and none is found; install g++ or set CXX, {UNCOMPILED}"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"trainer.compile cannot compile this step ({' '.join(lines[:2])[:300]}); {UNCOMPILED.removeprefix('or ')}"
+    reason = next(line.strip() for line in text.splitlines() if line.strip())
+    frames = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', text.partition("from user code:")[2])
+    place = [f"{file}, line {line}, in {function}" for file, line, function in frames[-1:]]
+    return f"trainer.compile cannot compile this step ({'; '.join([reason, *place])}); set trainer.compile=false"

@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.trainer import call
 
 from litmus.errors import StoppedRun, require
-from litmus.training.compiled_step import CompiledStep, check_mode
+from litmus.training.compiled_step import CompiledStep, check_compilable, check_hooks, check_mode
 from litmus.training.fallback import fallback_reason, untested_release
 from litmus.training.hooks import callback_hooks, is_overridden, overrides_transfer
 
@@ -45,7 +45,7 @@ class EpochLoop(_TrainingEpochLoop):
         mode of torch.compile. Raises ConfigError if it is not, or if the release cannot have it."""
         reason = untested_release()
         if reason is not None:
-            require(not check_mode(compile), f"trainer.compile={compile} is not possible: {reason}")
+            require(not check_mode(compile), f"trainer.compile does not work here: {reason}")
             _log_fallback(reason)
             return
         default = trainer.fit_loop.epoch_loop
@@ -57,14 +57,17 @@ class EpochLoop(_TrainingEpochLoop):
         super().on_run_start(data_fetcher)
         trainer: Any = self.trainer
         module = trainer.lightning_module
+        if self.compile:
+            check_compilable(trainer, module)
         previous, self.fallback_reason = self.fallback_reason, fallback_reason(trainer)
         if self.fallback_reason is not None:
-            require(not self.compile, f"trainer.compile={self.compile} is not possible with {self.fallback_reason}")
+            require(not self.compile, f"trainer.compile does not work with {self.fallback_reason}; leave it out")
             if self.fallback_reason != previous:
                 _log_fallback(self.fallback_reason)
             return
-        if self.compile and self.compiled_step is None:
-            self.compiled_step = CompiledStep(trainer, self.compile)
+        if self.compile:
+            check_hooks(trainer.optimizers[0], module)
+            self.compiled_step = self.compiled_step or CompiledStep(trainer, self.compile)
         self._callback_hooks = {name: callback_hooks(trainer, name) for name in STEP_HOOKS}
         self._module_hooks = {
             name: getattr(module, name) for name in STEP_HOOKS if is_overridden(module, name, pl.LightningModule)
@@ -173,6 +176,11 @@ class EpochLoop(_TrainingEpochLoop):
                 f"{type(optimizer).__name__}.step() did not call its closure, so nothing was trained; "
                 "call closure() in it, as torch's optimizers do"
             )
+        require(
+            self.compiled_step is None or len(results) == 1,
+            f"trainer.compile evaluates the closure of an optimizer once, and {type(optimizer).__name__}.step() calls "
+            f"it {len(results)} times; set trainer.compile=false",
+        )
         return {} if results[-1].loss is None else results[-1].asdict()
 
     @torch.enable_grad()

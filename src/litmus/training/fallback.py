@@ -54,6 +54,7 @@ def fallback_reason(trainer: pl.Trainer) -> str | None:
         f"{type(strategy).__name__} overrides {', '.join(own_strategy)}": bool(own_strategy),
         f"{type(precision).__name__} overrides {', '.join(own_precision)}": bool(own_precision),
         "the strategy wraps the model": strategy.model is not module,
+        "the step of module.optimizers() was replaced": any("step" in vars(o) for o in strategy._lightning_optimizers),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -1,0 +1,30 @@
+"""Holding a signal back while torch runs code in which an exception is lost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_is_held = False
+_held: int | None = None
+
+
+def hold(signum: int) -> bool:
+    """For a signal handler: whether the signal is held back, and then raised by `held_back` instead."""
+    global _held
+    if _is_held:
+        _held = signum
+    return _is_held
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Raises SystemExit at its end if a signal came meanwhile. Dynamo takes an exception in its guards, which a signal
+    handler may raise there, for a guard that fails: it would compile again, and the signal would be lost."""
+    global _is_held, _held
+    _is_held = True
+    try:
+        yield
+    finally:
+        _is_held = False
+        signum, _held = _held, None
+    if signum is not None:
+        raise SystemExit(128 + signum)
