@@ -34,7 +34,7 @@ from litmus.runs.stopping import explained, stoppable
 from litmus.runs.train_log import kept
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
-from litmus.training.compiled_step import check_compilable
+from litmus.training.compile_checks import check_compilable
 from litmus.training.lightning_callbacks import check_callbacks, has_progress_bar, log_like_litmus
 
 log = logging.getLogger("litmus")

@@ -14,7 +14,8 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.trainer import call
 
 from litmus.errors import StoppedRun, require
-from litmus.training.compiled_step import CompiledStep, check_compilable, check_hooks, check_mode
+from litmus.training.compile_checks import check_compilable, check_hooks, check_mode
+from litmus.training.compiled_step import CompiledStep
 from litmus.training.fallback import fallback_reason, untested_release
 from litmus.training.hooks import callback_hooks, is_overridden, overrides_transfer
 
