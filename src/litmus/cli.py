@@ -38,7 +38,7 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
         if ANNOUNCEMENT in os.environ:  # another process of a run, which the first one ends
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        prepare_environment()
+        _answer(prepare_environment, traceback_wanted)
         start_logging()
         typed[:] = sys.argv[1:]
         sys.argv[1:] = _answer(lambda: check(sys.argv[1:], conf), traceback_wanted)
@@ -54,9 +54,10 @@ def script(main: Callable[[], Any]) -> Callable[[], Any]:
     def wrapped() -> Any:
         # A module of one's own beside train.py is found there, as train.py finds it.
         sys.path.append(str(Path(main.__code__.co_filename).resolve().parents[1]))
-        prepare_environment()
+        traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        _answer(prepare_environment, traceback_wanted)
         start_logging()
-        return _answer(main, os.environ.get("HYDRA_FULL_ERROR") == "1")
+        return _answer(main, traceback_wanted)
 
     return wrapped
 

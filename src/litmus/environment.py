@@ -5,6 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+from litmus.errors import ConfigError
+
+# What launchers tell a process of its place among others, read by torch and Lightning.
+RANK_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # Of mallopt(3).
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
@@ -15,6 +19,20 @@ def prepare_environment() -> None:
     if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     keep_memory()
+    check_rank_variables()
+
+
+def check_rank_variables() -> None:
+    """Unsets rank variables that are empty, which torch and Lightning cannot read.
+
+    Raises ConfigError for one that is not a number.
+    """
+    for name in RANK_VARIABLES:
+        value = os.environ.get(name)
+        if value is not None and not value.strip():
+            del os.environ[name]
+        elif value is not None and not value.strip().isdecimal():
+            raise ConfigError(f"{name}={value} in the environment is not a number; unset {name}")
 
 
 def flush_denormals() -> None:

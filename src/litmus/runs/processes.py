@@ -116,11 +116,36 @@ def end_with_the_first(trainer: pl.Trainer) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def check_directory_agreed(given: bool) -> None:
-    """Raises ConfigError if processes that a cluster or torchrun started would each make a directory of its own."""
-    world = max(int(os.environ.get("WORLD_SIZE", 1)), tasks_of_srun()) if ANNOUNCEMENT not in os.environ else 1
+def check_processes(accelerator: Any, is_directory_given: bool) -> None:
+    """Compares what a launcher has set in the environment with the processes that the config requests.
+
+    A run that starts its own processes begins with rank zero, whatever rank variable is left in the shell: Lightning
+    takes the rank from it at import, and a process of another rank writes and prints nothing. Raises ConfigError if a
+    launcher started another number of processes than requested, or if they would each create a directory.
+    """
+    if announced() is not None:
+        return
+    world, tasks = int(os.environ.get("WORLD_SIZE", 1)), tasks_of_srun()
+    whole = all(isinstance(count, int) for count in (accelerator.devices, accelerator.num_nodes))
+    wanted = accelerator.devices * accelerator.num_nodes if whole else 1
+    if tasks <= 1:
+        require(
+            world in (1, wanted),
+            f"WORLD_SIZE={world} in the environment, but accelerator.devices={accelerator.devices} times "
+            f"accelerator.num_nodes={accelerator.num_nodes} make {wanted}; unset WORLD_SIZE, or set accelerator=ddp "
+            f"accelerator.devices={world}",
+        )
+        require(
+            "LOCAL_RANK" not in os.environ or world == wanted,
+            f"LOCAL_RANK={os.environ.get('LOCAL_RANK')} in the environment without WORLD_SIZE={wanted}, so the other "
+            "processes would never be started; unset LOCAL_RANK",
+        )
+        if world == 1 and accelerator.num_nodes == 1:
+            rank_zero_only.rank = 0
+    started = max(world, tasks)
     require(
-        given or world <= 1, f"the {world} processes of this run can't agree on a new directory: say output_dir=DIR"
+        is_directory_given or started == 1,
+        f"the {started} processes of this run cannot agree on a new directory; set output_dir=DIR",
     )
 
 

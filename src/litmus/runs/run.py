@@ -26,7 +26,8 @@ from litmus.runs.building import build
 from litmus.runs.ending import final, summary, why_stopped
 from litmus.runs.identity import config_hash, experiment, job_directory, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights
-from litmus.runs.processes import announce, announced, check_directory_agreed, end_with_the_first, in_slurm, is_first
+from litmus.runs.lock import lock_directory
+from litmus.runs.processes import announce, announced, check_processes, end_with_the_first, in_slurm, is_first
 from litmus.runs.record import circumstances, described
 from litmus.runs.resuming import other_threads, refuse_another, resumed
 from litmus.runs.starts import with_this_start
@@ -65,11 +66,11 @@ class Run:
         whole_number("seed", cfg.seed, least=0)
         require(cfg.seed < 2**32, f"seed is {cfg.seed}, and must be below 2**32")
         require(cfg.test in (True, False, None), f"test is {cfg.test!r}, and must be true, false or null")
-        check_directory_agreed(bool(cfg.output_dir or cfg.resume))
         self.cfg = cfg
         if cfg.resume:
             self.path = Path(cfg.resume).expanduser()
             self.cfg, self.choices, self.overrides = resumed(self.path, self.overrides)
+        check_processes(self.cfg.accelerator, is_directory_given=bool(cfg.output_dir or cfg.resume))
         self.config = experiment(self.cfg)
         self.hash = config_hash(self.config)
         if not cfg.resume:
@@ -175,7 +176,12 @@ class Run:
             end_with_the_first(trainer)
             yield
             return
-        with stoppable(trainer, self.path, self.in_sweep), explained(trainer, self.path):
+        stopping = stoppable(trainer, self.path, self.in_sweep)
+        with stopping, explained(trainer, self.path), lock_directory(self.path):
+            require(
+                self.result is None,
+                f"another process has completed {self.path} meanwhile; the same command shows its result",
+            )
             self.resumed = self.last_checkpoint is not None
             if self.last_checkpoint:
                 check_resumable(self.last_checkpoint, self.config, model)

@@ -1,0 +1,51 @@
+"""One process at a time in a run directory."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from litmus.errors import ConfigError
+
+LOCK = ".lock"  # in the run directory; it stays there, and only an open one is locked
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # some clusters' file systems
+PATIENCE = 5.0  # seconds for a killed process, or the workers it started, to be gone
+
+
+@contextmanager
+def lock_directory(path: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Holds the lock of a run directory, which is created if it does not exist.
+
+    The operating system releases the lock when the process ends, however it ends. Raises ConfigError, naming the
+    process that holds it, if it is not free within `patience` seconds. Does nothing where the file system has no locks.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / LOCK
+    lock = FileLock(file, timeout=patience)
+    try:
+        lock.acquire(poll_interval=0.1)
+    except Timeout:
+        raise ConfigError(
+            f"{path} is in use by {_read_holder(file)}; wait until it ends, or choose another output_dir"
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        yield
+        return
+    try:
+        file.write_text(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        yield
+    finally:
+        lock.release()
+
+
+def _read_holder(file: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return file.read_text().strip() or "another process"
+    return "another process"
