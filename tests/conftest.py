@@ -106,6 +106,14 @@ def cut_off(train, monkeypatch, epoch, *options) -> None:
             train(*options)
 
 
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """The files and folders below `folder`, with their times and contents."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in folder.rglob("*")
+    }
+
+
 def weights(path: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return torch.load(path / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, assert_same, composed, weights
+from conftest import ROOT, SMALL, assert_same, composed, snapshot, weights
 
 import litmus
 from litmus.errors import ConfigError, StoppedRun
@@ -192,13 +192,43 @@ def test_resume_can_not_stretch_a_schedule_laid_out_over_all_steps(train, schedu
     ("overrides", "sentence"),
     [
         (["resume=nowhere"], "resume=nowhere is not a run directory"),
-        (["resume=a", "optim.lr=0.1"], "only trainer.max_epochs may change: leave out optim.lr=0.1"),
+        (["resume=a", "optim.lr=0.1"], "leave out optim.lr=0.1"),
+        (["resume=a", "trainer.max_epochs=1"], "has trained 2 epochs already.* set trainer.max_epochs above 2"),
+        (["resume=a", "callbacks.early_stopping.patience=3"], "can only be raised"),
     ],
 )
 def test_resume_refuses_what_it_can_not_do(train, overrides, sentence):
-    train("output_dir=a")
+    train("output_dir=a", "scheduler=constant")
+    before = snapshot(Path("a"))
     with pytest.raises(ConfigError, match=sentence):
         train(*overrides, small=False)
+    assert snapshot(Path("a")) == before
+
+
+STOPS_EARLY = (*SMALL, "optim=sgd", "optim.lr=0", "scheduler=constant", "trainer.max_epochs=10", "logger=none")
+
+
+def test_resume_after_early_stopping_asks_for_more_patience(train):
+    run = train(*STOPS_EARLY, "callbacks.early_stopping.patience=2", "output_dir=a")
+    before = snapshot(run.path)
+    with pytest.raises(ConfigError, match="larger callbacks.early_stopping.patience"):
+        train("resume=a", "trainer.max_epochs=20", small=False)
+    assert snapshot(run.path) == before
+
+    longer = train("resume=a", "callbacks.early_stopping.patience=4", small=False)
+    whole = train(*STOPS_EARLY, "callbacks.early_stopping.patience=4", "output_dir=whole")
+    assert (longer.result["epochs"], longer.result["stop_reason"]) == (5, whole.result["stop_reason"])
+    assert metrics(longer.path) == metrics(whole.path)
+
+    endless = train("resume=a", "callbacks.early_stopping=null", small=False)
+    assert (endless.result["epochs"], endless.result["stop_reason"]) == (10, "trainer.max_epochs=10 reached")
+
+
+def test_a_run_killed_after_early_stopping_trains_no_further_epoch(train):
+    run = train(*STOPS_EARLY, "callbacks.early_stopping.patience=2", "output_dir=a")
+    (run.path / "result.json").unlink()
+    resumed = train("resume=a", small=False)
+    assert {**resumed.result, "seconds": 0} == {**run.result, "seconds": 0}
 
 
 @pytest.mark.trust

@@ -24,6 +24,7 @@ NOT_FOR_THE_USER = (
     ".*does not have many workers.*",
     ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged so has been added up already
     ".*`srun` command is available.*",  # a login node is where sweeps are sent from
+    ".*callbacks used to create the checkpoint need to be provided.*EarlyStopping.*",  # resumed without it
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*module\\(s\\) in eval mode at the start of training.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 
 from litmus.errors import StoppedRun, number, require, whole_number
@@ -22,6 +23,18 @@ class EarlyStopping(LightningEarlyStopping):
             f"callbacks.early_stopping.monitor={monitor} would choose by the test set: watch val/loss or val/acc",
         )
         super().__init__(monitor, min_delta=min_delta, patience=patience, mode=mode(monitor))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps this object's patience: a resumed run may have a larger one than the checkpoint."""
+        patience = self.patience
+        super().load_state_dict(state_dict)
+        self.patience = patience
+        if self.wait_count < patience:
+            self.stopped_epoch = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stopped_epoch:  # the run was interrupted between its last epoch and its end
+            trainer.should_stop = True
 
     def _validate_condition_metric(self, logs: dict[str, Any]) -> bool:
         if self.monitor not in logs:

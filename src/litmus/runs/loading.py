@@ -1,5 +1,6 @@
 """A trained model, rebuilt from its run or from a checkpoint alone."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -110,21 +111,26 @@ def _check_weights(state: dict[str, Any], model: nn.Module, file: Path) -> None:
 
 
 def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> None:
-    """Raises ConfigError unless the run of this config can go on from the file; `trainer.max_epochs` may differ."""
+    """Raises ConfigError unless the run of this config can resume from the file.
+
+    The number of epochs and early stopping may differ.
+    """
     mend = "put the run's own there, or delete it, and the run begins anew"
     try:
         contents, card = read_checkpoint(file)
         _check_weights(contents["state_dict"], model, file)
     except ConfigError as error:
         raise ConfigError(f"{str(error).rpartition(': ')[0]}: {mend}") from None
-    same_length = {**card["config"], "trainer": {**card["config"]["trainer"]}}
-    same_length["trainer"]["max_epochs"] = config["trainer"]["max_epochs"]
-    require(same_length == config, f"{file} is of another run ({differences(same_length, config)}): {mend}")
+    there = copy.deepcopy(card["config"])
+    there["trainer"]["max_epochs"] = config["trainer"]["max_epochs"]
+    if there["callbacks"].get("early_stopping") is not None:
+        there["callbacks"]["early_stopping"] = config["callbacks"].get("early_stopping")
+    require(there == config, f"{file} is of another run ({differences(there, config)}): {mend}")
     rows = file.parent.parent / "metrics.csv"
-    there = [row["epoch"] for row in read_metrics(rows)]
+    epochs = [row["epoch"] for row in read_metrics(rows)]
     require(
-        there[: contents["epoch"]] == list(range(1, contents["epoch"] + 1)),
-        f"{rows} lacks epochs that the run has behind it (it has {len(there)}): put it back, or start a new run",
+        epochs[: contents["epoch"]] == list(range(1, contents["epoch"] + 1)),
+        f"{rows} lacks epochs that the run has behind it (it has {len(epochs)}): put it back, or start a new run",
     )
 
 

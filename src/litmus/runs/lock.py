@@ -18,15 +18,15 @@ PATIENCE = 5.0  # seconds for a killed process, or the workers it started, to be
 
 
 @contextmanager
-def lock_directory(path: Path, patience: float = PATIENCE) -> Iterator[None]:
+def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
     """Holds the lock of a run directory, which is created if it does not exist.
 
     The operating system releases the lock when the process ends, however it ends. Raises ConfigError, naming the
-    process that holds it, if it is not free within `patience` seconds. Does nothing where the file system has no locks.
+    process that holds it, if it is not free within `patience` seconds (by default, PATIENCE). Does nothing where the file system has no locks.
     """
     path.mkdir(parents=True, exist_ok=True)
     file = path / LOCK
-    lock = FileLock(file, timeout=patience)
+    lock = FileLock(file, timeout=PATIENCE if patience is None else patience)
     try:
         lock.acquire(poll_interval=0.1)
     except Timeout:

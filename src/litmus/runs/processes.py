@@ -141,7 +141,7 @@ def check_processes(accelerator: Any, is_directory_given: bool) -> None:
             "processes would never be started; unset LOCAL_RANK",
         )
         if world == 1 and accelerator.num_nodes == 1:
-            rank_zero_only.rank = 0
+            rank_zero_only.rank = 0  # type: ignore[attr-defined]
     started = max(world, tasks)
     require(
         is_directory_given or started == 1,

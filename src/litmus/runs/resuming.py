@@ -1,6 +1,6 @@
 """What is in a run's directory already, and whether to go on with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,19 @@ import torch
 from omegaconf import DictConfig
 
 from litmus.atomic import is_draft
+from litmus.callbacks.metrics_csv import read_metrics
 from litmus.errors import ConfigError, require
 from litmus.files import read_json
 from litmus.models.classifier import laid_out_over_all_steps
 from litmus.runs.identity import config_hash, differences, experiment
 from litmus.runs.loading import read_config
+from litmus.runs.lock import LOCK
 from litmus.runs.processes import is_first
 from litmus.training.lightning_callbacks import find_averaging_over_run
+
+EPOCHS, EARLY_STOPPING = "trainer.max_epochs", "callbacks.early_stopping"
+PATIENCE = f"{EARLY_STOPPING}.patience"
+CHANGEABLE = (EPOCHS, PATIENCE, EARLY_STOPPING)  # what a resumed run may change
 
 
 def refuse_another(path: Path, digest: str, config: dict[str, Any]) -> None:
@@ -24,7 +30,11 @@ def refuse_another(path: Path, digest: str, config: dict[str, Any]) -> None:
         if read_json(record, "config_hash")["config_hash"] != digest:
             there = experiment(read_config(path / ".hydra" / "config.yaml"))
             raise ConfigError(f"{path} holds another run: {differences(there, config)}; choose another output_dir")
-    elif is_first() and path.exists() and not (path.is_dir() and all(map(is_draft, path.iterdir()))):
+    elif (
+        is_first()
+        and path.exists()
+        and not (path.is_dir() and all(is_draft(p) or p.name == LOCK for p in path.iterdir()))
+    ):
         raise ConfigError(f"{path} is there already and is not a run: choose another output_dir")
 
 
@@ -40,14 +50,16 @@ def other_threads(record: Path) -> str | None:
 
 
 def resumed(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[str]]:
-    """The config, the choices and the overrides of the run to go on with. Of `overrides`, those of this command,
-    `trainer.max_epochs` may be given anew; raises ConfigError for others."""
+    """The config, the choices and the overrides of the run to resume. Of `overrides`, those of this command, only
+    those of `CHANGEABLE` may be given; raises ConfigError for others, and where no epoch is left to train."""
     record = path / "run.json"
     require(record.exists(), f"resume={path} is not a run directory: it has no run.json")
-    others = [o for o in overrides if o.split("=")[0] not in ("resume", "trainer.max_epochs")]
+    given = dict(o.split("=", 1) for o in overrides if not o.startswith("resume="))
+    others = [f"{key}={value}" for key, value in given.items() if key not in CHANGEABLE]
     require(
         not others,
-        f"resume takes the run's own config, and only trainer.max_epochs may change: leave out {' '.join(others)}",
+        f"resume takes the run's own config, and only {' and '.join(CHANGEABLE)} may change; leave out "
+        f"{' '.join(others)}",
     )
     facts = read_json(record, "config_hash", "choices")
     cfg = read_config(path / ".hydra" / "config.yaml")
@@ -55,18 +67,55 @@ def resumed(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str,
         config_hash(experiment(cfg)) == facts["config_hash"],
         f"{path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start a new run",
     )
-    epochs = [o.split("=")[1] for o in overrides if o.startswith("trainer.max_epochs=")]
-    if epochs and int(epochs[0]) != cfg.trainer.max_epochs:
+    choices, overrides_of_run = facts["choices"], list(read_config(path / ".hydra" / "overrides.yaml"))
+    _set_patience(cfg, path, given)
+    _set_epochs(cfg, path, given)
+    return cfg, choices, overrides_of_run
+
+
+def _set_patience(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
+    """Changes early stopping as requested: its patience, or the whole of it to null."""
+    for key in (EARLY_STOPPING, PATIENCE):
+        if key in given:
+            require(cfg.callbacks.get("early_stopping") is not None, f"{path} has no early stopping; leave out {key}")
+    if EARLY_STOPPING in given:
+        require(given[EARLY_STOPPING] == "null", f"{EARLY_STOPPING} can only be set to null when a run is resumed")
+        cfg.callbacks.early_stopping = None
+    elif PATIENCE in given:
+        before, new = cfg.callbacks.early_stopping.patience, given[PATIENCE]
+        require(
+            new.isdecimal() and int(new) >= before,
+            f"{PATIENCE} is {before} in {path} and can only be raised when it is resumed; set it above {before}",
+        )
+        cfg.callbacks.early_stopping.patience = int(new)
+
+
+def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
+    """Changes `trainer.max_epochs` as requested. Raises ConfigError if the run could not use the new number."""
+    epochs, before = int(given.get(EPOCHS, cfg.trainer.max_epochs)), cfg.trainer.max_epochs
+    rows = read_metrics(path / "metrics.csv")
+    done = int(rows[-1]["epoch"]) if rows else 0
+    if epochs != before:
+        require(
+            epochs > done,
+            f"{path} has trained {done} epochs already, so it cannot be resumed to {epochs}; set {EPOCHS} above {done}",
+        )
         require(
             not laid_out_over_all_steps(cfg.scheduler.scheduler),
-            f"{path} laid its learning rates out over {cfg.trainer.max_epochs} epochs, so it can't go on to "
-            f"{epochs[0]}: start a new run, or use scheduler=constant from the start",
+            f"{path} laid its learning rates out over {before} epochs, so it can't go on to {epochs}: start a new run, "
+            "or use scheduler=constant from the start",
         )
         averaging = find_averaging_over_run(cfg.callbacks)
         require(
             averaging is None,
-            f"{path} averages its weights up to epoch {cfg.trainer.max_epochs} (callbacks.{averaging}), so it cannot "
-            f"resume to {epochs[0]}; start a new run",
+            f"{path} averages its weights up to epoch {before} (callbacks.{averaging}), so it cannot resume to "
+            f"{epochs}; start a new run",
         )
-        cfg.trainer.max_epochs = int(epochs[0])
-    return cfg, facts["choices"], list(read_config(path / ".hydra" / "overrides.yaml"))
+        cfg.trainer.max_epochs = epochs
+    file = path / "result.json"
+    reason = str(read_json(file).get("stop_reason")) if file.exists() and given else ""
+    require(
+        not reason.startswith("early stopping") or bool(given.keys() & {EARLY_STOPPING, PATIENCE}),
+        f"{path} has ended by early stopping after {done} epochs, and would stop there again; set a larger {PATIENCE} "
+        f"as well, or {EARLY_STOPPING}=null",
+    )
