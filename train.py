@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> float:
     # Everything checks its options as it is built; the first file is written when all have agreed.
     pl.seed_everything(run.cfg.seed, verbose=False)
     data = runs.build(run.cfg.data)
-    model = runs.build_model(run.cfg, data.num_classes, data.image_shape)
+    model = runs.build_model(run.cfg, data.num_classes, data.image_shape, is_restored=run.last_checkpoint is not None)
     trainer = run.build_trainer(model, data)
     data.setup()
 

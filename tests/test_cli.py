@@ -187,7 +187,7 @@ def test_a_run_ends_with_its_figures_and_its_directory(tmp_path):
     assert (run / "result.json").stat().st_mtime >= started - 1
     files = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file() and "events" not in file.name}
     assert files == {
-        ".hydra/config.yaml", ".hydra/overrides.yaml", "run.json", "train.log", "checkpoints/best.ckpt",
+        ".hydra/config.yaml", ".hydra/overrides.yaml", ".lock", "run.json", "train.log", "checkpoints/best.ckpt",
         "checkpoints/last.ckpt", "metrics.csv", "result.json", "tensorboard/hparams.yaml",
             "test/confusion_matrix.csv", "test/confusion_matrix.png",
     }  # fmt: skip

@@ -208,6 +208,24 @@ def test_resume_refuses_what_it_can_not_do(train, overrides, sentence):
 STOPS_EARLY = (*SMALL, "optim=sgd", "optim.lr=0", "scheduler=constant", "trainer.max_epochs=10", "logger=none")
 
 
+def test_resume_needs_no_file_of_starting_weights(train, cut_off):
+    shutil.copytree(train("trainer.max_epochs=1").path, "earlier")
+    options = ("model.init_from=earlier", "trainer.max_epochs=3")
+    whole = train(*options, "output_dir=whole")
+    cut_off(*options, "output_dir=cut", epoch=2)
+    shutil.rmtree("earlier")
+    resumed = train("resume=cut", small=False)
+    assert metrics(resumed.path) == metrics(whole.path)
+    assert "init_from: earlier" in (resumed.path / ".hydra" / "config.yaml").read_text()
+
+
+def test_resume_says_that_no_epoch_was_completed(train, cut_off, caplog):
+    cut_off("output_dir=cut", epoch=1)
+    caplog.set_level("INFO", logger="litmus")
+    train("resume=cut", small=False)
+    assert "cut has no completed epoch, so training starts from the first" in caplog.messages
+
+
 def test_resume_after_early_stopping_asks_for_more_patience(train):
     run = train(*STOPS_EARLY, "callbacks.early_stopping.patience=2", "output_dir=a")
     before = snapshot(run.path)
@@ -277,7 +295,7 @@ def test_a_checkpoint_holds_tensors_and_plain_containers_alone(train):
 @pytest.mark.trust
 @pytest.mark.parametrize(
     ("contents", "sentence"),
-    [({"a": 1}, "is not a checkpoint of Litmus"), ({"litmus": {"format": 99}}, "was written by a later Litmus")],
+    [({"a": 1}, "is not a Litmus checkpoint"), ({"litmus": {"format": 99}}, "was written by a later Litmus")],
 )
 def test_a_file_that_is_no_checkpoint_of_ours_is_refused(tmp_path, contents, sentence):
     torch.save(contents, tmp_path / "x.ckpt")
@@ -292,7 +310,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path):
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
     torch.save({"state_dict": Trap()}, tmp_path / "trap.ckpt")
-    with pytest.raises(ConfigError, match="can be read safely"):
+    with pytest.raises(ConfigError, match="is damaged"):
         litmus.load(tmp_path / "trap.ckpt")
     assert not (tmp_path / "sprung").exists()
 

@@ -26,11 +26,14 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: give a run directory or a checkpoint file") from None
-    except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{path} is not a checkpoint that can be read safely ({reason}): use another file") from None
+    except PermissionError:
+        raise ConfigError(f"{path} cannot be read (permission denied); change its permissions") from None
+    except Exception:  # torch raises many kinds for a damaged file, with advice that does not apply here
+        raise ConfigError(
+            f"{path} is damaged, or contains more than tensors and plain containers; use another file"
+        ) from None
     if not isinstance(checkpoint, dict):
-        raise ConfigError(f"{path} holds a {type(checkpoint).__name__}, not a checkpoint: use another file")
+        raise ConfigError(f"{path} contains a {type(checkpoint).__name__}, not a checkpoint; use another file")
     return checkpoint
 
 

@@ -50,8 +50,8 @@ def test_what_fits_is_taken_when_asked_and_the_rest_named(train, earlier, caplog
     [
         (lambda path: None, "does not exist: give a run directory or a checkpoint file"),
         (lambda path: path.mkdir(), "holds no checkpoints/best.ckpt"),
-        (lambda path: path.write_bytes(b"rubbish"), "is not a checkpoint that can be read safely"),
-        (lambda path: torch.save({"a": 1}, path), "is not a checkpoint of Litmus"),
+        (lambda path: path.write_bytes(b"rubbish"), "is damaged"),
+        (lambda path: torch.save({"a": 1}, path), "is not a Litmus checkpoint"),
         (lambda path: torch.save({"state_dict": {"other": torch.ones(1)}}, path), "does not fit"),
     ],
 )

@@ -10,12 +10,14 @@ import pickle
 import shutil
 import struct
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import CONF, assert_same, composed, weights
+from conftest import CONF, assert_same, composed, snapshot, weights
 
 import litmus
 from litmus.errors import ConfigError, StoppedRun
@@ -24,6 +26,16 @@ from litmus.overrides import check
 from litmus.runs import build
 
 pytestmark = [pytest.mark.trust, pytest.mark.slow]
+
+
+@contextmanager
+def refused(sentence: str, *errors: type[Exception]) -> Iterator[None]:
+    """What is within it raises an error of this sentence, and leaves every file below the current folder as it was."""
+    before = snapshot(Path.cwd())
+    with pytest.raises(errors or ConfigError, match=sentence):
+        yield
+    assert snapshot(Path.cwd()) == before
+
 
 QUICK = ("logger=none", "callbacks=none")
 
@@ -89,7 +101,6 @@ OPTIONS = [
     ("scheduler=exponential scheduler.scheduler.gamma=-1", "scheduler.scheduler.gamma is -1"),
     ("scheduler=plateau scheduler.scheduler.patience=-1", "scheduler.scheduler.patience is -1"),
     ("scheduler=plateau scheduler.scheduler.factor=2", "scheduler cannot be built"),
-    ("scheduler=plateau scheduler.monitor=val/nothing", "metric val/nothing which is not available"),
     ("scheduler=cosine scheduler.scheduler.T_max=0", "scheduler cannot be built"),
     ("trainer.max_epochs=0", "trainer.max_epochs is 0"),
     ("trainer.max_steps=0", "trainer.max_steps is 0: say 1 or more"),
@@ -101,6 +112,7 @@ OPTIONS = [
     ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0 leaves nothing to train on"),
     ("trainer.limit_val_batches=0", "leaves no validation"),
     ("trainer.profiler=x", "trainer or accelerator options are refused"),
+    ("accelerator=ddp_cpu accelerator.devices=2 data.batch_size=33", "set data.batch_size=34"),
     ("accelerator.devices=0", "accelerator.devices is 0"),
     ("accelerator.devices=2", "it runs on one device"),
     ("accelerator.threads=0", "accelerator.threads is 0"),
@@ -108,7 +120,6 @@ OPTIONS = [
     ("accelerator.precision=8-bit", "Precision '8-bit' is invalid"),
     ("accelerator.accelerator=tpuu", "invalid accelerator name"),
     ("callbacks=default callbacks.early_stopping.patience=0", "callbacks.early_stopping.patience is 0"),
-    ("callbacks=default callbacks.early_stopping.monitor=val/nothing", "monitor=val/nothing is not measured"),
     ("callbacks=default callbacks.sample_images.images=0", "callbacks.sample_images.images is 0"),
     ("callbacks=default callbacks.grad_norm.every_n_steps=0", "callbacks.grad_norm.every_n_steps is 0"),
     ("callbacks=default callbacks.sparsity.threshold=-1", "callbacks.sparsity.threshold is -1"),
@@ -122,10 +133,22 @@ OPTIONS = [
 @pytest.mark.parametrize(("options", "sentence"), OPTIONS, ids=[options for options, _ in OPTIONS])
 def test_an_impossible_value_of_any_group_is_answered(train, tmp_path, options, sentence):
     arguments = options.split()
-    with pytest.raises((ConfigError, StoppedRun), match=sentence):  # noqa: PT012 (the first tier, then the second)
+    with refused(sentence):
         check(arguments, CONF)
         train(*QUICK, "trainer.max_epochs=1", *arguments)
-    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("scheduler=plateau scheduler.monitor=val/nothing", "metric val/nothing which is not available"),
+        ("callbacks=default callbacks.early_stopping.monitor=val/nothing", "monitor=val/nothing is not measured"),
+    ],
+)
+def test_a_metric_that_is_not_logged_stops_the_run(train, options, sentence):
+    with pytest.raises(StoppedRun, match=sentence):
+        train(*QUICK, *options.split())
+    assert not list(Path().rglob("result.json"))
 
 
 # --- files of data ---
@@ -169,7 +192,7 @@ ARRAYS = {
 def test_arrays_that_can_not_be_are_answered(train, tmp_path, damage):
     make, sentence = ARRAYS[damage]
     make(tmp_path / "mine.npz")
-    with pytest.raises(ConfigError, match=sentence):
+    with refused(sentence):
         train(*QUICK, "data=arrays", "data.path=mine.npz")
 
 
@@ -190,7 +213,8 @@ def test_files_of_a_published_set_that_can_not_be_are_answered(tmp_path, monkeyp
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     changes, sentence = KMNIST[damage]
     kmnist(tmp_path, **changes)
-    with pytest.raises(ConfigError, match=sentence):
+    monkeypatch.chdir(tmp_path)
+    with refused(sentence):
         build(composed("data=kmnist", f"data.data_dir={tmp_path}").data).setup()
 
 
@@ -234,12 +258,12 @@ def cut_off(path: Path, share: float = 0.5) -> None:
 
 LAST, CONFIG = "checkpoints/last.ckpt", ".hydra/config.yaml"
 RUNS = {
-    "last.ckpt cut off": (LAST, cut_off, "last.ckpt is not a checkpoint that can be read safely .*or delete it"),
-    "last.ckpt empty": (LAST, lambda p: p.write_bytes(b""), "last.ckpt is not a checkpoint that can be read safely"),
-    "last.ckpt with an object": (LAST, lambda p: torch.save({"state_dict": Trap()}, p), "can be read safely"),
-    "last.ckpt a bare pickle": (LAST, lambda p: p.write_bytes(pickle.dumps(Trap())), "can be read safely"),
-    "last.ckpt of tensors alone": (LAST, lambda p: torch.save([torch.zeros(1)], p), "holds a list, not a checkpoint"),
-    "last.ckpt of something else": (LAST, lambda p: torch.save({"a": 1}, p), "is not a checkpoint of Litmus"),
+    "last.ckpt cut off": (LAST, cut_off, "last.ckpt is damaged, or contains .*or delete it"),
+    "last.ckpt empty": (LAST, lambda p: p.write_bytes(b""), "last.ckpt is damaged"),
+    "last.ckpt with an object": (LAST, lambda p: torch.save({"state_dict": Trap()}, p), "is damaged"),
+    "last.ckpt a bare pickle": (LAST, lambda p: p.write_bytes(pickle.dumps(Trap())), "is damaged"),
+    "last.ckpt of tensors alone": (LAST, lambda p: torch.save([torch.zeros(1)], p), "contains a list"),
+    "last.ckpt of something else": (LAST, lambda p: torch.save({"a": 1}, p), "is not a Litmus checkpoint"),
     "last.ckpt of a later version": (LAST, lambda p: changed(p, format=99), "was written by a later Litmus"),
     "last.ckpt of no version": (LAST, lambda p: changed(p, format="new"), "by a later Litmus .format new"),
     "last.ckpt of another run": (LAST, lambda p: shutil.copy(p.parents[2] / "other" / LAST, p), "lr is 0.5 there"),
@@ -267,7 +291,7 @@ def test_a_run_whose_files_can_not_be_is_not_gone_on_with(train, template, tmp_p
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     name, spoil, sentence = RUNS[damage]
     spoil(tmp_path / "cut" / name)
-    with pytest.raises((ConfigError, StoppedRun), match=sentence):
+    with refused(sentence):
         train("resume=cut", small=False)
     assert not (tmp_path / "sprung").exists()
 
@@ -279,7 +303,7 @@ def test_the_run_of_these_rows_goes_on_when_nothing_was_done_to_it(train, templa
 
 
 BEST = {
-    "cut off": (cut_off, "can be read safely"),
+    "cut off": (cut_off, "is damaged"),
     "of a later version": (lambda p: changed(p, format=2), "was written by a later Litmus"),
     "without its class names": (lambda p: changed(p, class_names=None), "class_names"),
     "of fewer classes": (lambda p: changed(p, class_names=["a", "b"]), r"is of another model \(network.output.bias is"),
@@ -287,12 +311,13 @@ BEST = {
 
 
 @pytest.mark.parametrize("damage", BEST)
-def test_a_model_is_not_loaded_from_what_can_not_be(template, tmp_path, damage):
+def test_a_model_is_not_loaded_from_what_can_not_be(template, tmp_path, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)
     spoil, sentence = BEST[damage]
     file = tmp_path / "best.ckpt"
     shutil.copy(template / "cut" / "checkpoints" / "best.ckpt", file)
     spoil(file)
-    with pytest.raises(ConfigError, match=sentence):
+    with refused(sentence):
         litmus.load(file)
 
 
@@ -301,14 +326,14 @@ def test_a_model_is_not_loaded_from_what_can_not_be(template, tmp_path, damage):
 
 def test_a_file_where_the_directory_is_to_be_is_answered(train, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoppedRun, match="can't be written .Not a directory.: choose another output_dir"):
+    with refused("can't be written .Not a directory.: choose another output_dir", StoppedRun):
         train(*QUICK, "output_dir=file/run")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_directory_is_answered(train, tmp_path):
     (tmp_path / "mine").mkdir(mode=0o500)
-    with pytest.raises(StoppedRun, match="can't be written .Permission denied.: choose another output_dir"):
+    with refused("can't be written .Permission denied.: choose another output_dir", StoppedRun):
         train(*QUICK, "output_dir=mine/run")
 
 

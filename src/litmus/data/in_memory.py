@@ -160,16 +160,8 @@ class InMemory(pl.LightningDataModule):
         return self.batches("test", share=self._share())
 
     def _share(self) -> tuple[int, int]:
-        """This process's place among those that train together. Raises ConfigError if a batch can't be shared out."""
-        if self.trainer is None:
-            return 0, 1
-        world = self.trainer.world_size
-        require(
-            self.batch_size % world == 0,
-            f"data.batch_size={self.batch_size} can't be shared equally among {world} processes: "
-            f"say data.batch_size={max(1, self.batch_size // world) * world}",
-        )
-        return self.trainer.global_rank, world
+        """The rank of this process, and how many train together."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _on_device(self, part: str) -> Part:
         """Moves a part to the trainer's device, once: from there on a batch costs no transfer."""

@@ -60,7 +60,7 @@ def best_of(option: str, path: str) -> Path:
 
 def network_weights(checkpoint: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
     state = checkpoint.get("state_dict")
-    require(isinstance(state, dict), f"{file} is not a checkpoint of Litmus: it has no state_dict")
+    require(isinstance(state, dict), f"{file} is not a Litmus checkpoint: it has no state_dict")
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}  # type: ignore[union-attr]
 
 

@@ -11,6 +11,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from litmus.errors import ConfigError
 from litmus.models.classifier import Classifier
 
+WEIGHT_FILES = ("init_from", "weights")  # options of a model that name a file of weights
+
 
 def build(node: Any, **arguments: Any) -> Any:
     """Instantiates a config node. Raises ConfigError, with the reason alone, for values that can't be."""
@@ -33,10 +35,19 @@ def build(node: Any, **arguments: Any) -> Any:
         raise
 
 
-def build_model(cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...]) -> Classifier:
+def build_model(
+    cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...], is_restored: bool = False
+) -> Classifier:
+    """The model of a config.
+
+    With `is_restored`, a checkpoint supplies its weights later, so that no file of starting weights is read.
+    """
     parts = {name: build(cfg[name]) for name in ("loss", "penalty", "optim", "scheduler")}
+    node = cfg.model.copy()
+    if is_restored:
+        node.update({option: None for option in WEIGHT_FILES if option in node})
     try:
-        return build(cfg.model, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
+        return build(node, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
     except TypeError as error:
         if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
             raise

@@ -61,6 +61,6 @@ def differences(there: dict[str, Any], here: dict[str, Any], most: int = 5) -> s
 
     flat_there, flat_here = flatten(there, ""), flatten(here, "")
     keys = [k for k in sorted(flat_there.keys() | flat_here.keys()) if flat_there.get(k) != flat_here.get(k)]
-    told = [f"{k} is {flat_there.get(k)} there and {flat_here.get(k)} here" for k in keys[:most]]
+    told = [f"{k} is {flat_there.get(k, 'null')} there and {flat_here.get(k, 'null')} here" for k in keys[:most]]
     more = [f"and {len(keys) - most} more"] if len(keys) > most else []
     return ", ".join(told + more) or "their class names in _target_ differ"

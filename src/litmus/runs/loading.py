@@ -19,7 +19,6 @@ from litmus.models.warm_start import told
 from litmus.runs.building import build_model
 from litmus.runs.identity import differences
 
-STARTING_POINTS = ("init_from", "weights")  # a model's options that name a file of weights
 CARD = ("config", "class_names", "image_shape", "mean", "std")  # what every checkpoint's card has, and image_size
 FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
 
@@ -66,10 +65,7 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
     contents, card = read_checkpoint(file)
     config = OmegaConf.create(card["config"])
     assert isinstance(config, DictConfig)
-    for option in STARTING_POINTS:
-        if option in config.model:
-            config.model[option] = None  # its weights are in the checkpoint
-    model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]))
+    model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]), is_restored=True)
     _take(contents["state_dict"], model, file)
     preprocess = Preprocess(card["mean"], card["std"], card["image_size"])
     # What a run from before there were pictures does not say is this.
@@ -82,15 +78,15 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     contents = load_checkpoint(file)
     card = contents.get("litmus")
     if not isinstance(card, dict):
-        raise ConfigError(f"{file} is not a checkpoint of Litmus: use one from a run's checkpoints folder")
+        raise ConfigError(f"{file} is not a Litmus checkpoint; use one from the checkpoints folder of a run")
     format = card.get("format")
     require(
         isinstance(format, int) and format <= FORMAT,
-        f"{file} was written by a later Litmus (format {format}, and {FORMAT} is the newest known here): update Litmus",
+        f"{file} was written by a later Litmus (format {format}, and {FORMAT} is the newest known here); update Litmus",
     )
     missing = [key for key in CARD if card.get(key) is None]  # an image_size of None leaves images as they are
     missing += [key for key, place in (("image_size", card), ("state_dict", contents)) if key not in place]
-    require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}): use another file")
+    require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}); use another file")
     return contents, card
 
 
@@ -107,7 +103,7 @@ def _take(state: dict[str, Any], model: nn.Module, file: Path) -> None:
 
 def _check_weights(state: dict[str, Any], model: nn.Module, file: Path) -> None:
     misfits = told(state, model.state_dict())
-    require(not misfits, f"{file} is of another model ({misfits}): use another file")
+    require(not misfits, f"{file} is of another model ({misfits}); use another file")
 
 
 def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> None:
@@ -115,17 +111,17 @@ def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> Non
 
     The number of epochs and early stopping may differ.
     """
-    mend = "put the run's own there, or delete it, and the run begins anew"
+    fix = "restore it from a backup, or delete it to start the run again from its first epoch"
     try:
         contents, card = read_checkpoint(file)
         _check_weights(contents["state_dict"], model, file)
     except ConfigError as error:
-        raise ConfigError(f"{str(error).rpartition(': ')[0]}: {mend}") from None
+        raise ConfigError(f"{str(error).rpartition('; ')[0]}; {fix}") from None
     there = copy.deepcopy(card["config"])
     there["trainer"]["max_epochs"] = config["trainer"]["max_epochs"]
     if there["callbacks"].get("early_stopping") is not None:
         there["callbacks"]["early_stopping"] = config["callbacks"].get("early_stopping")
-    require(there == config, f"{file} is of another run ({differences(there, config)}): {mend}")
+    require(there == config, f"{file} is of another run ({differences(there, config)}); {fix}")
     rows = file.parent.parent / "metrics.csv"
     epochs = [row["epoch"] for row in read_metrics(rows)]
     require(

@@ -22,7 +22,8 @@ def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
     """Holds the lock of a run directory, which is created if it does not exist.
 
     The operating system releases the lock when the process ends, however it ends. Raises ConfigError, naming the
-    process that holds it, if it is not free within `patience` seconds (by default, PATIENCE). Does nothing where the file system has no locks.
+    process that holds it, if it is not free within `patience` seconds (by default, PATIENCE). Does nothing where the
+    file system has no locks.
     """
     path.mkdir(parents=True, exist_ok=True)
     file = path / LOCK

@@ -158,6 +158,12 @@ class Run:
             enable_progress_bar=shows_progress,
             enable_model_summary=False,
         )
+        world = trainer.world_size
+        require(
+            data.batch_size % world == 0,
+            f"data.batch_size={data.batch_size} cannot be split equally among {world} processes; set "
+            f"data.batch_size={-(-data.batch_size // world) * world}",
+        )
         resumes = self.last_checkpoint is not None
         check_callbacks(listed, trainer, model, resumes=resumes, compiles=bool(self.cfg.trainer.compile))
         log_like_litmus(listed.values())
@@ -176,6 +182,8 @@ class Run:
             end_with_the_first(trainer)
             yield
             return
+        if self.last_checkpoint:
+            check_resumable(self.last_checkpoint, self.config, model)
         stopping = stoppable(trainer, self.path, self.in_sweep)
         with stopping, explained(trainer, self.path), lock_directory(self.path):
             require(
@@ -183,8 +191,7 @@ class Run:
                 f"another process has completed {self.path} meanwhile; the same command shows its result",
             )
             self.resumed = self.last_checkpoint is not None
-            if self.last_checkpoint:
-                check_resumable(self.last_checkpoint, self.config, model)
+            self.continues = (self.path / "run.json").exists()
             remove_drafts(self.path)
             caution = other_threads(self.path / "run.json") if self.resumed else None
             self._write_record()
@@ -217,6 +224,8 @@ class Run:
         )
         if self.resumed:
             log.info(f"going on from {self.last_checkpoint}")
+        elif self.continues:
+            log.info(f"{self.path} has no completed epoch, so training starts from the first")
 
     # --- how it ends ---
 

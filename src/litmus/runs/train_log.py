@@ -1,8 +1,9 @@
 """The file that keeps what a run said."""
 
 import logging
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -15,8 +16,16 @@ def kept(log: logging.Logger, path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        file.emit(log.makeRecord(log.name, logging.ERROR, "", 0, f"stopped by {error!r}", (), None))
+        file.emit(log.makeRecord(log.name, logging.ERROR, "", 0, f"stopped by {_cause(error)}", (), None))
         raise
     finally:
         log.removeHandler(file)
         file.close()
+
+
+def _cause(error: BaseException) -> str:
+    """The name of the signal that a SystemExit comes from, or the error itself."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+        with suppress(ValueError):
+            return signal.Signals(error.code - 128).name
+    return repr(error)
