@@ -193,7 +193,8 @@ class Classifier(pl.LightningModule):
         scheduler's interval, each group's own learning rate, the direction of the metric it watches."""
         facts: dict[str, Any] = {"total_steps": total, "total_iters": total, "T_max": total}
         facts["max_lr"] = [group["lr"] for group in optimizer.param_groups]
-        facts["mode"] = mode(self.scheduler.get("monitor", ""))
+        if "monitor" in self.scheduler:
+            facts["mode"] = mode(self.scheduler["monitor"], option="scheduler.scheduler.mode")
         build = self.scheduler["scheduler"]
         given = getattr(build, "keywords", {})
         found = {name: value for name, value in facts.items() if name in given and given[name] is None}

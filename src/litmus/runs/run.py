@@ -16,10 +16,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.atomic import remove_drafts
-from litmus.callbacks import BeforeOthers, Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
+from litmus.callbacks import (
+    BeforeOthers,
+    CheckDirection,
+    Checkpoint,
+    EpochSeed,
+    MetricsCSV,
+    Progress,
+    ReportEpoch,
+    ValidateLast,
+)
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.environment import flush_denormals
-from litmus.errors import StoppedRun, one_of, require, whole_number
+from litmus.errors import StoppedRun, require, whole_number
 from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build
@@ -33,6 +42,7 @@ from litmus.runs.resuming import other_threads, refuse_another, resumed
 from litmus.runs.starts import with_this_start
 from litmus.runs.stopping import explained, stoppable
 from litmus.runs.train_log import kept
+from litmus.runs.watched import watched_metrics
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 from litmus.training.compile_checks import check_compilable
@@ -40,7 +50,6 @@ from litmus.training.lightning_callbacks import check_callbacks, has_progress_ba
 
 log = logging.getLogger("litmus")
 
-OBJECTIVES = ("val/acc", "val/loss", "train/acc", "train/loss", "train/cost")
 RESULT = (
     *("config_hash", "metrics", "objective", "objective_name"),
     *("best_epoch", "epochs", "seconds", "stop_reason"),
@@ -77,13 +86,15 @@ class Run:
             self.path = Path(told["path"]) if told else self._directory()
             refuse_another(self.path, self.hash, self.config)
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
-        self.monitor: str | None = one_of("objective", self.cfg.objective, OBJECTIVES)
+        self.watched = watched_metrics(self.cfg)
+        self.monitor: str | None = self.watched[0].metric
+        self.mode = self.watched[0].mode
         require(
             self.cfg.trainer.limit_val_batches != 0,
             "trainer.limit_val_batches=0 leaves no validation: to train without one, say data.val_size=0",
         )
         if self.cfg.data.get("val_size") == 0:
-            self.monitor = None
+            self.monitor, self.mode = None, "min"  # of train/loss
             self._refuse_without_validation()
 
     # --- where it is, and what is there already ---
@@ -136,10 +147,12 @@ class Run:
         # Those that log at the epoch's end come first, those that read what was logged come last.
         listed = {str(name): build(node) for name, node in self.cfg.callbacks.items() if node is not None}
         shows_progress = has_progress_bar(listed.values())
-        self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={})
+        self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={}, mode=self.mode)
         metrics = MetricsCSV(self.path / "metrics.csv")
-        first = BeforeOthers(self.checkpoint, metrics)
-        every = [EpochSeed(self.cfg.seed), ValidateLast(), Progress(bar=not shows_progress), metrics, self.checkpoint]
+        first = BeforeOthers(self.checkpoint)
+        directions = CheckDirection((w.metric, w.mode, w.option) for w in self.watched if not w.is_given)
+        progress = Progress(bar=not shows_progress, monitor=self.monitor)
+        every = [EpochSeed(self.cfg.seed), ValidateLast(), directions, progress, metrics, self.checkpoint]
         self.reporting = ReportEpoch(self.monitor or "train/loss", line.current.epoch) if line.current else None
         if self.reporting is not None:
             every.append(self.reporting)
@@ -244,7 +257,12 @@ class Run:
         rows = read_metrics(self.path / "metrics.csv")
         # Without a test, what is called test/… is a test_curve's last epoch, and the best one's is in its row.
         result = final(rows, self.checkpoint.best_epoch, monitor, trainer.callback_metrics if self.test_wanted else {})
-        result |= {"stop_reason": self.stop_reason, "seconds": round(self.seconds, 3), "config_hash": self.hash}
+        result |= {
+            "objective_mode": self.mode,
+            "stop_reason": self.stop_reason,
+            "seconds": round(self.seconds, 3),
+            "config_hash": self.hash,
+        }
         if self.reporting is not None and self.reporting.reason:
             result["pruned"] = True
         for logger in trainer.loggers:
