@@ -186,7 +186,14 @@ class Classifier(pl.LightningModule):
         optimizer.register_load_state_dict_post_hook(_lay_out_as_parameters)
         epochs = self.trainer.max_epochs or 0
         steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
-        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}
+        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps) | self._frequency()}
+
+    def _frequency(self) -> dict[str, int]:
+        """A scheduler that watches a validation metric steps only after epochs that measure it."""
+        every, monitor = self.trainer.check_val_every_n_epoch, str(self.scheduler.get("monitor", "train/"))
+        if every is None or monitor.startswith("train/"):
+            return {}
+        return {"frequency": math.lcm(self.scheduler.get("frequency", 1), every)}
 
     def _schedule(self, optimizer: torch.optim.Optimizer, total: int) -> dict[str, Any]:
         """Lightning's dict, with the scheduler's arguments that are None worked out: the run's length in the

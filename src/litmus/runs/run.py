@@ -47,6 +47,7 @@ from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 from litmus.training.compile_checks import check_compilable
 from litmus.training.lightning_callbacks import check_callbacks, has_progress_bar, log_like_litmus
+from litmus.training.trainer_options import check_trainer_options
 
 log = logging.getLogger("litmus")
 
@@ -86,6 +87,7 @@ class Run:
             self.path = Path(told["path"]) if told else self._directory()
             refuse_another(self.path, self.hash, self.config)
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
+        check_trainer_options(self.cfg.trainer)
         self.watched = watched_metrics(self.cfg)
         self.monitor: str | None = self.watched[0].metric
         self.mode = self.watched[0].mode
@@ -159,10 +161,12 @@ class Run:
         loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
         threads = model.threads(data.batch_size) if self.cfg.trainer.threads is None else self.cfg.trainer.threads
         data.spare_core = threads is not None and threads < torch.get_num_threads()
-        trainer = build(self.cfg.trainer, _partial_=True)(
+        make_trainer = build(self.cfg.trainer, _partial_=True)
+        in_cluster = in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)
+        trainer = make_trainer(
             callbacks=[first, *listed.values(), *every],
             logger=loggers,
-            plugins=[AtomicCheckpointIO(), *in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)],
+            plugins=[AtomicCheckpointIO(), *in_cluster, *(make_trainer.keywords.get("plugins") or [])],
             default_root_dir=self.path,
             threads=threads,
             num_sanity_val_steps=0,
@@ -246,7 +250,7 @@ class Run:
         self.stop_reason = why_stopped(trainer)
         if not self.checkpoint.best_epoch:
             raise StoppedRun(
-                f"{self.stop_reason} before the first epoch ended, so there is no result; give it more time"
+                f"{self.stop_reason} before the first epoch was measured, so there is no result; give it more time"
             )
 
     def finish(self, trainer: pl.Trainer) -> float:

@@ -42,6 +42,11 @@ def watched_metrics(cfg: Any) -> list[Watched]:
     scheduler: Any = cfg.get("scheduler") or {}
     if isinstance(monitor := scheduler.get("monitor"), str):
         given, option = scheduler.scheduler.get("mode"), "scheduler.scheduler.mode"
+        require(
+            monitor.startswith("train/") or cfg.trainer.get("check_val_every_n_epoch", 1) is not None,
+            f"trainer.check_val_every_n_epoch=null leaves epochs without {monitor}, which the scheduler watches after "
+            "each; set it to a number of epochs, or choose another scheduler",
+        )
         found.append(Watched(monitor, mode(monitor, given, option), option, given is not None))
     return found
 
