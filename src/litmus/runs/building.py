@@ -10,16 +10,22 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from litmus.errors import ConfigError
 from litmus.models.classifier import Classifier
+from litmus.runs.arguments import check_arguments, unknown_argument
+
+UNEXPECTED = r"unexpected keyword argument '(\w+)'"
 
 
 def build(node: Any, **arguments: Any) -> Any:
     """Instantiates a config node. Raises ConfigError, with the reason alone, for values that can't be."""
+    check_arguments(node)
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ConfigError):
             raise cause from None
+        if isinstance(cause, TypeError) and (key := re.search(UNEXPECTED, str(cause))) and key[1] in node:
+            raise ConfigError(unknown_argument(node, key[1])) from error
         if isinstance(cause, TypeError | ValueError | MisconfigurationException):
             raise ConfigError(f"{node.get('_target_')} refuses its options: {cause}") from error
         if isinstance(cause, ModuleNotFoundError):  # of an optional package, raised by the class itself
@@ -38,6 +44,9 @@ def build_model(cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...])
     try:
         return build(cfg.model, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
     except TypeError as error:
+        if (key := re.search(UNEXPECTED, str(error))) is not None and key[1] in cfg.model:
+            given = ("network", "num_classes", "image_shape", *parts)
+            raise ConfigError(unknown_argument(cfg.model, key[1], given)) from error
         if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
             raise
         raise ConfigError(f"{cfg.model.get('_target_')} doesn't fit its options: {error}") from error

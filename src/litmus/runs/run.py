@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from litmus.additions import COMBINED
 from litmus.atomic import remove_drafts
 from litmus.callbacks import (
     BeforeOthers,
@@ -68,6 +69,9 @@ class Run:
         hydra = HydraConfig.get()
         self.overrides = list(hydra.overrides.task)
         self.choices = {key: str(value) for key, value in hydra.runtime.choices.items() if "hydra" not in key}
+        for group, _, option in (override.partition("=") for override in self.overrides):
+            if group in COMBINED:  # Hydra does not list what is combined, as in callbacks=[ema,more]
+                self.choices.setdefault(group, option)
         told = announced() or {}
         self.in_sweep = told.get("in_sweep", hydra.mode == RunMode.MULTIRUN)
         for name in ("output_dir", "resume"):
@@ -148,6 +152,11 @@ class Run:
         """The Trainer with the config's callbacks and loggers and those that every run has."""
         # Those that log at the epoch's end come first, those that read what was logged come last.
         listed = {str(name): build(node) for name, node in self.cfg.callbacks.items() if node is not None}
+        for name, callback in listed.items():
+            require(
+                isinstance(callback, pl.Callback),
+                f"callbacks.{name} is a {type(callback).__name__}, not a callback of Lightning: set its _target_",
+            )
         shows_progress = has_progress_bar(listed.values())
         self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={}, mode=self.mode)
         metrics = MetricsCSV(self.path / "metrics.csv")
