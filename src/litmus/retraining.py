@@ -86,7 +86,7 @@ def _refuse_what_cannot_be_ranked(sweep: Path, comparison: Comparison) -> None:
 def _epochs(runs: Sequence[Run]) -> tuple[int, str]:
     """How long to train. A learning rate laid out over the whole run is kept whole: its last, small steps are part of
     what was found to be best, and a shorter run would squeeze it. Else the median best epoch is what was needed."""
-    from litmus.models.classifier import laid_out_over_all_steps
+    from litmus.models.schedule import laid_out_over_all_steps
 
     config = read_config(runs[0])
     planned = int(config["trainer"]["max_epochs"])

@@ -1,6 +1,8 @@
 """Every option of Lightning's Trainer is passed on or refused, and a run measures what its options leave to measure."""
 
 import inspect
+from copy import deepcopy
+from functools import cache
 
 import pytest
 import pytorch_lightning as pl
@@ -21,8 +23,13 @@ QUICK = ("data.num_images=60", "logger=none", "test=false", "scheduler=constant"
 EVERY_2 = ("trainer.check_val_every_n_epoch=2",)
 
 
+@cache
+def default():
+    return composed("accelerator=cpu")
+
+
 def options_with(**more):
-    cfg = composed("accelerator=cpu")
+    cfg = deepcopy(default())
     OmegaConf.set_struct(cfg, False)
     cfg.trainer.update(more)
     return cfg.trainer
@@ -32,12 +39,12 @@ def options_with(**more):
 def test_every_option_of_the_trainer_is_passed_on_or_refused(name, monkeypatch):
     if name in REFUSED:
         with pytest.raises(ConfigError, match=rf"trainer.{name} cannot be set: .{{20}}"):
-            check_trainer_options({**composed().trainer, name: None})
+            check_trainer_options({**default().trainer, name: None})
         return
     received = {}
     monkeypatch.setattr(litmus_trainer.EpochLoop, "install", lambda *_: None)
     monkeypatch.setattr(pl.Trainer, "__init__", lambda self, **given: received.update(given))
-    value = 3 if name in composed().trainer else f"a value of {name}"
+    value = 3 if name in default().trainer else f"a value of {name}"
     if name in ("accelerator", "strategy", "precision"):
         value = {"accelerator": "cpu", "strategy": "auto", "precision": "64-true"}[name]
     elif name == "devices":
@@ -55,7 +62,7 @@ def test_an_option_that_the_trainer_does_not_have_is_refused():
 
 def test_a_trainer_file_without_the_default_ones_says_what_it_lacks():
     with pytest.raises(ConfigError, match=r"no threads.*defaults: \[default\]"):
-        check_trainer_options({name: 1 for name in composed().trainer if name != "threads"})
+        check_trainer_options({name: 1 for name in default().trainer if name != "threads"})
 
 
 def test_a_refused_option_ends_a_run_before_it_is_built(train, tmp_path):

@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from litmus.errors import ConfigError, Diverged, StoppedRun, number, one_of, require, whole_number
 from litmus.metrics import mode
+from litmus.models.schedule import all_options, build_schedule, longest_fixed_phase
 from litmus.models.warm_start import warm_start
 from litmus.penalties import Penalty
 
@@ -196,16 +197,11 @@ class Classifier(pl.LightningModule):
         return {"frequency": math.lcm(self.scheduler.get("frequency", 1), every)}
 
     def _schedule(self, optimizer: torch.optim.Optimizer, total: int) -> dict[str, Any]:
-        """Lightning's dict, with the scheduler's arguments that are None worked out: the run's length in the
-        scheduler's interval, each group's own learning rate, the direction of the metric it watches."""
-        facts: dict[str, Any] = {"total_steps": total, "total_iters": total, "T_max": total}
-        facts["max_lr"] = [group["lr"] for group in optimizer.param_groups]
-        if "monitor" in self.scheduler:
-            facts["mode"] = mode(self.scheduler["monitor"], option="scheduler.scheduler.mode")
+        """Lightning's dict with the scheduler for the optimizer, which runs for `total` of the scheduler's interval."""
         build = self.scheduler["scheduler"]
-        given = getattr(build, "keywords", {})
-        found = {name: value for name, value in facts.items() if name in given and given[name] is None}
-        return {**self.scheduler, "scheduler": build(optimizer, **found)}
+        monitor, given = self.scheduler.get("monitor"), getattr(build, "keywords", {}).get("mode")
+        direction = None if monitor is None else mode(monitor, given, "scheduler.scheduler.mode")
+        return {**self.scheduler, "scheduler": build_schedule(build, optimizer, total, direction)}
 
     def _try_out(self) -> None:
         """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
@@ -222,18 +218,21 @@ class Classifier(pl.LightningModule):
         _refuse_what_is_no_number("optim", optimizer.defaults)
         one_of("scheduler.interval", self.scheduler["interval"], ("epoch", "step"))
         whole_number("scheduler.frequency", self.scheduler.get("frequency", 1), least=1)
-        options = getattr(self.scheduler["scheduler"], "keywords", {})
-        _refuse_what_is_no_number("scheduler.scheduler", options)
-        number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
-        whole_number("scheduler.scheduler.patience", options.get("patience", 0), least=0)
+        outer = getattr(self.scheduler["scheduler"], "keywords", {})
+        for options in all_options(outer):
+            _refuse_what_is_no_number("scheduler.scheduler", options)
+            number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
+            whole_number("scheduler.scheduler.patience", options.get("patience", 0), least=0)
         require(
             "monitor" not in self.scheduler or self.scheduler["interval"] == "epoch",
             "scheduler.interval=step is not possible for what watches a metric: it is measured once an epoch",
         )
         try:
-            scheduler = self._schedule(optimizer, total=100)["scheduler"]
+            scheduler = self._schedule(optimizer, total=100 + longest_fixed_phase(outer))["scheduler"]
             optimizer.step(_no_gradient(parameter))
             scheduler.step(*([0.0] if "monitor" in self.scheduler else []))
+        except ConfigError:
+            raise
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise ConfigError(f"scheduler cannot be built: {error}") from error
 
@@ -264,8 +263,3 @@ def _refuse_what_is_no_number(group: str, options: Mapping[str, Any]) -> None:
         require(
             not isinstance(value, float) or math.isfinite(value), f"{group}.{name} is {value}, and must be a number"
         )
-
-
-def laid_out_over_all_steps(options: Mapping[str, Any]) -> bool:
-    """Whether a scheduler with these options takes its length from the whole run, so that a longer run is another."""
-    return any(name in options and options[name] is None for name in ("total_steps", "total_iters", "T_max"))
