@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from litmus.errors import ConfigError, Diverged, StoppedRun, number, one_of, require, whole_number
+from litmus.losses import check_class_weights
 from litmus.metrics import mode
 from litmus.models.schedule import all_options, build_schedule, longest_fixed_phase
 from litmus.models.warm_start import warm_start
@@ -206,6 +207,7 @@ class Classifier(pl.LightningModule):
     def _try_out(self) -> None:
         """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
         self.penalty(self.network)
+        check_class_weights(self.loss, self.num_classes)
         given = getattr(self.optim, "keywords", {})
         number("optim.lr", given.get("lr", 0), least=0)
         number("optim.momentum", given.get("momentum", 0), least=0, below=1)

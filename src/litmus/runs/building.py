@@ -3,14 +3,17 @@
 import re
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
 
-from litmus.errors import ConfigError
+from litmus.errors import ConfigError, require
+from litmus.losses import FunctionLoss
 from litmus.models.classifier import Classifier
-from litmus.runs.arguments import check_arguments, unknown_argument
+from litmus.runs.arguments import check_arguments, tensor_arguments, unknown_argument
 
 UNEXPECTED = r"unexpected keyword argument '(\w+)'"
 
@@ -40,7 +43,7 @@ def build(node: Any, **arguments: Any) -> Any:
 
 
 def build_model(cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...]) -> Classifier:
-    parts = {name: build(cfg[name]) for name in ("loss", "penalty", "optim", "scheduler")}
+    parts = {"loss": build_loss(cfg.loss)} | {name: build(cfg[name]) for name in ("penalty", "optim", "scheduler")}
     try:
         return build(cfg.model, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
     except TypeError as error:
@@ -50,3 +53,30 @@ def build_model(cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...])
         if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
             raise
         raise ConfigError(f"{cfg.model.get('_target_')} doesn't fit its options: {error}") from error
+
+
+def build_loss(node: Any) -> Any:
+    """The loss, whose lists become tensors where it takes tensors, such as class weights. They are its buffers: they
+    move to the device with the model, and a checkpoint holds them."""
+    tensors = {name: _tensor(node, name) for name in tensor_arguments(node) if isinstance(node.get(name), ListConfig)}
+    if not tensors:
+        return build(node)
+    if node.get("_partial_"):
+        return FunctionLoss(build(node), tensors)
+    loss = build(node, **tensors)
+    if isinstance(loss, nn.Module):
+        for name, value in list(vars(loss).items()):
+            if isinstance(value, Tensor):  # a plain attribute, which would stay on the CPU
+                delattr(loss, name)
+                loss.register_buffer(name, value)
+    return loss
+
+
+def _tensor(node: Any, name: str) -> Tensor:
+    values = OmegaConf.to_container(node[name])
+    try:
+        tensor = torch.tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError):
+        raise ConfigError(f"loss.{name}={values} must be a list of numbers") from None
+    require(bool(tensor.isfinite().all()), f"loss.{name}={values} must be a list of finite numbers")
+    return tensor
