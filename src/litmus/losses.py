@@ -103,6 +103,16 @@ class FunctionLoss(nn.Module):
         return self.function(logits, target, **dict(self.named_buffers()))
 
 
+def uninformed_loss(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, device: torch.device) -> float | None:
+    """The loss of equal logits for all classes, over one image of each; None if the loss cannot be computed so."""
+    target = torch.arange(num_classes, device=device)
+    try:
+        with torch.no_grad():
+            return float(loss(torch.zeros(num_classes, num_classes, device=device), target))
+    except Exception:  # a loss of one's own may need more; no run fails at its end because of that
+        return None
+
+
 def check_class_weights(loss: object, num_classes: int) -> None:
     """Raises ConfigError if a loss's tensors do not fit the number of classes."""
     buffers = dict(loss.named_buffers()) if isinstance(loss, nn.Module) else {}

@@ -1,6 +1,7 @@
 """The command line's overrides, checked in a second: torch is not imported here."""
 
 import argparse
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,9 +15,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from litmus.additions import COMBINED, added_parts, adds, is_addition, is_named
-from litmus.errors import ConfigError, closest, require
+from litmus.errors import DECODE, ConfigError, closest, require
 from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, values
 
 NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info", "config_path", "config_name", "config_dir")
@@ -192,7 +194,7 @@ def _check_key(
                 )
             if value is None and default is not None:  # an experiment may have set what is null by itself
                 default = OmegaConf.select(_without_experiment(base, groups), key)
-            _check_type(key, value, default)
+            _check_type(key, _resolved(value, key, base), default, hint=DECODE if "oc.env" in str(value) else "")
 
 
 def _refuse_unknown(problem: str, key: str, known: list[str], groups: set[str], loader: ConfigLoader) -> NoReturn:
@@ -248,7 +250,19 @@ def _meant(key: str, known: list[str], otherwise: str) -> str:
     return f"choose one of {', '.join(siblings)}" if "." in key and siblings else otherwise
 
 
-def _check_type(key: str, value: Any, default: Any) -> None:
+def _resolved(value: Any, key: str, base: DictConfig) -> Any:
+    """What an interpolation gives in this config; itself where that is not known yet."""
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    changed = copy.deepcopy(base)
+    try:
+        OmegaConf.update(changed, key, value, merge=False)
+        return OmegaConf.select(changed, key)
+    except OmegaConfBaseException:
+        return value
+
+
+def _check_type(key: str, value: Any, default: Any, hint: str = "") -> None:
     if isinstance(value, ALSO.get(key, ())):
         return
     if default is None or (isinstance(value, str) and "${" in value):
@@ -263,5 +277,5 @@ def _check_type(key: str, value: Any, default: Any) -> None:
     require(
         fits or switched_off,
         f"{key}={'null' if value is None else str(value)} does not fit: "
-        f"{key} takes {WANTED.get(kind, kind.__name__)}{example}",
+        f"{key} takes {WANTED.get(kind, kind.__name__)}{example}{hint}",
     )

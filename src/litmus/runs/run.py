@@ -31,10 +31,11 @@ from litmus.callbacks.metrics_csv import read_metrics
 from litmus.environment import flush_denormals
 from litmus.errors import StoppedRun, require, whole_number
 from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
+from litmus.losses import uninformed_loss
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build
-from litmus.runs.ending import final, summary, why_stopped
-from litmus.runs.identity import config_hash, experiment, job_directory, run_name
+from litmus.runs.ending import final, has_diverged, summary, why_stopped
+from litmus.runs.identity import config_hash, experiment, job_directory, resolve_environment, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights
 from litmus.runs.lock import lock_directory
 from litmus.runs.processes import announce, announced, check_processes, end_with_the_first, in_slurm, is_first
@@ -228,7 +229,7 @@ class Run:
         starts = with_this_start(record, sys.argv[1:])
         facts = {"format": FORMAT, "config_hash": self.hash, "overrides": self.overrides, "choices": self.choices}
         write_json(record, {**facts, **circumstances(), "starts": starts})
-        saved = self.cfg.copy()
+        saved = resolve_environment(self.cfg)
         saved.output_dir = None  # the directory may be moved
         saved.resume = None
         write_text(self.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(saved))
@@ -257,6 +258,8 @@ class Run:
         """Notes how the training ended; to be called before a test, which resets the trainer's counters."""
         self.seconds = time.monotonic() - self.started
         self.stop_reason = why_stopped(trainer)
+        model: Any = trainer.lightning_module
+        self.uninformed = uninformed_loss(model.loss, model.num_classes, model.device)
         if not self.checkpoint.best_epoch:
             raise StoppedRun(
                 f"{self.stop_reason} before the first epoch was measured, so there is no result; give it more time"
@@ -276,6 +279,12 @@ class Run:
             "seconds": round(self.seconds, 3),
             "config_hash": self.hash,
         }
+        result["diverged"] = has_diverged(result["last"], self.uninformed)
+        if result["diverged"]:
+            log.warning(
+                "training diverged: the loss of the last epoch is far above that of equal outputs for all classes, "
+                f"{self.uninformed:.4g}; lower optim.lr, or set trainer.gradient_clip_val=1"
+            )
         if self.reporting is not None and self.reporting.reason:
             result["pruned"] = True
         for logger in trainer.loggers:
