@@ -43,6 +43,7 @@ def fake_run(
     accuracy: float = 0.9,
     epochs: int = 4,
     objective: str = "val/acc",
+    objective_mode: str | None = None,
     status: str = "finished",
     metrics: dict[str, float] | None = None,
     **record: Any,
@@ -69,6 +70,7 @@ def fake_run(
         result = {
             "objective": last[objective],
             "objective_name": objective,
+            **({"objective_mode": objective_mode} if objective_mode else {}),
             "metrics": last,
             "best_epoch": epochs,
             "last": last,

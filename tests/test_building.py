@@ -33,7 +33,7 @@ def test_a_target_that_cannot_be_imported_says_why(tmp_path, monkeypatch, target
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("Plain", {"hiden": 50}, r"own\.Plain doesn't fit its options: .* unexpected keyword argument 'hiden'"),
+        ("Plain", {"init_fron": "a"}, r"model.init_fron is not an argument of own\.Plain \(did you mean init_from\?\)"),
         ("WithoutParts", {}, r"own\.WithoutParts doesn't fit its options: .* unexpected keyword argument 'loss'"),
     ],
 )
@@ -64,3 +64,26 @@ def test_a_type_error_of_a_models_own_code_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(MLP, "__init__", lambda self, **options: len(5))
     with pytest.raises(TypeError, match="has no len"):
         build_model(composed(), 10, (1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (
+            "+loss.ignore_indx=3",
+            r"loss.ignore_indx is not an argument of torch.nn.CrossEntropyLoss .*mean ignore_index",
+        ),
+        ("+optim.epsilon=3", r"optim.epsilon is not an argument of torch.optim.Adam.*: it takes .*betas, eps, "),
+        ("+scheduler.scheduler.verbose=true", "scheduler.scheduler.verbose is not an argument of .*OneCycleLR"),
+        ("+model.hiden=[3]", r"model.hiden is not an argument of litmus.models.MLP .did you mean hidden"),
+        ("+penalty.factor=1", "penalty.factor is not an argument of litmus.penalties"),
+    ],
+)
+def test_an_added_argument_that_does_not_exist_is_answered_with_those_that_do(override, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build_model(composed(override), 10, (1, 28, 28))
+
+
+def test_an_added_argument_reaches_its_target():
+    model = build_model(composed("+loss.ignore_index=3", "+optim.eps=0.25"), 10, (1, 28, 28))
+    assert (model.loss.ignore_index, model.optim.keywords["eps"]) == (3, 0.25)

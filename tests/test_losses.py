@@ -3,9 +3,15 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import composed, weights
+from omegaconf import OmegaConf
+from torch import nn
 
+import litmus
 from litmus.errors import ConfigError
 from litmus.losses import BCE, MSE, Focal, NLLOnSoftmax
+from litmus.runs import build_model
+from litmus.runs.building import build_loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, 3.0]])
 TARGET = torch.tensor([0, 1])
@@ -75,3 +81,64 @@ def test_targets_may_be_values_for_each_output():
 def test_an_impossible_option_is_refused(make, sentence):
     with pytest.raises(ConfigError, match=sentence):
         make()
+
+
+# --- tensors from YAML ---
+
+
+class KeepsPlainTensor(nn.Module):
+    """Keeps its class weights as a plain attribute, as code outside of torch often does."""
+
+    def __init__(self, alpha: torch.Tensor):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, logits, target):
+        return F.cross_entropy(logits, target, weight=self.alpha)
+
+
+WEIGHTS = [1.0, 5.0, 0.5]
+OWN = {
+    "cross_entropy": {"_target_": "torch.nn.CrossEntropyLoss", "weight": WEIGHTS},
+    "a function": {"_target_": "torch.nn.functional.cross_entropy", "_partial_": True, "weight": WEIGHTS},
+    "a plain attribute": {"_target_": "test_losses.KeepsPlainTensor", "alpha": WEIGHTS},
+    "focal": {"_target_": "litmus.losses.Focal", "gamma": 0.0, "weight": WEIGHTS},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_class_weights_from_yaml_are_tensors_that_move_with_the_model(name):
+    loss = build_loss(OmegaConf.create(OWN[name]))
+    torch.testing.assert_close(
+        loss(LOGITS, TARGET), F.cross_entropy(LOGITS, TARGET, weight=torch.tensor(WEIGHTS)), rtol=1e-5, atol=1e-6
+    )
+    ((_, buffer),) = loss.to("meta").named_buffers()
+    assert buffer.device.type == "meta"
+
+
+def test_bce_weights_the_term_of_the_true_class():
+    weights = torch.tensor(WEIGHTS)
+    expected = F.binary_cross_entropy_with_logits(LOGITS, ONE_HOT, pos_weight=weights)
+    torch.testing.assert_close(BCE(pos_weight=weights)(LOGITS, TARGET), expected)
+
+
+def test_class_weights_are_in_the_checkpoint_and_the_model_is_rebuilt_from_it(train):
+    given = [float(i + 1) for i in range(10)]
+    run = train(f"loss.weight={given}", "data.num_images=60", "trainer.max_epochs=1", "logger=none", "callbacks=none")
+    assert weights(run.path)["loss.weight"].tolist() == given
+    assert litmus.load(run.path).model.loss.weight.tolist() == given
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["loss.weight=[1,5]"], "loss.weight has 2 numbers, and there are 10 classes: give one for each"),
+        (["loss=focal", f"loss.weight={[1] * 12}"], "loss.weight has 12 numbers, and there are 10 classes"),
+        (["loss=bce", "loss.pos_weight=[1,5]"], "loss.pos_weight has 2 numbers, and there are 10 classes"),
+        (["loss.weight=[a,b]"], r"loss.weight=.*'a', 'b'.* must be a list of numbers"),
+        (["loss.weight=[1,nan]"], r"loss.weight=.* must be a list of finite numbers"),
+    ],
+)
+def test_class_weights_that_do_not_fit_are_refused_before_training(overrides, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build_model(composed(*overrides), 10, (1, 28, 28))

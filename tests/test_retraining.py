@@ -84,6 +84,15 @@ def test_a_default_that_conf_has_changed_since_keeps_the_runs_value(tmp_path):
     assert found.objective == "val/acc"  # the default: without validation there is nothing to choose an epoch by
 
 
+def test_the_best_of_an_own_metric_is_retrained_without_its_objective(tmp_path):
+    for lr in (0.1, 0.2):
+        name = "val/quality"
+        options = (f"optim.lr={lr}", f"objective={name}", "objective_mode=max")
+        fake_run(tmp_path / str(lr), *options, objective=name, objective_mode="max", metrics={name: lr})
+    found = composed(*plan(tmp_path, [], CONF).overrides)
+    assert (found.optim.lr, found.objective, found.objective_mode) == (0.2, "val/acc", None)
+
+
 def test_an_option_that_conf_has_no_more_is_refused_with_the_commit_to_go_back_to(tmp_path):
     run = fake_run(tmp_path / "a", git_commit="abc123")
     cfg = OmegaConf.load(run / ".hydra" / "config.yaml")

@@ -1,9 +1,11 @@
+import math
 import signal
 import time
 
 import pytest
 from pytorch_lightning import Trainer
 
+from litmus.runs.ending import has_diverged
 from litmus.runs.stopping import stoppable
 
 
@@ -30,3 +32,34 @@ def test_a_signal_while_python_tidies_up_ends_the_run_all_the_same(tmp_path):
     assert seen == ["the exception did not come through"]
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("overrides", "diverged"),
+    [
+        (("optim.lr=1e6",), True),
+        (("optim.lr=1e-3",), False),
+        (("loss=nll_on_softmax", "optim.lr=1e6"), False),  # of which no value is far from a guess
+    ],
+)
+def test_a_finite_loss_far_above_a_guess_is_called_divergence(train, caplog, overrides, diverged):
+    caplog.set_level("INFO", logger="litmus")
+    quick = ("data.num_images=200", "trainer.max_epochs=2", "logger=none", "callbacks=none", "test=false")
+    run = train(*quick, *overrides, "optim=adam", "scheduler=constant")
+    assert math.isfinite(run.result["metrics"]["val/loss"])
+    assert run.result["diverged"] is diverged
+    assert ("training diverged" in caplog.text) is diverged
+    assert ("lower optim.lr" in caplog.text) is diverged
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "uninformed", "diverged"),
+    [
+        (3.0, 30.0, 2.3, True),
+        (0.1, 30.0, 2.3, False),  # overfitting
+        (3.0, 20.0, 2.3, False),
+        (3.0, 30.0, None, False),
+    ],
+)
+def test_divergence_is_judged_by_training_and_validation(training, validation, uninformed, diverged):
+    assert has_diverged({"train/loss": training, "val/loss": validation}, uninformed) is diverged

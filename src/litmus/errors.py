@@ -1,7 +1,13 @@
 """A user's mistake, said in one sentence that names the mend."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+DECODE = (
+    "; a variable of the environment is a string: write ${oc.decode:${oc.env:NAME}} in a YAML file for its number, or "
+    "let the shell put it into the command, as in KEY=$NAME"
+)
 
 
 class ConfigError(ValueError):
@@ -30,7 +36,7 @@ def closest(name: str, names: Iterable[str]) -> str | None:
 def whole_number(name: str, value: object, least: int) -> int:
     """`value` as an int. Raises ConfigError unless it is a whole number of at least `least`."""
     ok = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1 and value >= least
-    require(ok, f"{name} is {value!r}, and must be a whole number of {least} or more")
+    require(ok, f"{name} is {value!r}, and must be a whole number of {least} or more{_of_environment(value)}")
     return int(value)  # type: ignore[call-overload]
 
 
@@ -38,8 +44,15 @@ def number(name: str, value: object, least: float, below: float = float("inf")) 
     """`value` as a float. Raises ConfigError unless least <= value < below."""
     ok = isinstance(value, int | float) and not isinstance(value, bool) and least <= value < below
     span = f"of {least:g} or more" if below == float("inf") else f"from {least:g} to below {below:g}"
-    require(ok, f"{name} is {value!r}, and must be a number {span}")
+    require(ok, f"{name} is {value!r}, and must be a number {span}{_of_environment(value)}")
     return float(value)  # type: ignore[arg-type]
+
+
+def _of_environment(value: object) -> str:
+    """A hint for a number that is a string."""
+    if not isinstance(value, str) or re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", value.strip(), re.IGNORECASE) is None:
+        return ""
+    return DECODE
 
 
 def one_of(name: str, value: object, choices: Iterable[str]) -> str:

@@ -4,12 +4,15 @@
 mean over images, and over outputs where it has one term for each; with `sum` it is the sum over both.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litmus.errors import number, one_of
+from litmus.errors import ConfigError, number, one_of, require
 
+CLASS_WEIGHTS = ("weight", "pos_weight")  # tensors that hold a number for each class
 OUTPUTS = {"linear": lambda logits: logits, "sigmoid": torch.sigmoid, "softmax": lambda logits: logits.softmax(dim=1)}
 
 
@@ -36,18 +39,33 @@ class MSE(Loss):
 
 
 class BCE(Loss):
-    """Binary cross-entropy of each output's sigmoid against the one-hot target: a yes or no for each class."""
+    """Binary cross-entropy of each output's sigmoid against the one-hot target: a yes or no for each class.
+
+    `pos_weight` (num_classes,) multiplies each class's term where it is the target.
+    """
+
+    pos_weight: Tensor | None
+
+    def __init__(self, reduction: str = "mean", pos_weight: Tensor | None = None):
+        super().__init__(reduction)
+        self.register_buffer("pos_weight", pos_weight)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         target = _one_for_each_output(target, logits)
-        return F.binary_cross_entropy_with_logits(logits, target, reduction=self.reduction)
+        return F.binary_cross_entropy_with_logits(logits, target, reduction=self.reduction, pos_weight=self.pos_weight)
 
 
 class Focal(Loss):
-    """−(1 − p)^gamma · log p for the true class's probability p (Lin et al. 2017, equation 4)."""
+    """−(1 − p)^gamma · log p for the true class's probability p (Lin et al. 2017, equation 4).
 
-    def __init__(self, gamma: float = 2.0, reduction: str = "mean"):
+    `weight` (num_classes,) weights the images by their class; the mean is the weighted one, as in torch's losses.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, gamma: float = 2.0, reduction: str = "mean", weight: Tensor | None = None):
         super().__init__(reduction)
+        self.register_buffer("weight", weight)
         self.gamma = number("loss.gamma", gamma, least=0)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -55,7 +73,10 @@ class Focal(Loss):
         # 1 − p by expm1, because the gradient of a power is infinite where 1 − p rounds to 0 and gamma < 1.
         focus = (-log_p.expm1()).clamp(min=1e-12) ** self.gamma
         terms = -focus * log_p
-        return terms.mean() if self.reduction == "mean" else terms.sum()
+        if self.weight is None:
+            return terms.mean() if self.reduction == "mean" else terms.sum()
+        weights = self.weight[target]
+        return (weights * terms).sum() / (weights.sum() if self.reduction == "mean" else 1)
 
 
 class NLLOnSoftmax(Loss):
@@ -67,3 +88,47 @@ class NLLOnSoftmax(Loss):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return F.nll_loss(logits.softmax(dim=1), target, reduction=self.reduction)
+
+
+class FunctionLoss(nn.Module):
+    """A loss function with tensor arguments, as buffers."""
+
+    def __init__(self, function: Callable[..., Tensor], tensors: dict[str, Tensor]):
+        super().__init__()
+        self.function = function
+        for name, value in tensors.items():
+            self.register_buffer(name, value)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.function(logits, target, **dict(self.named_buffers()))
+
+
+def uninformed_loss(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, device: torch.device) -> float | None:
+    """The loss of equal logits for all classes, over one image of each; None if the loss cannot be computed so."""
+    target = torch.arange(num_classes, device=device)
+    try:
+        with torch.no_grad():
+            return float(loss(torch.zeros(num_classes, num_classes, device=device), target))
+    except Exception:  # a loss of one's own may need more; no run fails at its end because of that
+        return None
+
+
+def check_class_weights(loss: object, num_classes: int) -> None:
+    """Raises ConfigError if a loss's tensors do not fit the number of classes."""
+    buffers = dict(loss.named_buffers()) if isinstance(loss, nn.Module) else {}
+    if not buffers:
+        return
+    vectors = {name: len(value) for name, value in buffers.items() if value.ndim == 1}
+    wrong = {name: length for name, length in vectors.items() if length not in (1, num_classes)}
+    refused = {name: length for name, length in wrong.items() if name in CLASS_WEIGHTS}
+    try:
+        with torch.no_grad():
+            loss(torch.zeros(2, num_classes), torch.arange(2) % num_classes)  # type: ignore[operator]
+    except (RuntimeError, ValueError, IndexError) as error:
+        refused = wrong
+        require(bool(refused), f"the loss cannot be computed with its options: {error}")
+    for name, length in refused.items():
+        raise ConfigError(
+            f"loss.{name} has {length} numbers, and there are {num_classes} classes: give one for each, in the order "
+            "of the class names"
+        )

@@ -1,9 +1,10 @@
 """The command line's overrides, checked in a second: torch is not imported here."""
 
 import argparse
+import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -14,8 +15,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from litmus.errors import ConfigError, closest, require
+from litmus.additions import COMBINED, added_parts, adds, is_addition, is_named
+from litmus.errors import DECODE, ConfigError, closest, require
 from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, values
 
 NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info", "config_path", "config_name", "config_dir")
@@ -61,7 +64,7 @@ def check(argv: list[str], conf: Path) -> list[str]:
         many = len(bases) > 1 or len(overrides) > len(given)
         master = _compose(_first_choices(single, groups, loader)) if many else base
     known = set(_keys(master)) | groups
-    unseen = {o.input_line for o in given if is_plain(o) and o.key_or_group not in known}
+    unseen = {o.input_line for o in given if is_plain(o) and not adds(o) and o.key_or_group not in known}
     return [as_sweep(argument) if argument in unseen else argument for argument in argv]
 
 
@@ -93,11 +96,12 @@ def _check_keys(
 ) -> None:
     names = {o.key_or_group for o in overrides}
     first = next(iter(bases.values()))
+    added = added_parts(overrides)
     for name in sorted(OmegaConf.missing_keys(first) - names):
         require(name.startswith("hydra."), f"{name} has no default: say {name}=VALUE")
     for override in overrides:
         if override.key_or_group not in groups and not override.key_or_group.startswith("hydra"):
-            _check_key(override, bases, groups, loader)
+            _check_key(override, bases, groups, added, loader)
 
 
 def _first_choices(overrides: list[Override], groups: set[str], loader: ConfigLoader) -> dict[str, str]:
@@ -138,6 +142,19 @@ def _check_option(override: Override, loader: ConfigLoader) -> None:
         raise ConfigError(f"{override.input_line}: say {group}=OPTION, without the {(override.input_line or '+')[0]}")
     options = loader.get_group_options(group, ObjectType.CONFIG)
     for choice in _choices(override):
+        combined = [name.strip() for name in choice[1:-1].split(",")] if choice.startswith("[") else None
+        if combined is not None:
+            require(
+                group in COMBINED,
+                f"{group}={choice} combines options, which only {' and '.join(COMBINED)} can: choose one; with -m, "
+                f"{group}={choice[1:-1]} runs each",
+            )
+            require(combined != [""], f"{group}={choice} combines nothing: write {group}=none")
+        _check_names(group, combined or [choice], options)
+
+
+def _check_names(group: str, choices: list[str], options: list[str]) -> None:
+    for choice in choices:
         if choice not in options and choice != "null":
             near = closest(choice, options)
             hint = f"did you mean {group}={near}?" if near else f"choose one of {', '.join(options)}"
@@ -148,24 +165,22 @@ def _compose(choices: dict[str, str]) -> DictConfig:
     return compose("train", [f"{group}={choice}" for group, choice in choices.items()], return_hydra_config=True)
 
 
-def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str], loader: ConfigLoader) -> None:
+def _check_key(
+    override: Override, bases: dict[str, DictConfig], groups: set[str], added: set[str], loader: ConfigLoader
+) -> None:
     key = override.key_or_group
     known = sorted({name for base in bases.values() for name in _keys(base)} | groups)
-    if override.is_add():
-        raise ConfigError(
-            f"{override.input_line}: there is no option {key}; "
-            + _meant(key, known, "leave it out, or add it to a file in conf/")
-        )
-    if key not in known:
-        group = key.split(".")[0]
-        options = loader.get_group_options(group, ObjectType.CONFIG) if group in groups else []
-        others = [option for option in options if key in _keys(_compose({group: option}))]
-        if others:
-            raise ConfigError(
-                f"{key} is an option of {group}={' and '.join(others)} only: choose that, or leave it out"
-            )
-        raise ConfigError(f"{key} does not exist: " + _meant(key, known, "see --help"))
     having = [label for label, base in bases.items() if key in _keys(base)]
+    if adds(override):
+        line, forced = override.input_line, override.is_force_add()
+        require(forced or len(having) < len(bases), f"{line}: {key} is there already: leave out the +")
+        require(forced or not having, f"{line}: only some of the options lack {key}: write ++{key}")
+        if not having and not is_addition(override, bases.values(), added):
+            _refuse_unknown(f"{line}: there is no option {key}", key, known, groups, loader)
+        if len(having) < len(bases):
+            return
+    if key not in known:
+        _refuse_unknown(f"{key} does not exist", key, known, groups, loader)
     if len(having) < len(bases):
         raise ConfigError(not_with_all(override, list(bases), having))
     if override.is_delete():
@@ -179,7 +194,28 @@ def _check_key(override: Override, bases: dict[str, DictConfig], groups: set[str
                 )
             if value is None and default is not None:  # an experiment may have set what is null by itself
                 default = OmegaConf.select(_without_experiment(base, groups), key)
-            _check_type(key, value, default)
+            _check_type(key, _resolved(value, key, base), default, hint=DECODE if "oc.env" in str(value) else "")
+
+
+def _refuse_unknown(problem: str, key: str, known: list[str], groups: set[str], loader: ConfigLoader) -> NoReturn:
+    """Raises ConfigError that names the option file with the key, or with the part that it is of, or a near key."""
+    group, parent = key.split(".")[0], key.rpartition(".")[0]
+    options = loader.get_group_options(group, ObjectType.CONFIG) if group in groups else []
+    keys = {option: set(_keys(_compose({group: option}))) for option in options}
+    if others := [option for option in options if key in keys[option]]:
+        raise ConfigError(f"{key} is an option of {group}={' and '.join(others)} only: choose that, or leave it out")
+    if not parent or parent in known:
+        raise ConfigError(f"{problem}: " + _meant(key, known, "see --help, or add it to a file in conf/"))
+    if others := [option for option in options if parent in keys[option]]:
+        there = [name.removeprefix(f"{parent}.") for name in sorted(keys[others[0]]) if name.startswith(f"{parent}.")]
+        raise ConfigError(
+            f"{problem}: {parent} is a part of {group}={' and '.join(others)} only; choose that, and set one of "
+            f"{', '.join(name for name in there if name != '_target_')}"
+        )
+    there = [name.split(".")[1] for name in known if is_named(name) and name.startswith(f"{group}.")]
+    if is_named(parent) and closest(parent.split(".")[1], there) is None:
+        raise ConfigError(f"{problem}: nothing is called {parent}; add it with +{parent}._target_=CLASS")
+    raise ConfigError(f"{problem}: " + _meant(key, known, "see --help, or add it to a file in conf/"))
 
 
 def _without_experiment(base: DictConfig, groups: set[str]) -> DictConfig:
@@ -200,6 +236,8 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def _meant(key: str, known: list[str], otherwise: str) -> str:
+    if "." in key:
+        known = [name for name in known if "." in name]
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
     near = same_leaf[0] if len(same_leaf) == 1 else closest(key, known)
@@ -212,7 +250,19 @@ def _meant(key: str, known: list[str], otherwise: str) -> str:
     return f"choose one of {', '.join(siblings)}" if "." in key and siblings else otherwise
 
 
-def _check_type(key: str, value: Any, default: Any) -> None:
+def _resolved(value: Any, key: str, base: DictConfig) -> Any:
+    """What an interpolation gives in this config; itself where that is not known yet."""
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    changed = copy.deepcopy(base)
+    try:
+        OmegaConf.update(changed, key, value, merge=False)
+        return OmegaConf.select(changed, key)
+    except OmegaConfBaseException:
+        return value
+
+
+def _check_type(key: str, value: Any, default: Any, hint: str = "") -> None:
     if isinstance(value, ALSO.get(key, ())):
         return
     if default is None or (isinstance(value, str) and "${" in value):
@@ -227,5 +277,5 @@ def _check_type(key: str, value: Any, default: Any) -> None:
     require(
         fits or switched_off,
         f"{key}={'null' if value is None else str(value)} does not fit: "
-        f"{key} takes {WANTED.get(kind, kind.__name__)}{example}",
+        f"{key} takes {WANTED.get(kind, kind.__name__)}{example}{hint}",
     )

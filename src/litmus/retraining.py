@@ -18,7 +18,9 @@ from litmus.errors import ConfigError, require
 from litmus.report import Comparison, Run, Setting, compare, read_runs
 from litmus.runs.identity import NOT_THE_EXPERIMENT
 
-OWN = ("seed", "test", "data.val_size", "trainer.max_epochs", "callbacks.early_stopping")  # what retraining decides
+OWN = (  # what retraining decides
+    *("seed", "test", "objective", "objective_mode", "data.val_size", "trainer.max_epochs", "callbacks.early_stopping"),
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _refuse_what_cannot_be_ranked(sweep: Path, comparison: Comparison) -> None:
 def _epochs(runs: Sequence[Run]) -> tuple[int, str]:
     """How long to train. A learning rate laid out over the whole run is kept whole: its last, small steps are part of
     what was found to be best, and a shorter run would squeeze it. Else the median best epoch is what was needed."""
-    from litmus.models.classifier import laid_out_over_all_steps
+    from litmus.models.schedule import laid_out_over_all_steps
 
     config = read_config(runs[0])
     planned = int(config["trainer"]["max_epochs"])
@@ -100,7 +102,8 @@ def _wanted(run: Run, epochs: int) -> dict[str, Any]:
     config = {key: value for key, value in read_config(run).items() if key not in NOT_THE_EXPERIMENT}
     require("val_size" in config["data"], f"data={run.choices.get('data')} has no data.val_size to set to 0")
     config["data"]["val_size"] = 0
-    config["objective"] = "val/acc"  # the default: without validation the last epoch is kept
+    # The defaults: without validation the last epoch is kept.
+    config |= {"objective": "val/acc"} | ({"objective_mode": None} if "objective_mode" in config else {})
     config["trainer"]["max_epochs"] = epochs
     config["callbacks"] = config.get("callbacks") or {}
     if config["callbacks"].get("early_stopping"):

@@ -1,5 +1,6 @@
 """The Trainer, with what it cannot check by itself."""
 
+import inspect
 import logging
 import re
 import warnings
@@ -10,9 +11,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from litmus.errors import ConfigError, number, require, whole_number
+from litmus.errors import ConfigError, closest, number, require, whole_number
 from litmus.training.epoch_loop import EpochLoop
 
+OPTIONS = [name for name in inspect.signature(pl.Trainer.__init__).parameters if name != "self"]
 ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (torch.cuda.is_available, "an NVIDIA or ROCm GPU that torch can use"),
     "mps": (torch.backends.mps.is_available, "Apple's Metal"),
@@ -64,6 +66,12 @@ def build(
     if threads is not None:
         torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
     whole_number("trainer.log_every_n_steps", options.get("log_every_n_steps", 1), least=1)
+    if (every := options.get("check_val_every_n_epoch", 1)) is not None:
+        whole_number("trainer.check_val_every_n_epoch", every, least=1)
+    for name in options:
+        near = closest(name, OPTIONS)
+        hint = f"did you mean {near}?" if near else f"choose one of {', '.join(OPTIONS)}"
+        require(name in OPTIONS, f"trainer.{name} is not an option of Lightning's Trainer: {hint}")
     max_steps = options.get("max_steps", -1)
     require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}: say 1 or more, or -1 for no limit")
     require(options.get("limit_train_batches") != 0, "trainer.limit_train_batches=0 leaves nothing to train on: say 1")

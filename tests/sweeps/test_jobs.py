@@ -46,6 +46,18 @@ def test_a_long_name_keeps_what_was_swept_and_100_bytes(compose):
     assert len(name.encode()) == 100
 
 
+@pytest.mark.parametrize(
+    ("settings", "option"),
+    [
+        ({"objective": ["val/quality"]}, "objective_mode=max"),
+        ({"callbacks.early_stopping.monitor": ["val/loss", "val/quality"]}, "callbacks.early_stopping.mode=max"),
+    ],
+)
+def test_a_sweep_asks_for_a_direction_before_its_first_job(compose, settings, option):
+    with pytest.raises(ConfigError, match=option):
+        Grid(settings, compose()[0])
+
+
 def test_equal_jobs_are_one(compose):
     grid = Grid({"optim.lr": ["0.1", "1e-1", "0.2"], "seed": ["0"]}, compose()[0])
     assert [job.overrides for job in grid.all] == [["optim.lr=0.1", "seed=0"], ["optim.lr=0.2", "seed=0"]]

@@ -5,10 +5,10 @@ import statistics
 from litmus.sweeps import leaderboard
 
 RESULTS = [
-    (("l1",), "val/acc", 0.9),
-    (("l2",), "val/acc", 0.96),
-    (("l1",), "val/acc", 0.94),
-    (("none",), "val/acc", 0.5),
+    (("l1",), "val/acc", "max", 0.9),
+    (("l2",), "val/acc", "max", 0.96),
+    (("l1",), "val/acc", "max", 0.94),
+    (("none",), "val/acc", "max", 0.5),
 ]
 
 
@@ -21,7 +21,9 @@ def test_a_setting_is_averaged_over_its_seeds_and_the_best_comes_first():
 
 
 def test_the_best_loss_is_the_lowest_and_objectives_are_never_mixed():
-    rows = leaderboard.ranked([(("a",), "val/loss", 0.2), (("b",), "val/loss", 0.1), (("a",), "val/acc", 0.3)])
+    rows = leaderboard.ranked(
+        [(("a",), "val/loss", "min", 0.2), (("b",), "val/loss", "min", 0.1), (("a",), "val/acc", "max", 0.3)]
+    )
     assert [(row.setting, row.objective) for row in rows] == [
         (("a",), "val/acc"),
         (("b",), "val/loss"),

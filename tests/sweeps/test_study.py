@@ -60,14 +60,14 @@ def test_two_processes_never_run_one_job(held, monkeypatch):
 
 def test_a_study_of_something_else_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    study.open("name", None, "val/acc", {"optim.lr": "interval(0,1)"})
-    assert study.open("name", None, "val/acc", {"optim.lr": "interval(0,1)"}).direction.name == "MAXIMIZE"
+    study.open("name", None, "max", {"optim.lr": "interval(0,1)"})
+    assert study.open("name", None, "max", {"optim.lr": "interval(0,1)"}).direction.name == "MAXIMIZE"
     with pytest.raises(
         ConfigError, match=r"with optim.lr=interval\(0,1\), and now it is 0.1: choose another sweep_name"
     ):
-        study.open("name", None, "val/acc", {"optim.lr": "0.1"})
+        study.open("name", None, "max", {"optim.lr": "0.1"})
     with pytest.raises(ConfigError, match="the study in nonsense:// cannot be opened"):
-        study.open("name", "nonsense://", "val/acc", {})
+        study.open("name", "nonsense://", "max", {})
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,10 @@ OPTIONS = [
     ("seed=4294967296", "seed is 4294967296, and must be below"),
     ("seed=1.5", "seed takes a whole number"),
     ("test=maybe", "test is 'maybe', and must be true, false or null"),
-    ("objective=test/acc", "objective is 'test/acc', which does not exist"),
+    ("objective=test/acc", "objective=test/acc would choose by the test set"),
+    ("objective=val/nothing", "set objective_mode=max or objective_mode=min"),
+    ("objective=val/nothing objective_mode=max", "objective=val/nothing was not logged in the first validation"),
+    ("objective=val/acc objective_mode=up", "objective_mode is 'up', and must be max or min"),
     ("output_dir=5", "output_dir=5 is no path"),
     ("resume=[a]", r"resume=\['a'\] is no path"),
     ("data.batch_size=0", "data.batch_size is 0"),
@@ -101,6 +104,7 @@ OPTIONS = [
     ("scheduler=exponential scheduler.scheduler.gamma=-1", "scheduler.scheduler.gamma is -1"),
     ("scheduler=plateau scheduler.scheduler.patience=-1", "scheduler.scheduler.patience is -1"),
     ("scheduler=plateau scheduler.scheduler.factor=2", "scheduler cannot be built"),
+    ("scheduler=plateau scheduler.monitor=val/no_loss", "set scheduler.scheduler.mode=max"),
     ("scheduler=cosine scheduler.scheduler.T_max=0", "scheduler cannot be built"),
     ("trainer.max_epochs=0", "trainer.max_epochs is 0"),
     ("trainer.max_steps=0", "trainer.max_steps is 0: say 1 or more"),
@@ -120,6 +124,7 @@ OPTIONS = [
     ("accelerator.precision=8-bit", "Precision '8-bit' is invalid"),
     ("accelerator.accelerator=tpuu", "invalid accelerator name"),
     ("callbacks=default callbacks.early_stopping.patience=0", "callbacks.early_stopping.patience is 0"),
+    ("callbacks=default callbacks.early_stopping.monitor=val/nothing", "set callbacks.early_stopping.mode=max"),
     ("callbacks=default callbacks.sample_images.images=0", "callbacks.sample_images.images is 0"),
     ("callbacks=default callbacks.grad_norm.every_n_steps=0", "callbacks.grad_norm.every_n_steps is 0"),
     ("callbacks=default callbacks.sparsity.threshold=-1", "callbacks.sparsity.threshold is -1"),
@@ -141,8 +146,8 @@ def test_an_impossible_value_of_any_group_is_answered(train, tmp_path, options, 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("scheduler=plateau scheduler.monitor=val/nothing", "metric val/nothing which is not available"),
-        ("callbacks=default callbacks.early_stopping.monitor=val/nothing", "monitor=val/nothing is not measured"),
+        ("scheduler=plateau scheduler.monitor=val/own_loss", "metric val/own_loss which is not available"),
+        ("callbacks=default callbacks.early_stopping.monitor=val/f1", "monitor=val/f1 is not measured"),
     ],
 )
 def test_a_metric_that_is_not_logged_stops_the_run(train, options, sentence):

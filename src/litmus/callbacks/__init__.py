@@ -1,5 +1,6 @@
 from litmus.callbacks.before_others import BeforeOthers
 from litmus.callbacks.calibration import Calibration
+from litmus.callbacks.check_direction import CheckDirection
 from litmus.callbacks.checkpoint import Checkpoint
 from litmus.callbacks.confusion_matrix import ConfusionMatrix
 from litmus.callbacks.early_stopping import EarlyStopping
@@ -23,6 +24,7 @@ from litmus.callbacks.worst_mistakes import WorstMistakes
 __all__ = [
     "BeforeOthers",
     "Calibration",
+    "CheckDirection",
     "Checkpoint",
     "ConfusionMatrix",
     "EarlyStopping",

@@ -8,7 +8,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 
+from litmus.callbacks.measured import is_never_logged, measured
+from litmus.errors import StoppedRun
 from litmus.metrics import is_better
+from litmus.metrics import mode as mode_of
 from litmus.training.masks import Weights, apply_masks, masked_names, restore_masks
 
 log = logging.getLogger("litmus")
@@ -21,20 +24,23 @@ class Checkpoint(LightningCheckpoint):
 
     best.ckpt holds the weights that were validated, to the bit, whatever other callbacks do before and after
     validation. If those are the current ones, as they are without such callbacks, both are one file with two names: a
-    large model's is written once. Without validation, pass `monitor=None`: best is last. `card` goes into every file
-    under "litmus": plain containers that let the model be rebuilt from the file alone. A run resumes from last.ckpt as
-    if it had not been interrupted. It needs a `BeforeOthers`.
+    large model's is written once. `mode` is max or min; None: as the metric's name says. Without validation, pass
+    `monitor=None`: best is last. `card` goes into every file under "litmus": plain containers that let the model be
+    rebuilt from the file alone. A run resumes from last.ckpt as if it had not been interrupted. It needs a
+    `BeforeOthers`.
     """
 
-    def __init__(self, dirpath: str | Path, monitor: str | None, card: dict[str, Any]):
+    def __init__(self, dirpath: str | Path, monitor: str | None, card: dict[str, Any], mode: str | None = None):
         self.dirpath = Path(dirpath)
         self.monitor = monitor
+        self.mode = None if monitor is None else mode_of(monitor, mode)
         self.card = card
         self.best_score: float | None = None
         self.best_epoch = 0
         self._saved_epoch = 0
         self._is_best = False
         self._validated: Weights = {}
+        self._validated_at: int | None = None  # the step; None: no validation in this epoch
         self._trained: Weights = {}
         self._masked: Weights = {}
         self._best_options: dict[str, Any] | None = None  # while best.ckpt is saved
@@ -58,20 +64,30 @@ class Checkpoint(LightningCheckpoint):
     ) -> None:
         if batch_idx == 0 and dataloader_idx == 0 and not trainer.sanity_checking:
             self._validated = _copy(apply_masks(pl_module.state_dict()), self._validated)
+            self._validated_at = trainer.global_step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         if self.monitor is None:
             self.best_epoch = epoch
             return
-        score = float(trainer.callback_metrics[self.monitor])
-        if self.best_score is None or is_better(self.monitor, score, self.best_score):
+        if is_never_logged(trainer, self.monitor):
+            raise StoppedRun(
+                f"objective={self.monitor} was not logged in the first validation: choose one of "
+                f"{', '.join(sorted(trainer.callback_metrics))}, or log it in validation_step or a callback"
+            )
+        if (value := measured(trainer).get(self.monitor)) is None:
+            return
+        score = float(value)
+        assert self.mode is not None
+        if self.best_score is None or is_better(self.mode, score, self.best_score):
             self.best_score, self.best_epoch, self._is_best = score, epoch, True
 
     # Not at the epoch's end: `plateau` steps after every hook of it.
     def save_between_epochs(self, trainer: pl.Trainer) -> None:
         if trainer.current_epoch > self._saved_epoch:
             self._save(trainer, best=self._is_best, at_once=False)
+        self._validated_at = None
 
     def keep_trained(self, pl_module: pl.LightningModule) -> None:
         """Keeps the weights that training ended with, before other callbacks put final ones in their place."""
@@ -79,7 +95,7 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer, best=self._is_best or self.monitor is None, at_once=True)
-        if self._changed:
+        if self._changed and self._validated_at == trainer.global_step:
             log.warning(
                 "a callback changed the weights after the last validation: best.ckpt holds validated weights, "
                 f"last.ckpt the final ones; to test those: python scripts/evaluate.py {self.dirpath.parent} "
@@ -105,7 +121,7 @@ class Checkpoint(LightningCheckpoint):
         checkpoint["litmus"] = {**self.card, "batches": trainer.fit_loop.total_batch_idx + 1}
         del checkpoint["loops"]
         checkpoint["state_dict"] = apply_masks(checkpoint["state_dict"])
-        changed = bool(self._validated) and not _are_equal(self._validated, checkpoint["state_dict"])
+        changed = self._validated_at is not None and not _are_equal(self._validated, checkpoint["state_dict"])
         self._changed = trainer.strategy.broadcast(changed)  # all processes save the same files
         if self._best_options is not None and self._changed:
             checkpoint["state_dict"] = self._validated

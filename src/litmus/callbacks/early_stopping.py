@@ -5,24 +5,31 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 
+from litmus.callbacks.measured import is_never_logged, measured
 from litmus.errors import StoppedRun, number, require, whole_number
-from litmus.metrics import mode
+from litmus.metrics import mode as mode_of
 
 
 class EarlyStopping(LightningEarlyStopping):
-    """Ends the run when `monitor` has not improved by more than `min_delta` for `patience` validations.
+    """Ends the run when `monitor` has not improved by more than `min_delta` for `patience` epochs that measured it.
 
-    The direction follows from the metric's name. `reason` says why it stopped, or is None.
+    `mode` is max or min; None: as the metric's name says (`litmus.metrics`). `reason` says why it stopped, or is None.
     """
 
-    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0):
+    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0, mode: str | None = None):
         patience = whole_number("callbacks.early_stopping.patience", patience, least=1)
         min_delta = number("callbacks.early_stopping.min_delta", min_delta, least=0)
         require(
             not monitor.startswith("test/"),
             f"callbacks.early_stopping.monitor={monitor} would choose by the test set: watch val/loss or val/acc",
         )
-        super().__init__(monitor, min_delta=min_delta, patience=patience, mode=mode(monitor))
+        super().__init__(
+            monitor,
+            min_delta=min_delta,
+            patience=patience,
+            mode=mode_of(monitor, mode, "callbacks.early_stopping.mode"),
+            check_on_train_epoch_end=True,
+        )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keeps this object's patience: a resumed run may have a larger one than the checkpoint."""
@@ -36,13 +43,14 @@ class EarlyStopping(LightningEarlyStopping):
         if self.stopped_epoch:  # the run was interrupted between its last epoch and its end
             trainer.should_stop = True
 
-    def _validate_condition_metric(self, logs: dict[str, Any]) -> bool:
-        if self.monitor not in logs:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if is_never_logged(trainer, self.monitor):
             raise StoppedRun(
                 f"callbacks.early_stopping.monitor={self.monitor} is not measured, or not in time: choose one of "
-                f"{', '.join(sorted(logs))}"
+                f"{', '.join(sorted(trainer.callback_metrics))}"
             )
-        return True
+        if self.monitor in measured(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
 
     @property
     def reason(self) -> str | None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from litmus.callbacks.measured import measured
 from litmus.errors import whole_number
 from litmus.evaluation import evaluate
 
@@ -35,5 +36,5 @@ class GeneralisationGap(pl.Callback):
             self.accuracy = training_accuracy(trainer, pl_module, first=min(self.images, data.size("val")))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if "val/acc" in trainer.callback_metrics:
-            pl_module.log("gap/acc", self.accuracy - float(trainer.callback_metrics["val/acc"]))
+        if (validated := measured(trainer).get("val/acc")) is not None:
+            pl_module.log("gap/acc", self.accuracy - float(validated))

@@ -3,11 +3,11 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from litmus.callbacks.measured import measured
 from litmus.errors import ConfigError
 from litmus.files import write_text
 
@@ -22,18 +22,12 @@ class MetricsCSV(Checkpoint):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.earlier: dict[str, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.rows = [row for row in read_metrics(self.path) if row["epoch"] <= trainer.current_epoch]
 
-    def keep_earlier(self, trainer: pl.Trainer) -> None:
-        """Keeps earlier epochs' metrics: Lightning still has those tensors if this epoch does not measure them."""
-        self.earlier = dict(trainer.callback_metrics)
-
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        found = trainer.callback_metrics
-        metrics = {name: float(value) for name, value in found.items() if value is not self.earlier.get(name)}
+        metrics = {name: float(value) for name, value in measured(trainer).items()}
         self.rows.append({"epoch": trainer.current_epoch + 1, **dict(sorted(metrics.items()))})
         if trainer.is_global_zero:
             names = list(dict.fromkeys(name for row in self.rows for name in row))

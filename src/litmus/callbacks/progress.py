@@ -8,18 +8,21 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from litmus.callbacks.measured import measured
+
 log = logging.getLogger("litmus")
 
 SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class Progress(Checkpoint):
-    """A line for each epoch, and, with `bar`, the batches within it on a terminal.
+    """A line for each epoch, which shows `monitor` too, and, with `bar`, the batches within it on a terminal.
 
     A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.
     """
 
-    def __init__(self, bar: bool = True) -> None:
+    def __init__(self, bar: bool = True, monitor: str | None = None) -> None:
+        self.shown_metrics = dict.fromkeys((*SHOWN, *([monitor] if monitor else [])))
         self.terminal = bar and sys.stderr.isatty()
         if self.terminal:  # else no hook, which would be called at each step
             self.on_train_batch_end = self._draw_bar  # type: ignore[method-assign]
@@ -42,8 +45,8 @@ class Progress(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._draw("")
-        metrics = trainer.callback_metrics
-        shown = "  ".join(f"{name} {float(metrics[name]):.4f}" for name in SHOWN if name in metrics)
+        metrics = measured(trainer)
+        shown = "  ".join(f"{name} {float(metrics[name]):.4f}" for name in self.shown_metrics if name in metrics)
         total = str(trainer.max_epochs)
         seconds = time.monotonic() - self.started
         log.info(f"epoch {trainer.current_epoch + 1:>{len(total)}}/{total}  {shown}  {seconds:.1f} s")

@@ -5,9 +5,12 @@ from collections.abc import Callable
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from litmus.callbacks.measured import measured
+
 
 class ReportEpoch(Checkpoint):
-    """Tells `report` each epoch's number and its value of `monitor`, and ends the run there if the answer is True.
+    """Tells `report` the number of each epoch that measured `monitor`, with its value, and ends the run there if the
+    answer is True.
 
     `reason` then says why it ended; the last epoch ends by itself. A Checkpoint to Lightning only so that it comes
     after the callbacks that log at the epoch's end.
@@ -19,7 +22,10 @@ class ReportEpoch(Checkpoint):
         self.reason: str | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch, value = trainer.current_epoch + 1, float(trainer.callback_metrics[self.monitor])
+        metrics = measured(trainer)
+        if self.monitor not in metrics:  # in an epoch without validation
+            return
+        epoch, value = trainer.current_epoch + 1, float(metrics[self.monitor])
         hopeless = self.report(epoch, value)
         if hopeless and not trainer.should_stop and epoch != trainer.max_epochs:
             self.reason = f"pruned: {self.monitor} of {value:.4g} after epoch {epoch} was behind the other trials"

@@ -6,12 +6,22 @@ import pytorch_lightning as pl
 
 
 class ValidateLast(pl.Callback):
-    """Has a run that `trainer.max_steps` ends within an epoch validated there; Lightning would leave it unmeasured."""
+    """Has a run validated where it ends: within an epoch, by `trainer.max_steps`, or after an epoch in which
+    `trainer.check_val_every_n_epoch` has no validation. Lightning would leave both unmeasured."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if trainer.max_steps != -1:  # else no hook, which would be called at each step
             self.on_train_batch_end = self._stop_at_the_last_step  # type: ignore[assignment]
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            self._validate_this_epoch(trainer)
+
     def _stop_at_the_last_step(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
+            self._validate_this_epoch(trainer)
+
+    def _validate_this_epoch(self, trainer: pl.Trainer) -> None:
+        if trainer.check_val_every_n_epoch is not None:
+            trainer.check_val_every_n_epoch = 1

@@ -11,7 +11,9 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from litmus.errors import ConfigError, Diverged, StoppedRun, number, one_of, require, whole_number
+from litmus.losses import check_class_weights
 from litmus.metrics import mode
+from litmus.models.schedule import all_options, build_schedule, longest_fixed_phase
 from litmus.models.warm_start import warm_start
 from litmus.penalties import Penalty
 
@@ -186,22 +188,26 @@ class Classifier(pl.LightningModule):
         optimizer.register_load_state_dict_post_hook(_lay_out_as_parameters)
         epochs = self.trainer.max_epochs or 0
         steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
-        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps)}
+        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps) | self._frequency()}
+
+    def _frequency(self) -> dict[str, int]:
+        """A scheduler that watches a validation metric steps only after epochs that measure it."""
+        every, monitor = self.trainer.check_val_every_n_epoch, str(self.scheduler.get("monitor", "train/"))
+        if every is None or monitor.startswith("train/"):
+            return {}
+        return {"frequency": math.lcm(self.scheduler.get("frequency", 1), every)}
 
     def _schedule(self, optimizer: torch.optim.Optimizer, total: int) -> dict[str, Any]:
-        """Lightning's dict, with the scheduler's arguments that are None worked out: the run's length in the
-        scheduler's interval, each group's own learning rate, the direction of the metric it watches."""
-        facts: dict[str, Any] = {"total_steps": total, "total_iters": total, "T_max": total}
-        facts["max_lr"] = [group["lr"] for group in optimizer.param_groups]
-        facts["mode"] = mode(self.scheduler.get("monitor", ""))
+        """Lightning's dict with the scheduler for the optimizer, which runs for `total` of the scheduler's interval."""
         build = self.scheduler["scheduler"]
-        given = getattr(build, "keywords", {})
-        found = {name: value for name, value in facts.items() if name in given and given[name] is None}
-        return {**self.scheduler, "scheduler": build(optimizer, **found)}
+        monitor, given = self.scheduler.get("monitor"), getattr(build, "keywords", {}).get("mode")
+        direction = None if monitor is None else mode(monitor, given, "scheduler.scheduler.mode")
+        return {**self.scheduler, "scheduler": build_schedule(build, optimizer, total, direction)}
 
     def _try_out(self) -> None:
         """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
         self.penalty(self.network)
+        check_class_weights(self.loss, self.num_classes)
         given = getattr(self.optim, "keywords", {})
         number("optim.lr", given.get("lr", 0), least=0)
         number("optim.momentum", given.get("momentum", 0), least=0, below=1)
@@ -214,18 +220,21 @@ class Classifier(pl.LightningModule):
         _refuse_what_is_no_number("optim", optimizer.defaults)
         one_of("scheduler.interval", self.scheduler["interval"], ("epoch", "step"))
         whole_number("scheduler.frequency", self.scheduler.get("frequency", 1), least=1)
-        options = getattr(self.scheduler["scheduler"], "keywords", {})
-        _refuse_what_is_no_number("scheduler.scheduler", options)
-        number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
-        whole_number("scheduler.scheduler.patience", options.get("patience", 0), least=0)
+        outer = getattr(self.scheduler["scheduler"], "keywords", {})
+        for options in all_options(outer):
+            _refuse_what_is_no_number("scheduler.scheduler", options)
+            number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
+            whole_number("scheduler.scheduler.patience", options.get("patience", 0), least=0)
         require(
             "monitor" not in self.scheduler or self.scheduler["interval"] == "epoch",
             "scheduler.interval=step is not possible for what watches a metric: it is measured once an epoch",
         )
         try:
-            scheduler = self._schedule(optimizer, total=100)["scheduler"]
+            scheduler = self._schedule(optimizer, total=100 + longest_fixed_phase(outer))["scheduler"]
             optimizer.step(_no_gradient(parameter))
             scheduler.step(*([0.0] if "monitor" in self.scheduler else []))
+        except ConfigError:
+            raise
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise ConfigError(f"scheduler cannot be built: {error}") from error
 
@@ -256,8 +265,3 @@ def _refuse_what_is_no_number(group: str, options: Mapping[str, Any]) -> None:
         require(
             not isinstance(value, float) or math.isfinite(value), f"{group}.{name} is {value}, and must be a number"
         )
-
-
-def laid_out_over_all_steps(options: Mapping[str, Any]) -> bool:
-    """Whether a scheduler with these options takes its length from the whole run, so that a longer run is another."""
-    return any(name in options and options[name] is None for name in ("total_steps", "total_iters", "T_max"))

@@ -67,7 +67,8 @@ def _results(comparison: Comparison, out: Path, pair: tuple[str, str] | None) ->
     if tables:
         blocks.append(Heading("Settings compared in pairs, over their common seeds"))
     for table in tables:
-        blocks += [figures.draw_paired(table, comparison.metric, out), contents.pair_table(table, comparison.metric)]
+        how = comparison.metric, comparison.mode
+        blocks += [figures.draw_paired(table, *how, out), contents.pair_table(table, *how)]
     curves = figures.draw_curves(comparison, out)
     if curves:
         blocks += [Heading("Curves"), *curves]

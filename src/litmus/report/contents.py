@@ -109,8 +109,8 @@ def _plus_minus(metric: str, deviation: float | None) -> str:
     return "" if deviation is None else f" ± {written(metric, deviation)}"
 
 
-def pair_table(table: PairTable, metric: str) -> Table:
-    columns = ["difference", f"mean ({better_is(metric)})", "95 % confidence interval", "pairs"]
+def pair_table(table: PairTable, metric: str, mode: str) -> Table:
+    columns = ["difference", f"mean ({better_is(mode)})", "95 % confidence interval", "pairs"]
     rows, keys = [], list[list[Value]]()
     for pair in table.pairs:
         found = pair.difference

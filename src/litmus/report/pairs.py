@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from litmus.errors import ConfigError
-from litmus.metrics import mode
 from litmus.report.reading import Value
 from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import Difference, paired_difference
@@ -126,5 +125,5 @@ def _against_best(comparison: Comparison) -> PairTable:
     return PairTable("best", f"{total} minus the best ({best})".capitalize(), found[:MOST_ROWS], caution)
 
 
-def better_is(metric: str) -> str:
-    return "above 0 is better" if mode(metric) == "max" else "below 0 is better"
+def better_is(mode: str) -> str:
+    return "above 0 is better" if mode == "max" else "below 0 is better"

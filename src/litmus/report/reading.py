@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from litmus.metrics import mode_of_result
 from litmus.runs.identity import NOT_THE_EXPERIMENT
 
 OURS = ("report", "retrain", "logs")  # folders that Litmus itself puts beside the runs
@@ -37,6 +38,7 @@ class Run:
     choices: dict[str, str]
     overrides: list[str]
     objective_name: str
+    objective_mode: str  # max or min
     metrics: dict[str, float]
     best_epoch: int
     epochs: int
@@ -144,6 +146,7 @@ def _read(path: Path) -> Run | LeftOut:
         choices={str(group): str(option) for group, option in record["choices"].items()},
         overrides=overrides,
         objective_name=str(result["objective_name"]),
+        objective_mode=mode_of_result(result),
         metrics=metrics,
         best_epoch=int(result["best_epoch"]),
         epochs=int(result["epochs"]),

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from litmus.metrics import mode
 from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, LeftOut, Run, Value
 from litmus.report.words import shown
 
@@ -33,11 +32,13 @@ class Setting:
 
 @dataclass
 class Comparison:
-    """Settings, best first by the mean of `metric`, and among equals by `val/loss`.
+    """Settings, best first by the mean of `metric`, the highest (`mode` max) or the lowest (min), and among equals by
+    `val/loss`.
 
     `keys` are their columns; the keys `along` differ too, and the columns decide their values."""
 
     metric: str
+    mode: str
     keys: list[str]
     along: list[str]
     settings: list[Setting]
@@ -88,6 +89,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
         return None, []
     names = Counter(run.objective_name for run in runs)
     metric = max(sorted(names), key=lambda name: names[name])
+    mode = next(run.objective_mode for run in runs if run.objective_name == metric)
     left_out = [
         LeftOut(run.path, "incomparable", f"it has no {metric}", run.overrides)
         for run in runs
@@ -104,10 +106,10 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
         Setting({key: value for key in keys if (value := _value(members[0], key)) is not None}, members)
         for members in groups
     ]
-    sign = -1 if mode(metric) == "max" else 1
+    sign = -1 if mode == "max" else 1
     settings.sort(key=lambda s: (sign * s.mean(metric), s.mean("val/loss") if s.all("val/loss") else 0))
     shared = [o for o in runs[0].overrides if compared(key_of(o)) and all(o in run.overrides for run in runs)]
-    return Comparison(metric, keys, along, settings, shared), left_out
+    return Comparison(metric, mode, keys, along, settings, shared), left_out
 
 
 def compared(key: str) -> bool:

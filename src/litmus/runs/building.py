@@ -3,25 +3,34 @@
 import re
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
 
-from litmus.errors import ConfigError
+from litmus.errors import ConfigError, require
+from litmus.losses import FunctionLoss
 from litmus.models.classifier import Classifier
+from litmus.runs.arguments import check_arguments, tensor_arguments, unknown_argument
+
+UNEXPECTED = r"unexpected keyword argument '(\w+)'"
 
 WEIGHT_FILES = ("init_from", "weights")  # options of a model that name a file of weights
 
 
 def build(node: Any, **arguments: Any) -> Any:
     """Instantiates a config node. Raises ConfigError, with the reason alone, for values that can't be."""
+    check_arguments(node)
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ConfigError):
             raise cause from None
+        if isinstance(cause, TypeError) and (key := re.search(UNEXPECTED, str(cause))) and key[1] in node:
+            raise ConfigError(unknown_argument(node, key[1])) from error
         if isinstance(cause, TypeError | ValueError | MisconfigurationException):
             raise ConfigError(f"{node.get('_target_')} refuses its options: {cause}") from error
         if isinstance(cause, ModuleNotFoundError):  # of an optional package, raised by the class itself
@@ -42,13 +51,43 @@ def build_model(
 
     With `is_restored`, a checkpoint supplies its weights later, so that no file of starting weights is read.
     """
-    parts = {name: build(cfg[name]) for name in ("loss", "penalty", "optim", "scheduler")}
+    parts = {"loss": build_loss(cfg.loss)} | {name: build(cfg[name]) for name in ("penalty", "optim", "scheduler")}
     node = cfg.model.copy()
     if is_restored:
         node.update({option: None for option in WEIGHT_FILES if option in node})
     try:
         return build(node, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
     except TypeError as error:
+        if (key := re.search(UNEXPECTED, str(error))) is not None and key[1] in cfg.model:
+            given = ("network", "num_classes", "image_shape", *parts)
+            raise ConfigError(unknown_argument(cfg.model, key[1], given)) from error
         if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
             raise
         raise ConfigError(f"{cfg.model.get('_target_')} doesn't fit its options: {error}") from error
+
+
+def build_loss(node: Any) -> Any:
+    """The loss, whose lists become tensors where it takes tensors, such as class weights. They are its buffers: they
+    move to the device with the model, and a checkpoint holds them."""
+    tensors = {name: _tensor(node, name) for name in tensor_arguments(node) if isinstance(node.get(name), ListConfig)}
+    if not tensors:
+        return build(node)
+    if node.get("_partial_"):
+        return FunctionLoss(build(node), tensors)
+    loss = build(node, **tensors)
+    if isinstance(loss, nn.Module):
+        for name, value in list(vars(loss).items()):
+            if isinstance(value, Tensor):  # a plain attribute, which would stay on the CPU
+                delattr(loss, name)
+                loss.register_buffer(name, value)
+    return loss
+
+
+def _tensor(node: Any, name: str) -> Tensor:
+    values = OmegaConf.to_container(node[name])
+    try:
+        tensor = torch.tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError):
+        raise ConfigError(f"loss.{name}={values} must be a list of numbers") from None
+    require(bool(tensor.isfinite().all()), f"loss.{name}={values} must be a list of finite numbers")
+    return tensor

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+DIVERGED = 10
+
 
 def why_stopped(trainer: pl.Trainer) -> str:
     """To be asked before a test, which resets the trainer's counters."""
@@ -29,6 +31,21 @@ def final(rows: Sequence[dict[str, Any]], best_epoch: int, monitor: str, tested:
         "last": _figures(last),
         "epochs": last["epoch"],
     }
+
+
+def has_diverged(last: Mapping[str, float], uninformed: float | None) -> bool:
+    """Whether a run ended far worse than it could have started, though its loss stayed finite.
+
+    By the last epoch's figures: training is worse than equal logits for all classes, whose loss is `uninformed`, and
+    validation is more than DIVERGED times as bad. Validation alone does not say so: overfitting can raise its loss.
+    """
+    training = last.get("train/loss", 0.0)
+    return (
+        uninformed is not None
+        and uninformed > 0
+        and training > uninformed
+        and last.get("val/loss", training) > DIVERGED * uninformed
+    )
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What makes a run the run it is, and what it is called. Imports no torch: whoever starts runs asks this often."""
 
+import copy
 import hashlib
 import json
 import re
@@ -27,6 +28,24 @@ def experiment(cfg: Any) -> dict[str, Any]:
         k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for k, v in kept.items()
     }
     return found
+
+
+def resolve_environment(cfg: Any) -> Any:
+    """A copy in which what a resolver gives, such as ${oc.env:LR}, is replaced by its value: the environment may be
+    another when the run is resumed. References to other keys stay."""
+    cfg = copy.deepcopy(cfg)
+    _resolve_calls(cfg)
+    return cfg
+
+
+def _resolve_calls(node: Any) -> None:
+    for key in list(node) if OmegaConf.is_dict(node) else range(len(node)):
+        child = node._get_node(key)
+        if child._is_interpolation():
+            if re.search(r"\$\{[\w.]+:", str(child._value())):
+                node[key] = node[key]
+        elif OmegaConf.is_config(child) and not child._is_none() and not child._is_missing():
+            _resolve_calls(child)
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from litmus.atomic import is_draft
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.errors import ConfigError, require
 from litmus.files import read_json
-from litmus.models.classifier import laid_out_over_all_steps
+from litmus.models.schedule import laid_out_over_all_steps
 from litmus.runs.identity import config_hash, differences, experiment
 from litmus.runs.loading import read_config
 from litmus.runs.lock import LOCK

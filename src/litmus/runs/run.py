@@ -15,16 +15,27 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from litmus.additions import COMBINED
 from litmus.atomic import remove_drafts
-from litmus.callbacks import BeforeOthers, Checkpoint, EpochSeed, MetricsCSV, Progress, ReportEpoch, ValidateLast
+from litmus.callbacks import (
+    BeforeOthers,
+    CheckDirection,
+    Checkpoint,
+    EpochSeed,
+    MetricsCSV,
+    Progress,
+    ReportEpoch,
+    ValidateLast,
+)
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.environment import flush_denormals
-from litmus.errors import StoppedRun, one_of, require, whole_number
+from litmus.errors import StoppedRun, require, whole_number
 from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
+from litmus.losses import uninformed_loss
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build
-from litmus.runs.ending import final, summary, why_stopped
-from litmus.runs.identity import config_hash, experiment, job_directory, run_name
+from litmus.runs.ending import final, has_diverged, summary, why_stopped
+from litmus.runs.identity import config_hash, experiment, job_directory, resolve_environment, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights
 from litmus.runs.lock import lock_directory
 from litmus.runs.processes import announce, announced, check_processes, end_with_the_first, in_slurm, is_first
@@ -33,14 +44,15 @@ from litmus.runs.resuming import other_threads, refuse_another, resumed
 from litmus.runs.starts import with_this_start
 from litmus.runs.stopping import explained, stoppable
 from litmus.runs.train_log import kept
+from litmus.runs.watched import watched_metrics
 from litmus.sweeps import line
 from litmus.tensorboard import write_best, write_config
 from litmus.training.compile_checks import check_compilable
 from litmus.training.lightning_callbacks import check_callbacks, has_progress_bar, log_like_litmus
+from litmus.training.trainer_options import check_trainer_options
 
 log = logging.getLogger("litmus")
 
-OBJECTIVES = ("val/acc", "val/loss", "train/acc", "train/loss", "train/cost")
 RESULT = (
     *("config_hash", "metrics", "objective", "objective_name"),
     *("best_epoch", "epochs", "seconds", "stop_reason"),
@@ -58,6 +70,9 @@ class Run:
         hydra = HydraConfig.get()
         self.overrides = list(hydra.overrides.task)
         self.choices = {key: str(value) for key, value in hydra.runtime.choices.items() if "hydra" not in key}
+        for group, _, option in (override.partition("=") for override in self.overrides):
+            if group in COMBINED:  # Hydra does not list what is combined, as in callbacks=[ema,more]
+                self.choices.setdefault(group, option)
         told = announced() or {}
         self.in_sweep = told.get("in_sweep", hydra.mode == RunMode.MULTIRUN)
         for name in ("output_dir", "resume"):
@@ -77,13 +92,16 @@ class Run:
             self.path = Path(told["path"]) if told else self._directory()
             refuse_another(self.path, self.hash, self.config)
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
-        self.monitor: str | None = one_of("objective", self.cfg.objective, OBJECTIVES)
+        check_trainer_options(self.cfg.trainer)
+        self.watched = watched_metrics(self.cfg)
+        self.monitor: str | None = self.watched[0].metric
+        self.mode = self.watched[0].mode
         require(
             self.cfg.trainer.limit_val_batches != 0,
             "trainer.limit_val_batches=0 leaves no validation: to train without one, say data.val_size=0",
         )
         if self.cfg.data.get("val_size") == 0:
-            self.monitor = None
+            self.monitor, self.mode = None, "min"  # of train/loss
             self._refuse_without_validation()
 
     # --- where it is, and what is there already ---
@@ -135,21 +153,30 @@ class Run:
         """The Trainer with the config's callbacks and loggers and those that every run has."""
         # Those that log at the epoch's end come first, those that read what was logged come last.
         listed = {str(name): build(node) for name, node in self.cfg.callbacks.items() if node is not None}
+        for name, callback in listed.items():
+            require(
+                isinstance(callback, pl.Callback),
+                f"callbacks.{name} is a {type(callback).__name__}, not a callback of Lightning: set its _target_",
+            )
         shows_progress = has_progress_bar(listed.values())
-        self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={})
+        self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={}, mode=self.mode)
         metrics = MetricsCSV(self.path / "metrics.csv")
-        first = BeforeOthers(self.checkpoint, metrics)
-        every = [EpochSeed(self.cfg.seed), ValidateLast(), Progress(bar=not shows_progress), metrics, self.checkpoint]
+        first = BeforeOthers(self.checkpoint)
+        directions = CheckDirection((w.metric, w.mode, w.option) for w in self.watched if not w.is_given)
+        progress = Progress(bar=not shows_progress, monitor=self.monitor)
+        every = [EpochSeed(self.cfg.seed), ValidateLast(), directions, progress, metrics, self.checkpoint]
         self.reporting = ReportEpoch(self.monitor or "train/loss", line.current.epoch) if line.current else None
         if self.reporting is not None:
             every.append(self.reporting)
         loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
         threads = model.threads(data.batch_size) if self.cfg.trainer.threads is None else self.cfg.trainer.threads
         data.spare_core = threads is not None and threads < torch.get_num_threads()
-        trainer = build(self.cfg.trainer, _partial_=True)(
+        make_trainer = build(self.cfg.trainer, _partial_=True)
+        in_cluster = in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)
+        trainer = make_trainer(
             callbacks=[first, *listed.values(), *every],
             logger=loggers,
-            plugins=[AtomicCheckpointIO(), *in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)],
+            plugins=[AtomicCheckpointIO(), *in_cluster, *(make_trainer.keywords.get("plugins") or [])],
             default_root_dir=self.path,
             threads=threads,
             num_sanity_val_steps=0,
@@ -209,7 +236,7 @@ class Run:
         starts = with_this_start(record, sys.argv[1:])
         facts = {"format": FORMAT, "config_hash": self.hash, "overrides": self.overrides, "choices": self.choices}
         write_json(record, {**facts, **circumstances(), "starts": starts})
-        saved = self.cfg.copy()
+        saved = resolve_environment(self.cfg)
         saved.output_dir = None  # the directory may be moved
         saved.resume = None
         write_text(self.path / ".hydra" / "config.yaml", OmegaConf.to_yaml(saved))
@@ -240,9 +267,11 @@ class Run:
         """Notes how the training ended; to be called before a test, which resets the trainer's counters."""
         self.seconds = time.monotonic() - self.started
         self.stop_reason = why_stopped(trainer)
+        model: Any = trainer.lightning_module
+        self.uninformed = uninformed_loss(model.loss, model.num_classes, model.device)
         if not self.checkpoint.best_epoch:
             raise StoppedRun(
-                f"{self.stop_reason} before the first epoch ended, so there is no result; give it more time"
+                f"{self.stop_reason} before the first epoch was measured, so there is no result; give it more time"
             )
 
     def finish(self, trainer: pl.Trainer) -> float:
@@ -253,7 +282,18 @@ class Run:
         rows = read_metrics(self.path / "metrics.csv")
         # Without a test, what is called test/… is a test_curve's last epoch, and the best one's is in its row.
         result = final(rows, self.checkpoint.best_epoch, monitor, trainer.callback_metrics if self.test_wanted else {})
-        result |= {"stop_reason": self.stop_reason, "seconds": round(self.seconds, 3), "config_hash": self.hash}
+        result |= {
+            "objective_mode": self.mode,
+            "stop_reason": self.stop_reason,
+            "seconds": round(self.seconds, 3),
+            "config_hash": self.hash,
+        }
+        result["diverged"] = has_diverged(result["last"], self.uninformed)
+        if result["diverged"]:
+            log.warning(
+                "training diverged: the loss of the last epoch is far above that of equal outputs for all classes, "
+                f"{self.uninformed:.4g}; lower optim.lr, or set trainer.gradient_clip_val=1"
+            )
         if self.reporting is not None and self.reporting.reason:
             result["pruned"] = True
         for logger in trainer.loggers:

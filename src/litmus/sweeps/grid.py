@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 
+from litmus.metrics import mode_of_result
 from litmus.sweeps.jobs import Composer, Ended, Job
 from litmus.sweeps.leaderboard import Row, ranked
 from litmus.sweeps.screen import count_of
@@ -55,7 +56,12 @@ class Grid:
 
     def rows(self) -> list[Row]:
         return ranked(
-            (tuple(job.settings[key] for key in self.setting), result["objective_name"], result["objective"])
+            (
+                tuple(job.settings[key] for key in self.setting),
+                result["objective_name"],
+                mode_of_result(result),
+                result["objective"],
+            )
             for job in self.all
             if (result := self.results.get(job.hash))
         )

@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from litmus.atomic import read_json
 from litmus.errors import ConfigError, require
 from litmus.runs.identity import config_hash, experiment, job_directory
+from litmus.runs.watched import watched_metrics
+from litmus.training.trainer_options import check_trainer_options
 
 Settings = dict[str, str]  # each override's key and value, as on the command line
 
@@ -88,6 +90,8 @@ class Composer:
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(f"{' '.join(lines)} is not possible: {reason}") from error
+        check_trainer_options(config.trainer)
+        watched_metrics(config)
         for key in ("output_dir", "resume"):
             require(
                 config.get(key) is None,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from litmus.atomic import write_text
-from litmus.metrics import mode
 
 SHOWN = 20
 
@@ -19,6 +18,7 @@ class Row:
 
     setting: tuple[str, ...]
     objective: str
+    mode: str  # max or min
     values: list[float] = field(default_factory=list)
 
     @property
@@ -31,14 +31,14 @@ class Row:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
-def ranked(results: Iterable[tuple[tuple[str, ...], str, float]]) -> list[Row]:
-    """Rows of (setting, the objective's name, value): best first, and each objective for itself."""
+def ranked(results: Iterable[tuple[tuple[str, ...], str, str, float]]) -> list[Row]:
+    """Rows of (setting, the objective's name, max or min, value): best first, and each objective for itself."""
     rows: dict[tuple[tuple[str, ...], str], Row] = {}
-    for setting, objective, value in results:
-        rows.setdefault((setting, objective), Row(setting, objective)).values.append(value)
+    for setting, objective, mode, value in results:
+        rows.setdefault((setting, objective), Row(setting, objective, mode)).values.append(value)
 
     def place(row: Row) -> tuple[str, float]:
-        return row.objective, -row.mean if mode(row.objective) == "max" else row.mean
+        return row.objective, -row.mean if row.mode == "max" else row.mean
 
     return sorted(rows.values(), key=place)
 

@@ -49,6 +49,8 @@ def _outcome(ended: Ended) -> str:
     if ended.result is None:
         return f"{'stopped' if ended.diverged else 'FAILED'}: {ended.reason}"
     told = f"{ended.result['objective_name']} {ended.result['objective']:.4f}"
+    if ended.result.get("diverged"):
+        told += ", diverged"
     return f"{told}, pruned after epoch {ended.result['epochs']}" if ended.result.get("pruned") else told
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.errors import require, whole_number
+from litmus.runs.watched import objective
 from litmus.seeds import epoch_seed
 from litmus.sweeps import study
 from litmus.sweeps.jobs import Composer, Ended, Job, Settings
@@ -41,7 +42,7 @@ class Search:
             "a search compares settings, so it takes one seed: search first, then run the best ones with seed=0,1,2",
         )
         sample = self._try_out().config
-        self.objective = str(sample.objective)
+        self.objective, self.mode = str(sample.objective), objective(sample).mode
         require(
             sample.data.get("val_size") != 0,
             "data.val_size=0 leaves no validation part for a search to choose by: leave it out",
@@ -82,7 +83,7 @@ class Search:
         """Opens the study, and says what is in it."""
         searched = {key: str(values) for key, values in self.space.items()}
         signature = {**self.fixed, **searched, "objective": self.objective}
-        self.study = study.open(self.name, self.options.storage, self.objective, signature)
+        self.study = study.open(self.name, self.options.storage, self.mode, signature)
         self.study.pruner = self.pruner
         for combination in self.grid[: self.total]:
             self.study.enqueue_trial(combination, skip_if_exists=True)
@@ -149,7 +150,7 @@ class Search:
 
     def rows(self) -> list[Row]:
         return ranked(
-            (tuple(self._text(key, trial.params[key]) for key in self.keys), self.objective, trial.value)
+            (tuple(self._text(key, trial.params[key]) for key in self.keys), self.objective, self.mode, trial.value)
             for trial in self.study.get_trials(states=(study.state("COMPLETE"),))
         )
 

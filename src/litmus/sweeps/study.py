@@ -11,7 +11,6 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from litmus.errors import ConfigError
-from litmus.metrics import mode
 from litmus.runs.identity import sweep_folder
 from litmus.sweeps.space import Span
 
@@ -29,8 +28,8 @@ def build(name: str, node: Any, **arguments: Any) -> Any:
         raise ConfigError(f"{name} refuses its options: {str(cause).splitlines()[0]}") from error
 
 
-def open(name: str, url: str | None, objective: str, signature: dict[str, str]) -> Any:
-    """The study `name`, made if it is not there.
+def open(name: str, url: str | None, mode: str, signature: dict[str, str]) -> Any:
+    """The study `name`, made if it is not there, which looks for the highest values (`mode` max) or the lowest (min).
 
     Raises ConfigError if the database can't be used, or if the study searched something else.
     """
@@ -44,7 +43,7 @@ def open(name: str, url: str | None, objective: str, signature: dict[str, str]) 
         study = optuna.create_study(
             storage=url,
             study_name=name,
-            direction="maximize" if mode(objective) == "max" else "minimize",
+            direction="maximize" if mode == "max" else "minimize",
             load_if_exists=True,
         )
         there = study.user_attrs.get("searches")

@@ -20,7 +20,8 @@ from pytorch_lightning.callbacks import (
 )
 
 from litmus.errors import require
-from litmus.models.classifier import Classifier, laid_out_over_all_steps
+from litmus.models.classifier import Classifier
+from litmus.models.schedule import laid_out_over_all_steps
 
 log = logging.getLogger("litmus")
 

@@ -14,15 +14,15 @@ from litmus.report.pairs import PairTable, better_is
 from litmus.report.words import is_percentage, scaled, title, written
 
 
-def draw_paired(table: PairTable, metric: str, folder: Path) -> Image:
+def draw_paired(table: PairTable, metric: str, mode: str, folder: Path) -> Image:
     labels = [fill(short(pair.label, 110), 60) for pair in table.pairs]
     lines = sum(label.count("\n") + 1 for label in labels)
     size = (WIDTH, 1.3 + 0.2 * (lines + len(labels)))
-    paint = partial(_paint, table=table, metric=metric, labels=labels)
+    paint = partial(_paint, table=table, metric=metric, mode=mode, labels=labels)
     return draw(folder, file_name("pairs", f"{table.name}.png"), size, paint)
 
 
-def _paint(figure: Figure, table: PairTable, metric: str, labels: Sequence[str]) -> str:
+def _paint(figure: Figure, table: PairTable, metric: str, mode: str, labels: Sequence[str]) -> str:
     axes = figure.subplots()
     axes.axvline(0, color="black", linewidth=1)
     furthest = reach([abs(pair.difference.mean) for pair in table.pairs])
@@ -48,7 +48,7 @@ def _paint(figure: Figure, table: PairTable, metric: str, labels: Sequence[str])
     axes.set_ylim(len(table.pairs) - 0.5, -0.5)
     axes.grid(False, axis="y")
     unit = "percentage points" if is_percentage(metric) else ""
-    axes.set_xlabel(f"difference in {title(metric)}{f' ({unit})' if unit else ''}; {better_is(metric)}")
+    axes.set_xlabel(f"difference in {title(metric)}{f' ({unit})' if unit else ''}; {better_is(mode)}")
     return (
         f"{table.heading}: the mean difference in {title(metric)} over common seeds, with its 95 % confidence interval "
         f"(Student's t; none from a single pair). "

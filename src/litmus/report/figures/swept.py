@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from litmus.metrics import mode
 from litmus.report.blocks import Image
 from litmus.report.figures.style import MOST_LINES, draw, file_name, legend_below, look, reach, short
 from litmus.report.reading import Value
@@ -174,7 +173,7 @@ def _leave_out_collapsed(axes: Axes, comparison: Comparison, key: str, places: S
             ends += [scaled(metric, end) for end in (*setting.all(metric), mean - deviation, mean + deviation)]
         elif key in setting.values:
             beyond.setdefault(places.places[setting.values[key]], []).append(written(metric, setting.mean(metric)))
-    arrow, edge, side = ("↑", 0.98, "top") if mode(metric) == "min" else ("↓", 0.02, "bottom")
+    arrow, edge, side = ("↑", 0.98, "top") if comparison.mode == "min" else ("↓", 0.02, "bottom")
     for x, texts in beyond.items():
         lines = [f"{arrow} {text}" for text in texts[:4]] + [f"{arrow} {len(texts) - 4} more"] * (len(texts) > 4)
         boxed = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}

@@ -1,0 +1,51 @@
+"""Which metrics an epoch measured."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torchmetrics import Metric
+
+
+class KeepEarlier(pl.Callback):
+    """Keeps what was logged before the epoch, so that `measured` can tell; put it before all that log."""
+
+    def __init__(self) -> None:
+        self.earlier: dict[str, Any] = {}
+        self.has_validated = False
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.earlier = dict(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.has_validated = True
+
+
+def measured(trainer: pl.Trainer) -> dict[str, Any]:
+    """The metrics that this epoch logged. `trainer.callback_metrics` also holds those of earlier epochs, as the very
+    same tensors, such as `val/acc` in an epoch without validation."""
+    keeper = _keeper(trainer)
+    earlier = keeper.earlier if keeper else {}
+    return {name: value for name, value in trainer.callback_metrics.items() if value is not earlier.get(name)}
+
+
+def is_never_logged(trainer: pl.Trainer, name: str) -> bool:
+    """Whether nothing has logged the metric, although a validation has run if there is one. Ask at an epoch's end."""
+    keeper = _keeper(trainer)
+    complete = keeper is None or keeper.has_validated or not trainer.enable_validation
+    return complete and name not in trainer.callback_metrics
+
+
+def _keeper(trainer: pl.Trainer) -> KeepEarlier | None:
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, KeepEarlier)), None)
+
+
+def logged_mode(trainer: pl.Trainer, name: str) -> str | None:
+    """max or min if the metric was logged as a torchmetrics object that knows it (`higher_is_better`), else None."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    for results in (loop.val_loop._results, loop._results):  # Lightning has no public way from a name to its object
+        for result in results.values():
+            if result.meta.name == name and isinstance(result.value, Metric) and not result.is_tensor:
+                higher = result.value.higher_is_better
+                return None if higher is None else "max" if higher else "min"
+    return None

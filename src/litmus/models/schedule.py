@@ -1,0 +1,90 @@
+"""Learning-rate schedules, whose lengths left null follow from the run."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import ChainedScheduler, SequentialLR
+
+from litmus.errors import ConfigError, require
+
+LENGTHS = ("total_steps", "total_iters", "T_max")
+
+
+def build_schedule(build: Callable[..., Any], optimizer: torch.optim.Optimizer, total: int, mode: str | None) -> Any:
+    """The scheduler that `build` gives for the optimizer, with its arguments that are None computed.
+
+    They are the run's length `total` in the scheduler's interval, each group's learning rate, and the direction `mode`
+    of the metric it watches. The schedulers inside another, each with `_partial_: true`, are built in the same way:
+    those of a SequentialLR have the length from one of its milestones to the next.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]  # before a scheduler changes them
+    return _build(build, optimizer, total, {"max_lr": rates, "mode": mode})
+
+
+def _build(build: Callable[..., Any], optimizer: torch.optim.Optimizer, total: int, facts: dict[str, Any]) -> Any:
+    given = getattr(build, "keywords", {})
+    computed = {**dict.fromkeys(LENGTHS, total), **facts}
+    found = {name: computed[name] for name in computed if name in given and given[name] is None}
+    inner = inner_schedulers(given)
+    if not inner:
+        return build(optimizer, **found)
+    lengths = _phases(given, len(inner), total)
+    made = [_build(one, optimizer, length, facts) for one, length in zip(inner, lengths, strict=True)]
+    for one in made if given.get("milestones") is not None else ():
+        require(  # torch fails at the milestone
+            not isinstance(one, ChainedScheduler | SequentialLR),
+            f"scheduler.scheduler: a {type(one).__name__} cannot be inside a SequentialLR; put its schedulers there",
+        )
+    return build(optimizer=optimizer, schedulers=made, **found)
+
+
+def inner_schedulers(options: Mapping[str, Any]) -> Sequence[Any]:
+    """Those inside a SequentialLR or ChainedScheduler: as in the config, or as partials."""
+    inner = options.get("schedulers")
+    return inner if isinstance(inner, Sequence) and not isinstance(inner, str) else ()
+
+
+def all_options(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The options of a scheduler's config or partial, and of those inside it."""
+    yield options
+    for inner in inner_schedulers(options):
+        yield from all_options(inner if isinstance(inner, Mapping) else getattr(inner, "keywords", {}))
+
+
+def longest_fixed_phase(options: Mapping[str, Any]) -> int:
+    """The last milestone: a run of a SequentialLR has to be longer."""
+    found = [milestone for one in all_options(options) for milestone in one.get("milestones") or ()]
+    return max((m for m in found if isinstance(m, int)), default=0)
+
+
+def laid_out_over_all_steps(options: Mapping[str, Any]) -> bool:
+    """Whether a scheduler with these options takes its length from the whole run, so that a longer run is another."""
+    if any(name in options and options[name] is None for name in LENGTHS):
+        return True
+    inner = inner_schedulers(options)
+    last = inner[-1:] if options.get("milestones") else inner
+    return any(
+        laid_out_over_all_steps(one if isinstance(one, Mapping) else getattr(one, "keywords", {})) for one in last
+    )
+
+
+def _phases(given: Mapping[str, Any], count: int, total: int) -> list[int]:
+    """How long each of the inner schedulers runs."""
+    milestones = given.get("milestones")
+    if milestones is None:
+        return [total] * count
+    if len(milestones) != count - 1:
+        raise ConfigError(
+            f"scheduler.scheduler.milestones has {len(milestones)} numbers for {count} schedulers: give {count - 1}, "
+            "where one ends and the next begins"
+        )
+    ends = [0, *milestones, total]
+    lengths = [end - start for start, end in pairwise(ends)]
+    if any(length <= 0 for length in lengths):
+        raise ConfigError(
+            f"scheduler.scheduler.milestones={list(milestones)} must rise and stay below the {total} epochs or steps "
+            "of the run (scheduler.interval says which)"
+        )
+    return lengths

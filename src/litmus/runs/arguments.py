@@ -1,0 +1,83 @@
+"""The arguments of what a config's `_target_` names, by its signature."""
+
+import inspect
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig
+
+from litmus.errors import ConfigError, closest
+
+BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def check_arguments(node: Any) -> None:
+    """Raises ConfigError, which names the arguments that exist, if a part of `node` has one that its target lacks."""
+    for part in _parts(node):
+        target = _target(part)
+        known, is_open = parameters(target) if target else ({}, True)
+        for key in part if not is_open else ():
+            if not str(key).startswith("_") and str(key) not in known:
+                raise ConfigError(_refusal(part, str(key), list(known)))
+
+
+def unknown_argument(node: Any, key: str, given: Collection[str] = ()) -> str:
+    """The sentence for an argument that a target has refused by itself; those that are `given` anyway are not named."""
+    known, _ = parameters(_target(node))
+    return _refusal(node, key, [name for name in known if name not in given])
+
+
+def tensor_arguments(node: Any) -> list[str]:
+    """The arguments whose annotation is a tensor, such as the class weights of a torch loss."""
+    known, _ = parameters(_target(node))
+    return [name for name, parameter in known.items() if "Tensor" in str(parameter.annotation)]
+
+
+def parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
+    """What `target` takes by name, and whether it may take more. Arguments of `**kwargs` are those of the bases."""
+    found: dict[str, inspect.Parameter] = {}
+    for function in _functions(target):
+        try:
+            own = inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            return found, True
+        found |= {name: p for name, p in own.items() if p.kind in BY_NAME and name not in ("self", *found)}
+        is_open = any(p.kind is p.VAR_KEYWORD for p in own.values()) or hasattr(function, "__wrapped__")
+        if not is_open:
+            return found, function is not _functions(target)[0]  # what a class does with its **kwargs is its own
+    return found, True
+
+
+def _functions(target: Any) -> list[Callable[..., Any]]:
+    if not isinstance(target, type):
+        return [target]
+    return [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls) and cls is not object]
+
+
+def _refusal(node: Any, key: str, known: list[str]) -> str:
+    near = closest(key, known)
+    hint = f" (did you mean {near}?)" if near else ""
+    path = node._get_full_key(key)  # OmegaConf has no public way from a node to its place in the config
+    return f"{path} is not an argument of {node['_target_']}{hint}: it takes {', '.join(known) or 'none'}"
+
+
+def _parts(node: Any) -> Iterator[DictConfig]:
+    """The nodes with a `_target_`, at and below `node`."""
+    if isinstance(node, DictConfig) and not node._is_none():
+        if "_target_" in node:
+            yield node
+        children = [node._get_node(key) for key in node]
+    else:
+        children = list(node._iter_ex(resolve=False)) if isinstance(node, ListConfig) and not node._is_none() else []
+    for child in children:
+        if isinstance(child, DictConfig | ListConfig) and not child._is_interpolation():
+            yield from _parts(child)
+
+
+def _target(node: Any) -> Any:
+    """The class or function; None if it can't be imported, which building answers."""
+    try:
+        return get_object(str(node["_target_"]))
+    except Exception:  # whatever importing it raises
+        return None
