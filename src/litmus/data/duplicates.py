@@ -72,13 +72,12 @@ def image_contents(images: Tensor) -> list[Hashable]:
     return [hashlib.blake2b(image.numpy(), digest_size=16).digest() for image in images.contiguous()]
 
 
-def file_contents(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str | None]]:
-    """A digest of each file that another may equal, and None for the others and for what cannot be read.
+def equal_files(files: Sequence[Path]) -> dict[Path, str]:
+    """Each file that has the content of another, and the name of the first of them.
 
     Reads the ends of files of equal size, and the whole of those whose ends agree.
     """
-    every = sorted({path for some in files.values() for path in some})
-    alike = [every]
+    alike = [list(files)]
     for key in (_size, _tail, _digest):
         groups: dict[Hashable, list[Path]] = defaultdict(list)
         for i, group in enumerate(alike):
@@ -86,8 +85,7 @@ def file_contents(files: Mapping[str, Sequence[Path]]) -> dict[str, list[str | N
                 if (value := _read(key, path)) is not None:
                     groups[i, value].append(path)
         alike = [group for group in groups.values() if len(group) > 1]
-    digests = {path: str(group[0]) for group in alike for path in group}
-    return {part: [digests.get(path) for path in some] for part, some in files.items()}
+    return {path: str(group[0]) for group in alike for path in group}
 
 
 def _read(key: Callable[[Path], Hashable], path: Path) -> Hashable | None:

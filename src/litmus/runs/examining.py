@@ -13,7 +13,7 @@ from litmus.callbacks import Calibration, ConfusionMatrix, WorstMistakes
 from litmus.data.array_file import ArrayFile
 from litmus.data.image_folder import ImageFolder
 from litmus.data.in_memory import InMemory
-from litmus.data.listing import Listing, check_classes, listed
+from litmus.data.listing import Listing, check_classes, listed, named_parts, without_repeats
 from litmus.errors import require
 from litmus.runs.building import build
 from litmus.runs.loading import Trained
@@ -53,9 +53,9 @@ class FolderToTest(ImageFolder):
         return list(wanted)
 
     def _split(self, every_class: bool) -> dict[str, Listing]:
-        folder = self.root / "test" if (self.root / "test").is_dir() else self.root
+        folder = named_parts(self.root).get("test", self.root)
         check_classes(folder, self.class_names)
-        found = listed(folder, self.class_names)
+        found = without_repeats({"test": listed(folder, self.class_names)})["test"]
         require(len(found) > 0, f"{folder} has no pictures in subfolders named {', '.join(self.class_names[:5])} …")
         return {"train": found[:0], "val": found[:0], "test": found}
 
