@@ -21,6 +21,12 @@ def require(condition: bool, sentence: str) -> None:
         raise ConfigError(sentence)
 
 
+def require_utf8(name: str, path: str) -> None:
+    """Raises ConfigError for a path whose bytes no config file can hold."""
+    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    require(shown == path, f"{name}={shown} is not UTF-8: rename it, or give a link to it")
+
+
 def closest(name: str, names: Iterable[str]) -> str | None:
     """The valid name that was most likely meant, or None if nothing is near."""
     found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)

@@ -1,6 +1,5 @@
 """What a model says of pictures."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 
 from litmus.data.decode import BadPicture
-from litmus.data.listing import files_below
+from litmus.data.listing import files_below, readable
 from litmus.errors import ConfigError
 from litmus.runs.loading import Trained
 
@@ -50,7 +49,7 @@ def predict(
         try:
             found.append(Prediction(path, trained.decode(path), []))
         except BadPicture as error:
-            sentence = f"{os.fspath(path)} is {error}"
+            sentence = f"{readable(path)} is {error}"
             if named:
                 raise ConfigError(f"{sentence}: give a picture") from None
             left_out(f"left out: {sentence}")

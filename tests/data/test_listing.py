@@ -145,6 +145,11 @@ def test_a_name_that_is_not_utf8_is_read_as_text(tmp_path):
     assert readable(next(root.iterdir()).parent) == str(root)
 
 
+def test_a_root_that_is_not_utf8_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"pets\\xe9 is not UTF-8: rename it"):
+        made(tmp_path / os.fsdecode(b"pets\xe9"))
+
+
 def test_numbers_may_name_chosen_classes(tmp_path):
     assert made(folder(tmp_path, **{"1": 4, "2": 4, "3": 4}), "data.classes=[3,1]").class_names == ["3", "1"]
 

@@ -19,7 +19,7 @@ from litmus.data.in_memory import InMemory, Loaded, Part
 from litmus.data.labels import Classes, read_labels
 from litmus.data.part_names import PART_NAMES
 from litmus.data.pixels import LAYOUTS, channels_first, read_pixels
-from litmus.errors import ConfigError, one_of, require
+from litmus.errors import ConfigError, one_of, require, require_utf8
 
 log = logging.getLogger("litmus")
 
@@ -40,6 +40,7 @@ class ArrayFile(InMemory):
     """
 
     def __init__(self, path: str, layout: str | None = None, duplicates: str = "warn", **options: Any):
+        require_utf8("data.path", path)
         self.path = path
         self.layout = layout if layout is None else one_of("data.layout", layout, LAYOUTS)
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)

@@ -28,7 +28,7 @@ from litmus.data.listing import (
 )
 from litmus.data.preprocess import Preprocess
 from litmus.data.split import require_validation, split_off, validation_count
-from litmus.errors import number, one_of, require, whole_number
+from litmus.errors import number, one_of, require, require_utf8, whole_number
 
 log = logging.getLogger("litmus")
 
@@ -65,6 +65,7 @@ class ImageFolder(InMemory):
         one_of("data.pipeline", pipeline, PIPELINES)
         side = whole_number("data.image_size", image_size, least=1)
         require(channels in (1, 3), f"data.channels is {channels!r}, and must be 3, for colour, or 1, for grey")
+        require_utf8("data.root", root)
         self.root = Path(root).expanduser()
         self.decode = Decode((channels, side, side), pipeline)
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
