@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import logging
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,6 @@ from litmus.data.labels import Classes, read_labels
 from litmus.data.part_names import PART_NAMES
 from litmus.data.pixels import LAYOUTS, channels_first, read_pixels
 from litmus.errors import ConfigError, one_of, require, require_utf8
-
-log = logging.getLogger("litmus")
 
 GZIP = b"\x1f\x8b"
 SAVE = "np.savez('mine.npz', x_train=…, y_train=…, x_test=…, y_test=…)"
@@ -44,7 +41,7 @@ class ArrayFile(InMemory):
         self.path = path
         self.layout = layout if layout is None else one_of("data.layout", layout, LAYOUTS)
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
-        self.arrays = self._convert(read_arrays(path))
+        self.arrays = self._convert(read_arrays(path, self.notes))
         super().__init__("arrays", source=None, num_classes=None, image_shape=None, **options)  # type: ignore[arg-type]
 
     def _convert(self, arrays: "Arrays") -> dict[str, Part]:
@@ -52,13 +49,15 @@ class ArrayFile(InMemory):
         labels = {part: read_labels(y, f"y_{part}") for part, (_, y) in arrays.parts.items()}
         self.classes = Classes.of(labels["train"], arrays.class_names, "y_train")
         if not self.classes.are_numbered and self.classes.values.dtype.kind != "U":
-            log.info(f"data.path={self.path}: the sorted labels of y_train are the classes {_some(self.classes.names)}")
+            self.notes.append(
+                f"data.path={self.path}: the sorted labels of y_train are the classes {_some(self.classes.names)}"
+            )
         converted: dict[str, Part] = {}
         units: dict[str, str] = {}
         shape: Sequence[int] | None = None
         for part, (x, _) in arrays.parts.items():
+            pixels, units[part] = read_pixels(x, f"x_{part}")
             with _named(f"x_{part} of data.path={self.path}"):
-                pixels, units[part] = read_pixels(x, f"x_{part}")
                 images = channels_first(pixels, self.layout, shape)
             shape = shape or images.shape[1:]
             converted[part] = images, torch.from_numpy(self.classes.numbers(labels[part], f"y_{part}"))
@@ -68,7 +67,7 @@ class ArrayFile(InMemory):
             f"({', '.join(f'x_{part} {unit}' for part, unit in units.items())}); bring all to 0 to 255",
         )
         if arrays.parts["train"][0].dtype.kind == "f" and units["train"] == "0 to 1":
-            log.info(f"data.path={self.path}: pixels from 0 to 1 are rounded to 8 bits")
+            self.notes.append(f"data.path={self.path}: pixels from 0 to 1 are rounded to 8 bits")
         return converted
 
     def _load(self, part: str) -> Loaded | None:
@@ -77,7 +76,7 @@ class ArrayFile(InMemory):
 
     def _check_parts(self) -> None:
         repeats = find_repeats({part: image_contents(images) for part, (images, _) in self.parts.items()})
-        answer_duplicates(repeats, self.duplicates, lambda part, i: f"{part}[{i}]")
+        self.notes += answer_duplicates(repeats, self.duplicates, lambda part, i: f"{part}[{i}]")
         if self.duplicates == "drop":
             for part in {repeat.part for repeat in repeats}:
                 images, labels = self.parts[part]
@@ -108,7 +107,7 @@ class Arrays:
     class_names: list[Any] | None
 
 
-def read_arrays(path: str) -> Arrays:
+def read_arrays(path: str, notes: list[str]) -> Arrays:
     """Raises ConfigError if the file is absent, damaged or incomplete, or holds anything but numbers and text."""
     with _readable(path), _opened(path) as (names, read):
         keys = {name: key for name in names if (key := _key(name)) is not None}
@@ -124,7 +123,7 @@ def read_arrays(path: str) -> Arrays:
         )
         ignored = [name for name in names if name not in keys and name != "class_names"]
         if ignored:
-            log.info(f"data.path={path}: ignores the arrays {_some(ignored)}")
+            notes.append(f"data.path={path}: ignores the arrays {_some(ignored)}")
         found = {key: _array(path, name, read) for name, key in keys.items()}
         class_names = np.ravel(_array(path, "class_names", read)).tolist() if "class_names" in names else None
     return Arrays({part: (found["x", part], found["y", part]) for part in parts}, class_names)

@@ -1,7 +1,6 @@
 """Images that are in more than one part: what a model has trained on is not fit to test it."""
 
 import hashlib
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ import torch
 from torch import Tensor
 
 from litmus.errors import require
-
-log = logging.getLogger("litmus")
 
 DUPLICATES = ("error", "warn", "drop")
 PARTS = {"train": "training", "val": "validation", "test": "test"}  # each gives way to those after it
@@ -42,10 +39,12 @@ def find_repeats(contents: Mapping[str, Sequence[Hashable | None]]) -> list[Repe
     return found
 
 
-def answer_duplicates(repeats: Sequence[Repeat], policy: str, name: Callable[[str, int], str], most: int = 3) -> None:
-    """Raises ConfigError, warns, or says what is dropped, as `policy` has it."""
+def answer_duplicates(repeats: Sequence[Repeat], policy: str, name: Callable[[str, int], str]) -> list[str]:
+    """What a user should know of them: nothing, a warning, or what is dropped. Raises ConfigError if `policy` is
+    `error`."""
     if not repeats:
-        return
+        return []
+    most = 3  # that are named
     counts: dict[tuple[str, str], int] = defaultdict(int)
     for repeat in repeats:
         counts[repeat.part, repeat.other_part] += 1
@@ -55,10 +54,7 @@ def answer_duplicates(repeats: Sequence[Repeat], policy: str, name: Callable[[st
     sentence = f"the same image is in two parts: {sizes} ({', '.join(pairs + more)})"
     fix = "set data.duplicates=drop to leave it out of the first of the two"
     require(policy != "error", f"{sentence}; remove one, or {fix}")
-    if policy == "warn":
-        log.warning(f"{sentence}; {fix}")
-    else:
-        log.info(f"dropped from the first: {sentence}")
+    return [f"warning: {sentence}; {fix}" if policy == "warn" else f"dropped from the first: {sentence}"]
 
 
 def kept(count: int, part: str, repeats: Sequence[Repeat]) -> Tensor:

@@ -1,6 +1,5 @@
 """A folder of pictures, a subfolder for each class."""
 
-import logging
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -29,8 +28,6 @@ from litmus.data.listing import (
 from litmus.data.preprocess import Preprocess
 from litmus.data.split import require_validation, split_off, validation_count
 from litmus.errors import number, one_of, require, require_utf8, whole_number
-
-log = logging.getLogger("litmus")
 
 SCALING_OF = {"resize": "unit", "imagenet": "imagenet"}
 TEST_SEED = 0  # the test part is the same whatever the seed
@@ -98,10 +95,10 @@ class ImageFolder(InMemory):
         if empty:
             found = f"class folders without a picture: {', '.join(empty)}"
             require(self.bad_files == "skip", f"{found}; fill or remove them, or say data.bad_files=skip")
-            log.info(f"left out {found}")
+            self.notes.append(f"left out {found}")
         names = [name for name in names if name not in empty]
         if loose := count_loose_pictures(folder):
-            log.warning(f"left out {loose:,} pictures that lie in {readable(folder)} itself, in no class folder")
+            self.notes.append(f"left out {loose:,} pictures that lie in {readable(folder)} itself, in no class folder")
         require(len(names) > 1, f"{folder} has pictures of {len(names)} classes, and must have them of two or more")
         return names
 
@@ -112,7 +109,8 @@ class ImageFolder(InMemory):
                 check_classes(folder, self.class_names)
         for folder in self.folders.values():
             require_classes(folder, self.class_names, self.folders["train"])
-        parts = without_repeats({part: listed(folder, self.class_names) for part, folder in self.folders.items()})
+        every = {part: listed(folder, self.class_names) for part, folder in self.folders.items()}
+        parts = without_repeats(every, self.notes)
         for part, folder in self.folders.items():
             require(len(parts[part]) > 0, f"{readable(folder)} has no picture of its own: add some, or remove it")
         if "test" not in parts:
@@ -171,14 +169,16 @@ class ImageFolder(InMemory):
         if bad:
             sentence = told(bad, total, self.root)
             require(self.bad_files == "skip", f"{sentence}; remove them, or say data.bad_files=skip")
-            log.info(f"left out: {sentence}")
+            self.notes.append(f"left out: {sentence}")
 
     def _without_duplicates(self, parts: dict[str, Any], bad: Bad, in_memory: bool) -> dict[str, Any]:
         files = {part: [file for file in self.listings[part].files if file not in bad] for part in parts}
         every = sorted(file for some in files.values() for file in some)
         first = equal_files(every) if in_memory else remembered("equal", every, Path(self.data_dir), equal_files)
         repeats = find_repeats({part: [first.get(file) for file in some] for part, some in files.items()})
-        answer_duplicates(repeats, self.duplicates, lambda part, i: readable(files[part][i].relative_to(self.root)))
+        self.notes += answer_duplicates(
+            repeats, self.duplicates, lambda part, i: readable(files[part][i].relative_to(self.root))
+        )
         if self.duplicates != "drop":
             return parts
         left: dict[str, Any] = {}

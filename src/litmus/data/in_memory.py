@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
@@ -89,6 +90,11 @@ class InMemory(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size or max(1, MEASURED_PIXELS // math.prod(self.image_shape[1:]))
         if self.augment is not None:
             self.augment.check(*self.source_shape[1:])
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a user should know of how the images were read, a sentence each; a run logs them."""
+        return []
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and splits everything, once; with the stage `test`, only the images to test on. Raises ConfigError if

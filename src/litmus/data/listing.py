@@ -1,7 +1,6 @@
 """Which files of a folder are pictures of which class."""
 
 import hashlib
-import logging
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,6 @@ from torch import Tensor
 
 from litmus.data.part_names import PART_NAMES
 from litmus.errors import ConfigError, closest, require
-
-log = logging.getLogger("litmus")
 
 PARTS = ("train", "val", "test")
 
@@ -119,8 +116,8 @@ def listed(folder: Path, class_names: Sequence[str]) -> Listing:
     return Listing([path for path, _ in found], torch.tensor([label for _, label in found], dtype=torch.long))
 
 
-def without_repeats(parts: dict[str, Listing]) -> dict[str, Listing]:
-    """Each file once, whatever links lead to it: in the last of the parts that has it.
+def without_repeats(parts: dict[str, Listing], notes: list[str]) -> dict[str, Listing]:
+    """Each file once, whatever links lead to it: in the last of the parts that has it. `notes` gets what is left out.
 
     Raises ConfigError if a file is in two classes.
     """
@@ -145,7 +142,7 @@ def without_repeats(parts: dict[str, Listing]) -> dict[str, Listing]:
         kept[part] = own[torch.tensor(chosen, dtype=torch.long)]
     if repeated:
         more = ", …" if len(repeated) > 3 else ""
-        log.info(f"left out {len(repeated):,} links to files that are counted already: {', '.join(repeated[:3])}{more}")
+        notes.append(f"left out {len(repeated):,} links to files that count already: {', '.join(repeated[:3])}{more}")
     return {part: kept[part] for part in parts}
 
 

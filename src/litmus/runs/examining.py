@@ -1,5 +1,6 @@
 """A trained model, tested again: on its run's own test images, or on others of the same classes."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from litmus.runs.building import build
 from litmus.runs.loading import Trained
 from litmus.scores import class_scores, mean_of
 from litmus.trainer import quiet
+
+log = logging.getLogger("litmus")
 
 BINS = 15  # of the reliability diagram, as in Guo et al. 2017
 MISTAKES = 24
@@ -55,7 +58,7 @@ class FolderToTest(ImageFolder):
     def _split(self, every_class: bool) -> dict[str, Listing]:
         folder = named_parts(self.root).get("test", self.root)
         check_classes(folder, self.class_names)
-        found = without_repeats({"test": listed(folder, self.class_names)})["test"]
+        found = without_repeats({"test": listed(folder, self.class_names)}, self.notes)["test"]
         require(len(found) > 0, f"{folder} has no pictures in subfolders named {', '.join(self.class_names[:5])} …")
         return {"train": found[:0], "val": found[:0], "test": found}
 
@@ -76,6 +79,8 @@ def ready(data: InMemory, trained: Trained) -> InMemory:
     """Reads the test images and hands them over with the preprocessing that the model was trained with. Raises
     ConfigError if they are not what it was made for."""
     data.setup("test")
+    for note in data.notes:
+        log.info(note)
     require(data.size("test") > 0, f"{data.name} has no test images: give other data with --data")
     images = data.parts["test"][0]
     shape = tuple(images.shape[1:]) if isinstance(images, Tensor) else data.source_shape

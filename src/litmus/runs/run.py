@@ -231,10 +231,12 @@ class Run:
         parameters = sum(p.numel() for p in model.network.parameters())
         shape = "×".join(str(side) for side in data.image_shape)
         log.info(
-            f"{type(model).__name__} with {parameters:,} parameters on {data.name}, images of {shape} in "
-            f"{data.num_classes:,} classes, {sizes} to train / validate / test{'' if self.has_test else ' (no test)'}, "
+            f"{type(model).__name__} with {parameters:,} parameters on {data.name}, {sizes} images of {shape} in "
+            f"{data.num_classes:,} classes to train / validate / test{'' if self.has_test else ' (so no test)'}, "
             f"on the {described(trainer.strategy.root_device)}"
         )
+        for note in getattr(data, "notes", []):  # a user's own data module need not have them
+            log.info(note)
         if self.resumed:
             log.info(f"going on from {self.last_checkpoint}")
 
