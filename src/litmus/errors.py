@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ConfigError(ValueError):
@@ -21,10 +22,16 @@ def require(condition: bool, sentence: str) -> None:
         raise ConfigError(sentence)
 
 
-def require_utf8(name: str, path: str) -> None:
-    """Raises ConfigError for a path whose bytes no config file can hold."""
+def user_path(name: str, path: object) -> Path:
+    """The path, with `~` expanded. Raises ConfigError for an unknown user, and for bytes that are not UTF-8, which no
+    config file can hold."""
+    path = str(path)
     shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     require(shown == path, f"{name}={shown} is not UTF-8: rename it, or give a link to it")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{name}={path} names a user without a home directory: write the whole path") from None
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:

@@ -1,5 +1,6 @@
 """What a model says of pictures."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,8 @@ class Prediction:
 def files_of(paths: Sequence[str]) -> Iterator[tuple[Path, bool]]:
     """Each file, and whether it was named by itself and not by its folder. Raises ConfigError for what is not there."""
     for name in paths:
-        path = Path(name).expanduser()
-        if not path.exists():
+        path = Path(os.path.expanduser(name))
+        if not os.path.exists(path):
             raise ConfigError(f"{name} does not exist: give a picture or a folder of them")
         yield from ((file, False) for file in files_below(path)) if path.is_dir() else [(path, True)]
 

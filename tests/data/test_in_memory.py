@@ -39,6 +39,13 @@ def test_a_fraction_of_too_few_images_leaves_no_validation_image():
     assert sizes(ready("data.train_size=4", "data.val_size=1")) == [3, 1, 128]
 
 
+def test_classes_without_a_training_image_are_noted():
+    assert ready().notes == []
+    assert ready("data.train_size=8", "data.val_size=0").notes == [
+        "warning: 2 classes have no training image, such as class 8"
+    ]
+
+
 def test_there_may_be_no_validation():
     assert ready("data.val_size=0").val_dataloader() == []
 

@@ -150,6 +150,11 @@ def test_a_root_that_is_not_utf8_is_refused(tmp_path):
         made(tmp_path / os.fsdecode(b"pets\xe9"))
 
 
+def test_a_root_of_an_unknown_user_is_refused():
+    with pytest.raises(ConfigError, match="names a user without a home directory"):
+        build(composed(*TINY, "data.root='~nosuchuser/pets'").data)
+
+
 def test_numbers_may_name_chosen_classes(tmp_path):
     assert made(folder(tmp_path, **{"1": 4, "2": 4, "3": 4}), "data.classes=[3,1]").class_names == ["3", "1"]
 

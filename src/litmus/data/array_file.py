@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -18,7 +17,7 @@ from litmus.data.in_memory import InMemory, Loaded, Part
 from litmus.data.labels import Classes, read_labels
 from litmus.data.part_names import PART_NAMES
 from litmus.data.pixels import LAYOUTS, channels_first, read_pixels
-from litmus.errors import ConfigError, one_of, require, require_utf8
+from litmus.errors import ConfigError, one_of, require, user_path
 
 GZIP = b"\x1f\x8b"
 SAVE = "np.savez('mine.npz', x_train=…, y_train=…, x_test=…, y_test=…)"
@@ -37,7 +36,6 @@ class ArrayFile(InMemory):
     """
 
     def __init__(self, path: str, layout: str | None = None, duplicates: str = "warn", **options: Any):
-        require_utf8("data.path", path)
         self.path = path
         self.layout = layout if layout is None else one_of("data.layout", layout, LAYOUTS)
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
@@ -138,7 +136,7 @@ def _key(name: str) -> tuple[str, str] | None:
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[list[str], Callable[[str], np.ndarray]]]:
     """The names of the arrays, and what reads one of them. Those of a folder stay on disk until they are converted."""
-    place = Path(path).expanduser()
+    place = user_path("data.path", path)
     if place.is_dir():
         names = sorted(file.stem for file in place.glob("*.npy"))
         yield names, lambda name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)

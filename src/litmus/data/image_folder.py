@@ -27,7 +27,7 @@ from litmus.data.listing import (
 )
 from litmus.data.preprocess import Preprocess
 from litmus.data.split import require_validation, split_off, validation_count
-from litmus.errors import number, one_of, require, require_utf8, whole_number
+from litmus.errors import number, one_of, require, user_path, whole_number
 
 SCALING_OF = {"resize": "unit", "imagenet": "imagenet"}
 TEST_SEED = 0  # the test part is the same whatever the seed
@@ -62,8 +62,7 @@ class ImageFolder(InMemory):
         one_of("data.pipeline", pipeline, PIPELINES)
         side = whole_number("data.image_size", image_size, least=1)
         require(channels in (1, 3), f"data.channels is {channels!r}, and must be 3, for colour, or 1, for grey")
-        require_utf8("data.root", root)
-        self.root = Path(root).expanduser()
+        self.root = user_path("data.root", root)
         self.decode = Decode((channels, side, side), pipeline)
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
         self.bad_files = one_of("data.bad_files", bad_files, ("error", "skip"))

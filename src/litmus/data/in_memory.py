@@ -118,6 +118,10 @@ class InMemory(pl.LightningDataModule):
         else:
             self.parts["val"] = given
         self._check_parts()
+        counts = torch.bincount(self.parts["train"][1], minlength=self.num_classes).tolist()
+        empty = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
+        if empty:
+            self.notes.append(f"warning: {len(empty):,} classes have no training image, such as {empty[0]}")
         self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0], self.image_size)
 
     def _check_parts(self) -> None:

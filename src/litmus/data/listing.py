@@ -52,7 +52,9 @@ def named_parts(root: Path) -> dict[str, Path]:
     A name such as `train` says so if the folder has subfolders, or if all folders beside it have such names too: it may
     also be a class. Raises ConfigError for two folders of one part, and for a folder beside them that is no part.
     """
-    require(root.is_dir(), f"data.root={root} is not a folder: give one with a subfolder of pictures for each class")
+    require(
+        os.path.isdir(root), f"data.root={root} is not a folder: give one with a subfolder of pictures for each class"
+    )
     folders = subfolders(root)
     named = [path for path in folders if path.name.lower() in PART_NAMES]
     if not any(subfolders(path) for path in named) and len(named) < len(folders):
