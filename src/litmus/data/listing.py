@@ -52,7 +52,7 @@ def named_parts(root: Path) -> dict[str, Path]:
     A name such as `train` says so if the folder has subfolders, or if all folders beside it have such names too: it may
     also be a class. Raises ConfigError for two folders of one part, and for a folder beside them that is no part.
     """
-    require(
+    require(  # Path.is_dir would raise where a folder above cannot be read
         os.path.isdir(root), f"data.root={root} is not a folder: give one with a subfolder of pictures for each class"
     )
     folders = subfolders(root)
@@ -159,7 +159,8 @@ def check_classes(folder: Path, class_names: Sequence[str]) -> None:
 
 def require_classes(folder: Path, class_names: Sequence[str], train: Path) -> None:
     """Raises ConfigError if the folder lacks a class of the training folder."""
-    lacking = [name for name in class_names if name not in class_folders(folder)]
+    there = class_folders(folder)
+    lacking = [name for name in class_names if name not in there]
     require(
         not lacking,
         f"{readable(folder)} has no folder {', '.join(lacking[:5])}, which {readable(train)} has: add it, empty if "
