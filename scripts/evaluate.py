@@ -54,10 +54,11 @@ def config_of(what: str, data_dir: str) -> Any:
     from hydra import compose, initialize_config_dir
 
     path = Path(what).expanduser()
-    if path.is_dir():
+    is_arrays = path.is_file() or any(path.glob("x_*.npy"))
+    if path.is_dir() and not is_arrays:
         return what
     names = sorted(file.stem for file in (ROOT / "conf" / "data").glob("*.yaml"))
-    if what not in names and not path.is_file():
+    if what not in names and not is_arrays:
         near = closest(what, names)
         hint = f"did you mean {near}?" if near else f"give a folder, an .npz file or one of {', '.join(names)}"
         raise ConfigError(f"--data {what} does not exist: {hint}")

@@ -55,23 +55,27 @@ def main() -> None:
 
 
 def as_table(found: list[Prediction]) -> str:
-    wide = max(len(str(one.path)) for one in found)
+    from litmus.data.listing import readable
+
+    wide = max(len(readable(one.path)) for one in found)
     lines = []
     for one in found:
         columns = [answer for answer in (one.answer, one.answer_perturbed) if answer is not None]
         for i, row in enumerate(zip(*columns, strict=True)):
             cells = "   then  ".join(f"{100 * value:6.2f} %  {name:<20}" for name, value in row)
-            lines.append(f"{str(one.path) if i == 0 else '':<{wide}}  {cells}".rstrip())
+            lines.append(f"{readable(one.path) if i == 0 else '':<{wide}}  {cells}".rstrip())
     return "\n".join(lines)
 
 
 def as_json(found: list[Prediction]) -> str:
+    from litmus.data.listing import readable
+
     def told(answer: Answer) -> list[dict[str, str | float]]:
         return [{"class": name, "probability": round(value, 6)} for name, value in answer]
 
     listed: list[dict[str, Any]] = []
     for one in found:
-        listed.append({"path": str(one.path), "top": told(one.answer)})
+        listed.append({"path": readable(one.path), "top": told(one.answer)})
         if one.answer_perturbed is not None:
             listed[-1]["perturbed"] = told(one.answer_perturbed)
     return json.dumps(listed, indent=2, ensure_ascii=False)

@@ -148,7 +148,7 @@ def script(monkeypatch):
     """Runs a script of scripts/ in this process, as its name and arguments on the command line would."""
     log = logging.getLogger("litmus")  # which a script sets up, and whose next test wants it as it was
     monkeypatch.setattr(log, "handlers", [])
-    monkeypatch.setattr(log, "propagate", log.propagate)
+    monkeypatch.setattr(log, "propagate", True)  # without it, pytest adds handlers, and a script then adds none
 
     def run(name: str, *arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])

@@ -9,6 +9,8 @@ from matplotlib.backends import backend_agg
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from litmus import fonts
+from litmus.callbacks import calibration, confusion_matrix
 from litmus.pictures import image_grid, pixels, save, shortened, show, tiled, weight_grid
 
 
@@ -118,3 +120,50 @@ def test_a_picture_that_was_shown_leaves_nothing_in_memory(monkeypatch):
         assert all(left() is None for left in images + canvases)
     finally:
         gc.enable()
+
+
+AWKWARD = ["$1_to_$5", "a_$b^{", "猫", "tab\there", "\\frac{", "𝒳🐈"]
+
+
+def test_any_name_can_be_drawn_and_saved(tmp_path):
+    images = torch.zeros(len(AWKWARD), 1, 8, 8, dtype=torch.uint8)
+    names = shortened(AWKWARD, 14)
+    save(image_grid(images, names, f"{AWKWARD[0]} {AWKWARD[2]}", columns=3), tmp_path / "grid.png")
+    counts = torch.eye(len(AWKWARD), dtype=torch.long)
+    save(confusion_matrix.draw(counts, AWKWARD, AWKWARD[1]), tmp_path / "matrix.png")
+    save(calibration.draw(*calibration.binned(torch.rand(9), torch.ones(9), 3), AWKWARD[0]), tmp_path / "bars.png")
+
+
+def test_a_dollar_sign_is_drawn_as_one():
+    figure = image_grid(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), ["$x$"], "$y$", columns=1)
+    assert not any(text.get_parse_math() for text in figure.texts)
+    axes = confusion_matrix.draw(torch.eye(2, dtype=torch.long), ["$a$", "$b$"], "$c$").axes[0]
+    texts = [axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()]
+    assert [text.get_text() for text in texts] == ["$c$", "$a$", "$b$", "$a$", "$b$"]
+    assert not any(text.get_parse_math() for text in texts)
+
+
+def test_characters_without_a_font_are_escaped_and_the_log_says_so_once(caplog, monkeypatch):
+    caplog.set_level("INFO", logger="litmus")
+    monkeypatch.setattr(fonts, "_families", lambda: ("DejaVu Sans",))
+    fonts._has_glyph.cache_clear()
+    fonts._log_missing.cache_clear()
+    assert [fonts.drawable(text) for text in ("Äpfel №1", "猫a", "犬", "a\tb")] == [
+        "Äpfel №1",
+        "\\u732ba",
+        "\\u72ac",
+        "a\\tb",
+    ]
+    assert caplog.text.count("install one") == 1
+    fonts._has_glyph.cache_clear()
+
+
+def test_an_installed_fallback_font_is_used(monkeypatch):
+    monkeypatch.setattr(fonts, "FALLBACKS", ("No Such Font", "STIXGeneral"))
+    fonts._families.cache_clear()
+    assert fonts.text_style()["font.family"] == ["DejaVu Sans", "STIXGeneral"]
+    fonts._families.cache_clear()
+
+
+def test_names_that_are_numbers_or_bytes_are_text():
+    assert shortened([1, 2.5, b"caf\xc3\xa9"], 9) == ["1", "2.5", "café"]

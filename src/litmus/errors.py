@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 DECODE = (
     "; a variable of the environment is a string: write ${oc.decode:${oc.env:NAME}} in a YAML file for its number, or "
@@ -25,6 +26,18 @@ class Diverged(StoppedRun):
 def require(condition: bool, sentence: str) -> None:
     if not condition:
         raise ConfigError(sentence)
+
+
+def user_path(name: str, path: object) -> Path:
+    """The path, with `~` expanded. Raises ConfigError for an unknown user, and for bytes that are not UTF-8, which no
+    config file can hold."""
+    path = str(path)
+    shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    require(shown == path, f"{name}={shown} is not UTF-8: rename it, or give a link to it")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{name}={path} names a user without a home directory: write the whole path") from None
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:

@@ -15,7 +15,9 @@ from matplotlib.artist import Artist  # torchmetrics imports matplotlib anyway
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
+from litmus.data.labels import class_name
 from litmus.files import replacing
+from litmus.fonts import drawable, plain_text
 from litmus.tensorboard import write_image
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def boards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero]
 
 
+@plain_text()
 def show(trainer: pl.Trainer, tag: str, figure: Figure) -> None:
     """Puts the picture into TensorBoard, at the trainer's step. The figure is empty afterwards."""
     from matplotlib.backend_bases import FigureCanvasBase
@@ -48,6 +51,7 @@ def show(trainer: pl.Trainer, tag: str, figure: Figure) -> None:
     FigureCanvasBase(figure)
 
 
+@plain_text()
 def save(figure: Figure, path: str | Path) -> None:
     with replacing(path) as draft:
         figure.savefig(draft, format="png")
@@ -59,16 +63,19 @@ def pixels(images: Tensor, preprocess: Any) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8).cpu()
 
 
-def shortened(names: Sequence[str], most: int) -> list[str]:
-    return [name if len(name) <= most else f"{name[: most - 1]}…" for name in names]
+def shortened(names: Sequence[object], most: int) -> list[str]:
+    """Names of classes that can be drawn, in `most` characters."""
+    texts = [drawable(class_name(name)) for name in names]
+    return [text if len(text) <= most else f"{text[: most - 1]}…" for text in texts]
 
 
+@plain_text()
 def sheet(width: float, height: float, title: str) -> Figure:
     """A white figure with a title, its size in inches. It has no axes, which take longer to draw than the images."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
-    figure.text(0.1, height - 0.1, title, va="top", fontsize=10, transform=figure.dpi_scale_trans)
+    figure.text(0.1, height - 0.1, drawable(title), va="top", fontsize=10, transform=figure.dpi_scale_trans)
     return figure
 
 
@@ -90,11 +97,13 @@ class Pixels(Artist):
         context.restore()
 
 
+@plain_text()
 def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int, wide: float = 1.15) -> Figure:
     """uint8 images (N, C, H, W), `wide` inches each, above captions of one or more lines."""
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     tall = wide * images.shape[2] / images.shape[3]
+    captions = [drawable(caption) for caption in captions]
     lines = [line for caption in captions for line in caption.split("\n")]
     size = min(13.0, 72 * wide / (0.6 * max(map(len, lines))))  # in points, of which a letter is about 0.6 wide
     cell = tall + 1.4 * size / 72 * len(lines) / len(captions) + 0.15
@@ -117,6 +126,7 @@ def resized(images: Tensor, wide: float, tall: float) -> np.ndarray:
     return smooth.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
+@plain_text()
 def weight_grid(weights: Tensor, title: str) -> Figure:
     """Weights (N, C, H, W) of N units, all on one scale with zero in its middle: one channel in signed colours, three
     as the colour that a unit looks for, grey where it looks for none.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from litmus.data.decode import BadPicture
-from litmus.data.listing import files_below
+from litmus.data.listing import files_below, readable
 from litmus.errors import ConfigError
 from litmus.runs.loading import Trained
 
@@ -30,8 +30,8 @@ class Prediction:
 def files_of(paths: Sequence[str]) -> Iterator[tuple[Path, bool]]:
     """Each file, and whether it was named by itself and not by its folder. Raises ConfigError for what is not there."""
     for name in paths:
-        path = Path(name).expanduser()
-        if not path.exists():
+        path = Path(os.path.expanduser(name))
+        if not os.path.exists(path):
             raise ConfigError(f"{name} does not exist: give a picture or a folder of them")
         yield from ((file, False) for file in files_below(path)) if path.is_dir() else [(path, True)]
 
@@ -50,7 +50,7 @@ def predict(
         try:
             found.append(Prediction(path, trained.decode(path), []))
         except BadPicture as error:
-            sentence = f"{os.fspath(path)} is {error}"
+            sentence = f"{readable(path)} is {error}"
             if named:
                 raise ConfigError(f"{sentence}: give a picture") from None
             left_out(f"left out: {sentence}")

@@ -4,6 +4,8 @@ import torch
 from picture_files import noise, truncated
 from PIL import Image
 from torchvision.models import ResNet18_Weights
+from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from litmus.data.decode import BadPicture, Decode, opened
 from litmus.data.preprocess import Preprocess
@@ -40,6 +42,27 @@ def test_every_mode_comes_out_as_the_same_colours(tmp_path, image):
 def test_floating_point_runs_to_1_or_to_255(tmp_path, top):
     path = saved(tmp_path, Image.fromarray((GREY / 255 * top).astype(np.float32)), "tiff")
     assert (shown(path)[..., 0] == GREY).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([0.5, np.nan], "NaN or infinity"),
+        ([0.5, np.inf], "NaN or infinity"),
+        ([0, 3000], "numbers from 0 to 3000"),
+        ([-1, 1], "numbers from -1 to 1"),
+    ],
+)
+def test_floating_point_that_is_not_pixels_is_bad(tmp_path, values, reason):
+    path = saved(tmp_path, Image.fromarray(np.array([values], np.float32)), "tiff")
+    with pytest.raises(BadPicture, match=reason):
+        opened(path)
+
+
+def test_32_bit_numbers_above_16_bits_are_bad(tmp_path):
+    path = saved(tmp_path, Image.fromarray(np.array([[0, 70_000]], np.int32)), "tiff")
+    with pytest.raises(BadPicture, match="from 0 to 65535: it holds numbers from 0 to 70000"):
+        opened(path)
 
 
 def test_a_16_bit_picture_without_a_bright_pixel_stays_dark(tmp_path):
@@ -118,6 +141,41 @@ def test_a_bad_file_says_why(tmp_path, make, reason):
     make(path)
     with pytest.raises(BadPicture, match=reason):
         Decode((3, 8, 8), "resize")(path)
+
+
+def test_too_many_pixels_are_bad_and_many_are_not(tmp_path, monkeypatch):
+    path = noise(tmp_path / "p.png", (40, 30))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # a warning up to twice that
+    assert Decode((3, 8, 8), "resize")(path).shape == (3, 8, 8)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(BadPicture, match="megapixels"):
+        Decode((3, 8, 8), "resize")(path)
+
+
+def test_a_file_without_permission_is_bad(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(BadPicture, match="permission denied"):
+        opened(tmp_path / "p.png")
+
+
+@pytest.mark.parametrize("size", [(8001, 1), (1, 8000), (700, 50)])
+def test_the_ends_of_a_long_picture_are_not_enlarged(tmp_path, monkeypatch, size):
+    sizes = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda self, to, *args, **options: sizes.append(to) or resize(self, to, *args, **options)
+    )
+    assert Decode((3, 56, 56), "imagenet")(noise(tmp_path / "p.png", size)).shape == (3, 56, 56)
+    assert max(sizes[0]) <= 9 * 64
+
+
+def test_the_middle_of_a_long_picture_is_what_torchvision_gives(tmp_path):
+    path = noise(tmp_path / "p.png", (700, 50))
+    whole = v2.Compose([v2.Resize(64), v2.CenterCrop(56)])(opened(path))
+    assert torch.equal(Decode((3, 56, 56), "imagenet")(path), pil_to_tensor(whole))
 
 
 def test_another_pipeline_is_refused():

@@ -160,11 +160,10 @@ def test_bad_files_are_counted_and_named(tmp_path, stored):
 
 
 @STORED
-def test_bad_files_are_left_out_when_asked_and_still_named(tmp_path, caplog, stored):
-    caplog.set_level("INFO", logger="litmus")
+def test_bad_files_are_left_out_when_asked_and_still_named(tmp_path, stored):
     data = ready(spoilt(tmp_path / "pets"), stored, "data.bad_files=skip")
     assert sum(sizes(data).values()) == 20
-    assert "left out: 3 of 23 files are no good pictures: cat/half.jpg" in caplog.text
+    assert "left out: 3 of 23 files are no good pictures: cat/half.jpg" in data.notes[0]
     for part in ("train", "val", "test"):
         assert sum(len(labels) for _, labels in data.batches(part)) == data.size(part)
 
@@ -177,14 +176,14 @@ def test_no_more_than_some_are_named(tmp_path):
         ready(tmp_path)
 
 
-def test_an_empty_class_is_an_error_or_left_out(tmp_path, caplog):
-    caplog.set_level("INFO", logger="litmus")
+def test_an_empty_class_is_an_error_or_left_out(tmp_path):
     folder(tmp_path, cat=10, dog=10)
     (tmp_path / "cow").mkdir()
     with pytest.raises(ConfigError, match="class folders without a picture: cow; fill or remove them"):
         made(tmp_path)
-    assert made(tmp_path, "data.bad_files=skip").class_names == ["cat", "dog"]
-    assert "left out class folders without a picture: cow" in caplog.text
+    data = made(tmp_path, "data.bad_files=skip")
+    assert data.class_names == ["cat", "dog"]
+    assert data.notes == ["left out class folders without a picture: cow"]
 
 
 def test_a_class_whose_files_are_all_bad_is_an_error(tmp_path):

@@ -33,6 +33,19 @@ def test_train_size_and_test_size_take_the_first_images():
     assert torch.equal(part.parts["test"][1], whole.parts["test"][1][:50])
 
 
+def test_a_fraction_of_too_few_images_leaves_no_validation_image():
+    with pytest.raises(ConfigError, match=r"data\.val_size=0\.1 of 4 training images .* set data\.val_size=1 or more"):
+        ready("data.train_size=4")
+    assert sizes(ready("data.train_size=4", "data.val_size=1")) == [3, 1, 128]
+
+
+def test_classes_without_a_training_image_are_noted():
+    assert ready().notes == []
+    assert ready("data.train_size=8", "data.val_size=0").notes == [
+        "warning: 2 classes have no training image, such as class 8"
+    ]
+
+
 def test_there_may_be_no_validation():
     assert ready("data.val_size=0").val_dataloader() == []
 
@@ -71,6 +84,10 @@ def test_an_impossible_option_is_refused_before_anything_is_read(override, sente
     ("override", "sentence"),
     [
         ("data.val_size=512", "data.val_size=512 leaves no image to train on"),
+        (
+            "data.val_size=0.0009",
+            "data.val_size=0.0009 of 512 training images leaves no validation image: set data.val_siz",
+        ),
         ("data.train_size=513", "data.train_size=513 is more than the 512 training images there are"),
         ("data.test_size=129", "data.test_size=129 is more than the 128 test images there are"),
     ],

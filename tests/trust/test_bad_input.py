@@ -181,15 +181,17 @@ LABELS, IMAGES = idx(np.arange(20, dtype=np.uint8) % 10), idx(np.zeros((20, 28, 
 ARRAYS = {
     "cut off": (lambda p: (npz(p), os.truncate(p, p.stat().st_size // 2)), "is not a readable .npz file"),
     "no zip": (lambda p: p.write_bytes(b"something else"), "is not a readable .npz file"),
-    "pickled objects": (lambda p: npz(p, x_train=np.array([{}, []], dtype=object)), "not a readable .npz"),
-    "a label below 0": (lambda p: npz(p, y_test=np.full(20, -1)), "labels of data=arrays run from -1 to -1"),
-    "a label too high": (lambda p: npz(p, y_test=np.full(20, 4)), "run from 4 to 4, and must lie from 0 to 3"),
-    "one class": (lambda p: npz(p, y_train=np.zeros(20, int)), "number of classes .* is 1"),
+    "pickled objects": (lambda p: npz(p, x_train=np.array([{}, []], dtype=object)), "is an array of Python objects"),
+    "a label below 0": (lambda p: npz(p, y_test=np.full(20, -1)), "y_test holds the label -1, which no training image"),
+    "a label too high": (lambda p: npz(p, y_test=np.full(20, 4)), "y_test holds the label 4, which no training image"),
+    "one class": (lambda p: npz(p, y_train=np.zeros(20, int), y_test=np.zeros(20, int)), "number of classes .* is 1"),
     "labels missing": (lambda p: npz(p, y_train=np.arange(10)), "20 training images and 10 labels"),
-    "no images": (lambda p: npz(p, x_train=np.zeros((0, 5, 5), np.uint8), y_train=np.arange(0)), "0 training images"),
+    "no images": (lambda p: npz(p, x_train=np.zeros((0, 5, 5), np.uint8), y_train=np.arange(0)), "holds no images"),
     "another size to test": (lambda p: npz(p, x_test=np.zeros((20, 6, 6), np.uint8)), r"shape \[1, 6, 6\]"),
     "flat images": (lambda p: npz(p, x_train=np.zeros((20, 25), np.uint8)), "images have 2 dimensions"),
-    "pixels that are no bytes": (lambda p: npz(p, x_train=np.zeros((20, 5, 5))), "holds float64, and must hold uint8"),
+    "an uncertain unit": (lambda p: npz(p, x_train=np.zeros((20, 5, 5))), "too little to tell its unit"),
+    "an uncertain axis order": (lambda p: npz(p, x_train=np.zeros((20, 8, 8, 5), np.uint8)), "data.layout=channels_la"),
+    "images of other units": (lambda p: npz(p, x_test=np.full((20, 5, 5), 0.9)), "in different units"),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from litmus.errors import whole_number
+from litmus.fonts import drawable, plain_text
 from litmus.pictures import DOTS_PER_INCH, save, show
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def expected_error(counts: Tensor, sure: Tensor, correct: Tensor) -> float:
     return float((counts * (correct - sure).abs()).sum() / counts.sum())
 
 
+@plain_text()
 def draw(counts: Tensor, sure: Tensor, correct: Tensor, title: str) -> Figure:
     """The reliability diagram: a bar for each bin, whose distance from the diagonal is the error, above the number of
     images in it."""
@@ -80,7 +82,7 @@ def draw(counts: Tensor, sure: Tensor, correct: Tensor, title: str) -> Figure:
     above.bar(left, correct.tolist(), wide, align="edge", color="#2b55b8", edgecolor="white", label="right")
     above.plot(own, own, "o", color="#f0a040", markersize=5, label="the model's own probability")
     above.plot([0, 1], [0, 1], "--", color="0.4", linewidth=1)
-    above.set(title=title, ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    above.set(title=drawable(title), ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     above.legend(loc="upper left")
     below.bar(left, counts.tolist(), wide, align="edge", color="0.6", edgecolor="white")
     below.set(xlabel="the model's probability of the class it says", ylabel="images")

@@ -11,7 +11,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from litmus.data.labels import class_name
 from litmus.files import write_text
+from litmus.fonts import drawable, plain_text
 from litmus.pictures import DOTS_PER_INCH, save, shortened, show
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class ConfusionMatrix(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self.names: list[str] = data.class_names
+        self.names = [class_name(name) for name in data.class_names]
         self.counts = torch.zeros(len(self.names) ** 2, dtype=torch.long, device=pl_module.device)
 
     def on_test_batch_end(  # type: ignore[override]
@@ -64,6 +66,7 @@ def as_csv(counts: Tensor, names: list[str]) -> str:
     return text.getvalue()
 
 
+@plain_text()
 def draw(counts: Tensor, names: list[str], title: str) -> Figure:
     """Darker for a larger share of the row. The colours go with the share's square root, so that the one in a hundred
     that goes wrong shows."""
@@ -74,7 +77,7 @@ def draw(counts: Tensor, names: list[str], title: str) -> Figure:
     cell = 0.5 if len(names) <= COUNTED else max(0.13, 5 / len(names))  # inches
     side = min(max(len(names) * cell, 2), 14) + 2
     figure = Figure(figsize=(side + 0.8, side), dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="predicted class", ylabel="true class")
+    axes = figure.add_subplot(title=drawable(title), xlabel="predicted class", ylabel="true class")
     drawn = axes.imshow(shares, "Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     bar = figure.colorbar(drawn, ax=axes, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], format=lambda share, _: f"{share:.0%}")
     bar.set_label("share of the true class")

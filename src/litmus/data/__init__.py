@@ -3,17 +3,15 @@
 from functools import partial
 from typing import Any
 
+from litmus.data.array_file import ArrayFile
 from litmus.data.augment import Augmentation
 from litmus.data.image_folder import ImageFolder
 from litmus.data.in_memory import InMemory
-from litmus.data.sources import Arrays, Synthetic
+from litmus.data.sources import Synthetic
 
-__all__ = ["Augmentation", "ImageFolder", "InMemory", "arrays", "synthetic"]
+__all__ = ["ArrayFile", "Augmentation", "ImageFolder", "InMemory", "arrays", "synthetic"]
 
-
-def arrays(path: str, **options: Any) -> InMemory:
-    """A user's own `.npz` (see `Arrays`), which says itself how many classes there are and of what shape."""
-    return InMemory("arrays", partial(Arrays, path), num_classes=None, image_shape=None, **options)
+arrays = ArrayFile  # what conf/data/arrays.yaml and the checkpoints of its runs name
 
 
 def synthetic(num_images: int, num_classes: int, image_shape: list[int], **options: Any) -> InMemory:

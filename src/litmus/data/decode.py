@@ -1,6 +1,9 @@
 """From a picture file, of any size and mode, to the uint8 image that a network is shown."""
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,15 @@ from litmus.errors import one_of
 
 # What torchvision's pretrained networks were measured with: the short side to 256 for a crop of 224.
 MARGIN = 256 / 224
-PIPELINES: dict[str, Callable[[int, int, float], v2.Transform]] = {
+LONGEST = 8  # times its short side, of a picture that is resized whole where its middle alone is kept
+PIPELINES: dict[str, Callable[[int, int, float], Callable[[Image.Image], Image.Image]]] = {
     "resize": lambda height, width, margin: v2.Resize([height, width]),
     "imagenet": lambda height, width, margin: v2.Compose(
-        [v2.Resize(round(min(height, width) * margin)), v2.CenterCrop([height, width])]
+        [
+            partial(middle, longest=LONGEST * max(height, width) / min(height, width)),
+            v2.Resize(round(min(height, width) * margin)),
+            v2.CenterCrop([height, width]),
+        ]
     ),
 }
 
@@ -44,21 +52,39 @@ class Decode:
         return F.pil_to_tensor(picture if channels == 3 else picture.convert("L"))
 
 
+def middle(picture: Image.Image, longest: float) -> Image.Image:
+    """Without the ends of a long side, so that it is at most `longest` times the short one: enlarged whole, a line of
+    8000 × 1 pixels would take gigabytes."""
+    width, height = picture.size
+    most = math.ceil(longest * min(width, height))
+    across, down = (max(0, (side - most) // 2) for side in (width, height))
+    if not across and not down:
+        return picture
+    return picture.crop((across, down, width - across, height - down))
+
+
 def opened(path: str | Path, least: int | None = None) -> Image.Image:
     """The picture as RGB. A JPEG much larger than need be is read at a half, a quarter or an eighth of its size, each
     side still of `least` pixels or more: a photograph in a quarter of the time. Raises BadPicture."""
     try:
-        with Image.open(path) as picture:
-            if least is not None:
-                picture.draft(None, (least, least))
-            return rgb(ImageOps.exif_transpose(picture))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is refused from twice that size
+            with Image.open(path) as picture:
+                if least is not None:
+                    picture.draft(None, (least, least))
+                return rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
         empty = Path(path).stat().st_size == 0
         raise BadPicture("empty" if empty else "not a picture that can be read") from None
     except FileNotFoundError:
-        raise BadPicture("does not exist") from None
+        raise BadPicture("a link that leads nowhere" if Path(path).is_symlink() else "does not exist") from None
+    except PermissionError:
+        raise BadPicture("not readable: permission denied") from None
     except Image.DecompressionBombError:
-        raise BadPicture("more pixels than any photograph has") from None
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise BadPicture(f"larger than {most} megapixels, the most that is opened") from None
+    except BadPicture:
+        raise
     except Exception as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, struct.error, ValueError
         raise BadPicture(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
@@ -74,8 +100,14 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 
 def from_numbers(picture: Image.Image) -> Image.Image:
-    """16 bits to 8, where Pillow would cut off all above 255; floating point from 0 to 1, or to 255."""
+    """16 bits to 8, where Pillow would cut off all above 255; floating point from 0 to 1, or to 255. Raises BadPicture
+    for numbers that are no pixels of these."""
     values = np.asarray(picture).astype(np.float64)
-    most = values.max()
+    least, most = values.min(), values.max()
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise BadPicture("not a picture: it holds NaN or infinity")
+    limit = 255 if picture.mode == "F" else 65535
+    if least < 0 or most > limit:
+        raise BadPicture(f"not a picture of pixels from 0 to {limit}: it holds numbers from {least:g} to {most:g}")
     top = (1 if most <= 1 else 255) if picture.mode == "F" else 65535 if most > 255 or ";16" in picture.mode else 255
     return Image.fromarray((values * (255 / top)).round().clip(0, 255).astype(np.uint8)).convert("RGB")

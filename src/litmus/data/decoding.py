@@ -17,6 +17,7 @@ from tqdm import tqdm
 from litmus.atomic import read_json, write_json
 from litmus.data.batches import Batches
 from litmus.data.decode import BadPicture, Decode
+from litmus.data.listing import readable
 from litmus.errors import StoppedRun
 
 Bad = dict[Path, str]  # what is wrong with a file
@@ -49,20 +50,35 @@ def decode_all(files: Sequence[Path], decode: Decode, keep: bool = True) -> tupl
 
 
 def check_all(files: Sequence[Path], decode: Decode, memory: Path) -> Bad:
-    """The bad ones, found by decoding every file. What was found is kept in the folder `memory`, for as long as no
-    file's size or time of change is another: a large set is not read twice."""
-    state = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    """The bad ones, found by decoding every file, unless they were found before (see `remembered`)."""
+    return remembered("checked", files, memory, lambda some: decode_all(some, decode, keep=False)[1])
+
+
+def remembered(
+    kind: str, files: Sequence[Path], memory: Path, find: Callable[[Sequence[Path]], dict[Path, str]]
+) -> dict[Path, str]:
+    """What `find` says of some of the files. It is kept in the folder `memory`, for as long as no file's size or time
+    of change is another: a large set is not read twice."""
+    state = [(str(file), *_size_and_time(file)) for file in files]
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()
-    record = memory / "checked" / f"{digest[:32]}.json"
+    record = memory / kind / f"{digest[:32]}.json"
     if record.exists():
-        return {Path(name): reason for name, reason in read_json(record).items()}
-    _, bad = decode_all(files, decode, keep=False)
-    write_json(record, {str(file): reason for file, reason in bad.items()})
-    return bad
+        return {Path(name): said for name, said in read_json(record).items()}
+    found = find(files)
+    write_json(record, {str(file): said for file, said in found.items()})
+    return found
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:  # a link that leads nowhere, or to itself
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def told(bad: Bad, total: int, root: Path, most: int = 5) -> str:
-    shown = [f"{path.relative_to(root)} ({reason})" for path, reason in list(bad.items())[:most]]
+    shown = [f"{readable(path.relative_to(root))} ({reason})" for path, reason in list(bad.items())[:most]]
     more = [f"and {len(bad) - most} more"] if len(bad) > most else []
     return f"{len(bad):,} of {total:,} files are no good pictures: {', '.join(shown + more)}"
 
@@ -82,7 +98,7 @@ class Files(Dataset):
             try:
                 return self.decode(self.files[i]), i
             except BadPicture as error:
-                raise BadPicture(f"{self.files[i]} is {error}") from None
+                raise BadPicture(f"{readable(self.files[i])} is {error}") from None
 
 
 class DecodedBatches(Batches):

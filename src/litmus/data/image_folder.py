@@ -1,7 +1,7 @@
 """A folder of pictures, a subfolder for each class."""
 
-import logging
 import math
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,14 +10,24 @@ from typing import Any
 import torch
 
 from litmus.data.decode import PIPELINES, Decode
-from litmus.data.decoding import Bad, DecodedBatches, check_all, cores, decode_all, told
+from litmus.data.decoding import Bad, DecodedBatches, check_all, cores, decode_all, remembered, told
+from litmus.data.duplicates import DUPLICATES, answer_duplicates, equal_files, find_repeats, kept
 from litmus.data.in_memory import InMemory, Part
-from litmus.data.listing import Listing, check_classes, class_folders, listed, part_folders
+from litmus.data.labels import class_name
+from litmus.data.listing import (
+    Listing,
+    check_classes,
+    class_folders,
+    count_loose_pictures,
+    listed,
+    part_folders,
+    readable,
+    require_classes,
+    without_repeats,
+)
 from litmus.data.preprocess import Preprocess
-from litmus.data.split import split_off, validation_count
-from litmus.errors import number, one_of, require, whole_number
-
-log = logging.getLogger("litmus")
+from litmus.data.split import require_validation, split_off, validation_count
+from litmus.errors import number, one_of, require, user_path, whole_number
 
 SCALING_OF = {"resize": "unit", "imagenet": "imagenet"}
 TEST_SEED = 0  # the test part is the same whatever the seed
@@ -29,7 +39,9 @@ class ImageFolder(InMemory):
 
     They are decoded once and kept, or, where that would take more than `memory_gb`, decoded anew for each batch by
     `workers`. A file that is no good picture is found before training begins either way: with `bad_files=error` that
-    ends the run, with `skip` they are named and left out, and so are class folders without any file.
+    ends the run, with `skip` they are named and left out, and so are class folders without any file. A file counts
+    once, however many links lead to it; two files with the same content in two parts are an error, a warning, or
+    dropped from the first of the parts, by `duplicates`.
     """
 
     def __init__(
@@ -44,13 +56,15 @@ class ImageFolder(InMemory):
         bad_files: str,
         memory_gb: float,
         workers: int | None,
+        duplicates: str = "warn",
         **options: Any,
     ):
         one_of("data.pipeline", pipeline, PIPELINES)
         side = whole_number("data.image_size", image_size, least=1)
         require(channels in (1, 3), f"data.channels is {channels!r}, and must be 3, for colour, or 1, for grey")
-        self.root = Path(root).expanduser()
+        self.root = user_path("data.root", root)
         self.decode = Decode((channels, side, side), pipeline)
+        self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
         self.bad_files = one_of("data.bad_files", bad_files, ("error", "skip"))
         self.test_share = number("data.test_share", test_share, least=0, below=1)
         self.memory_gb = number("data.memory_gb", memory_gb, least=0)
@@ -58,7 +72,7 @@ class ImageFolder(InMemory):
         self.folders = part_folders(self.root)
         names = self._class_names(classes)
         super().__init__(
-            self.root.resolve().name,
+            readable(self.root.resolve().name),
             source=None,  # type: ignore[arg-type]
             num_classes=len(names),
             image_shape=list(self.decode.shape),
@@ -72,16 +86,18 @@ class ImageFolder(InMemory):
         folder = self.folders["train"]
         there = class_folders(folder)
         require(bool(there), f"{folder} has no subfolders: put the pictures of each class into one of its own")
-        for name in wanted or []:
+        names = [unicodedata.normalize("NFC", class_name(name)) for name in wanted] if wanted else list(there)
+        for name in names:
             require(name in there, f"data.classes names {name!r}, and {folder} has {', '.join(there)}")
-        names = list(wanted) if wanted else list(there)
         counts = torch.bincount(listed(folder, names).labels, minlength=len(names)).tolist()
         empty = [name for name, count in zip(names, counts, strict=True) if not count]
         if empty:
             found = f"class folders without a picture: {', '.join(empty)}"
             require(self.bad_files == "skip", f"{found}; fill or remove them, or say data.bad_files=skip")
-            log.info(f"left out {found}")
+            self.notes.append(f"left out {found}")
         names = [name for name in names if name not in empty]
+        if loose := count_loose_pictures(folder):
+            self.notes.append(f"left out {loose:,} pictures that lie in {readable(folder)} itself, in no class folder")
         require(len(names) > 1, f"{folder} has pictures of {len(names)} classes, and must have them of two or more")
         return names
 
@@ -90,10 +106,20 @@ class ImageFolder(InMemory):
         if every_class:
             for folder in self.folders.values():
                 check_classes(folder, self.class_names)
-        parts = {part: listed(folder, self.class_names) for part, folder in self.folders.items()}
+        for folder in self.folders.values():
+            require_classes(folder, self.class_names, self.folders["train"])
+        every = {part: listed(folder, self.class_names) for part, folder in self.folders.items()}
+        parts = without_repeats(every, self.notes)
+        for part, folder in self.folders.items():
+            require(len(parts[part]) > 0, f"{readable(folder)} has no picture of its own: add some, or remove it")
         if "test" not in parts:
             labels = parts["train"].labels
             rest, chosen = split_off(labels, round(self.test_share * len(labels)), TEST_SEED)
+            require(
+                len(chosen) > 0 or self.test_share == 0,
+                f"data.test_share={self.test_share:g} of {len(labels):,} pictures leaves none to test: raise it, or "
+                "set data.test_share=0 for no test",
+            )
             parts["test"], parts["train"] = parts["train"][chosen], parts["train"][rest]
         for part, size in (("train", self.train_size), ("test", self.test_size)):
             count = len(parts[part])
@@ -104,6 +130,7 @@ class ImageFolder(InMemory):
         if "val" not in parts:
             labels = parts["train"].labels
             rest, chosen = split_off(labels, validation_count(self.val_size, len(labels)), self.seed)
+            require_validation(len(chosen), self.val_size, len(labels))
             parts["val"], parts["train"] = parts["train"][chosen], parts["train"][rest]
         return parts
 
@@ -131,6 +158,8 @@ class ImageFolder(InMemory):
             bad |= found
             parts[part] = images, labels
         self._answer(bad, sum(len(self.listings[part]) for part in wanted))
+        if "train" in wanted:
+            parts = self._without_duplicates(parts, bad, in_memory)
         self.parts |= parts
         if "train" in wanted:
             self._prepare(in_memory)
@@ -139,13 +168,33 @@ class ImageFolder(InMemory):
         if bad:
             sentence = told(bad, total, self.root)
             require(self.bad_files == "skip", f"{sentence}; remove them, or say data.bad_files=skip")
-            log.info(f"left out: {sentence}")
+            self.notes.append(f"left out: {sentence}")
+
+    def _without_duplicates(self, parts: dict[str, Any], bad: Bad, in_memory: bool) -> dict[str, Any]:
+        files = {part: [file for file in self.listings[part].files if file not in bad] for part in parts}
+        every = sorted(file for some in files.values() for file in some)
+        first = equal_files(every) if in_memory else remembered("equal", every, Path(self.data_dir), equal_files)
+        repeats = find_repeats({part: [first.get(file) for file in some] for part, some in files.items()})
+        self.notes += answer_duplicates(
+            repeats, self.duplicates, lambda part, i: readable(files[part][i].relative_to(self.root))
+        )
+        if self.duplicates != "drop":
+            return parts
+        left: dict[str, Any] = {}
+        for part, (images, labels) in parts.items():
+            index = kept(len(labels), part, repeats)
+            require(len(index) > 0 or not len(labels), f"every picture of the {part} part is in a later part: add some")
+            left[part] = images[index] if in_memory else [images[i] for i in index.tolist()], labels[index]
+        return left
 
     def _prepare(self, in_memory: bool) -> None:
         images, labels = self.parts["train"]
         counts = torch.bincount(labels, minlength=self.num_classes).tolist()
         for name, count in zip(self.class_names, counts, strict=True):
             require(count > 0, f"no file of the class {name} is a good picture to train on: remove its folder")
+        for part in ("val", "test"):
+            good, files = len(self.parts[part][1]), len(self.listings[part])
+            require(good > 0 or files == 0, f"none of the {files} files of the {part} part is a good picture: add some")
         measured = self.scaling == "standardize"
         require(
             in_memory or not measured,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +17,9 @@ from litmus.data.split import stratified_split, validation_count
 from litmus.errors import number, one_of, require, whole_number
 
 Part = tuple[Tensor, Tensor]
+Loaded = tuple[Tensor, Tensor, list[str] | None]  # images (N, C, H, W) uint8, labels (N,), names of the classes
+
+PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 MEASURED_PIXELS = (
     2000 * 28 * 28
@@ -87,47 +91,77 @@ class InMemory(pl.LightningDataModule):
         if self.augment is not None:
             self.augment.check(*self.source_shape[1:])
 
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a user should know of how the images were read, a sentence each; a run logs them."""
+        return []
+
     def setup(self, stage: str | None = None) -> None:
         """Reads and splits everything, once; with the stage `test`, only the images to test on. Raises ConfigError if
         they don't fit what was asked for."""
         if "test" not in self.parts:
-            self.parts["test"] = self._read(train=False, first=self.test_size)
+            self.parts["test"] = self._read("test", self.test_size)
         if stage == "test" or "val" in self.parts:
             return
         if "train" not in self.parts:
             self._read_training_images()
         images, labels = self.parts["train"]
-        count = validation_count(self.val_size, len(labels))
-        rest, chosen = stratified_split(labels, count, self.seed)
-        for part, index in {"train": rest, "val": chosen}.items():
-            self.parts[part] = images.index_select(0, index), labels[index]  # copies row by row, 4 times as fast as []
+        given = self._read("val")
+        if not len(given[1]):
+            rest, chosen = stratified_split(labels, validation_count(self.val_size, len(labels)), self.seed)
+            for part, index in {"train": rest, "val": chosen}.items():
+                # index_select copies row by row, 4 times as fast as [].
+                self.parts[part] = images.index_select(0, index), labels[index]
+        elif self.val_size == 0:
+            self.parts["train"] = torch.cat([images, given[0]]), torch.cat([labels, given[1]])
+            self.parts["val"] = given[0][:0], given[1][:0]
+        else:
+            self.parts["val"] = given
+        self._check_parts()
+        counts = torch.bincount(self.parts["train"][1], minlength=self.num_classes).tolist()
+        empty = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
+        if empty:
+            self.notes.append(f"warning: {len(empty):,} classes have no training image, such as {empty[0]}")
         self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0], self.image_size)
 
-    def _read_training_images(self) -> None:
-        self.parts["train"] = self._read(train=True, first=self.train_size)
+    def _check_parts(self) -> None:
+        """Called when all parts are read, before the training images are measured."""
 
-    def _read(self, train: bool, first: int | None) -> Part:
-        part, option = ("training", "train_size") if train else ("test", "test_size")
-        images, labels, names = read(self.source, self.data_dir, train, self.name)
+    def _read_training_images(self) -> None:
+        self.parts["train"] = self._read("train", self.train_size)
+
+    def _load(self, part: str) -> Loaded | None:
+        """None for a part that the source does not have."""
+        if part == "val":
+            return None
+        return read(self.source, self.data_dir, part == "train", self.name, getattr(self, "source_shape", None))
+
+    def _read(self, part: str, first: int | None = None) -> Part:
+        loaded = self._load(part)
+        if loaded is None:
+            require(first is None, f"data={self.name} has no {PARTS[part]} images; leave data.{part}_size out")
+            return torch.zeros(0, *self.source_shape, dtype=torch.uint8), torch.zeros(0, dtype=torch.long)
+        images, labels, names = loaded
         require(
             len(images) == len(labels) > 0,
-            f"data={self.name} has {len(images):,} {part} images and {len(labels):,} labels, and needs as many of each",
+            f"data={self.name} has {len(images):,} {PARTS[part]} images and {len(labels):,} labels, "
+            "and needs as many of each",
         )
         require(
             first is None or first <= len(labels),
-            f"data.{option}={first} is more than the {len(labels):,} {part} images there are",
+            f"data.{part}_size={first} is more than the {len(labels):,} {PARTS[part]} images there are",
         )
         if not hasattr(self, "num_classes"):
             self.num_classes = len(names) if names else int(labels.max()) + 1
             self.source_shape = tuple(images.shape[1:])
         require(
             tuple(images.shape[1:]) == self.source_shape,
-            f"the {part} images of data={self.name} have shape {list(images.shape[1:])}, "
+            f"the {PARTS[part]} images of data={self.name} have shape {list(images.shape[1:])}, "
             f"and {list(self.source_shape)} was expected",
         )
         require(
             int(labels.min()) >= 0 and int(labels.max()) < self.num_classes,
-            f"the {part} labels of data={self.name} run from {int(labels.min())} to {int(labels.max())}, "
+            f"the {PARTS[part]} labels of data={self.name} run from {int(labels.min())} to {int(labels.max())}, "
             f"and must lie from 0 to {self.num_classes - 1}",
         )
         self.class_names = list(names) if names else [str(label) for label in range(self.num_classes)]
@@ -157,6 +191,7 @@ class InMemory(pl.LightningDataModule):
         return self.batches("val", share=self._share()) if self.size("val") else []
 
     def test_dataloader(self) -> Batches:
+        require(self.size("test") > 0, f"data={self.name} has no test images: leave the test out with test=false")
         return self.batches("test", share=self._share())
 
     def _share(self) -> tuple[int, int]:

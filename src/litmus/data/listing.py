@@ -1,14 +1,17 @@
 """Which files of a folder are pictures of which class."""
 
 import hashlib
+import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from litmus.data.part_names import PART_NAMES
 from litmus.errors import ConfigError, closest, require
 
 PARTS = ("train", "val", "test")
@@ -37,17 +40,74 @@ class Listing:
 def part_folders(root: Path) -> dict[str, Path]:
     """The folders of `root` that hold its parts. Those that there are not are to be split off `train`, which is `root`
     itself where it has none of them, and the next one where only `train` is missing."""
-    require(root.is_dir(), f"data.root={root} is not a folder: give one with a subfolder of pictures for each class")
-    there = {part: root / part for part in PARTS if (root / part).is_dir()}
+    there = named_parts(root)
     if "train" not in there:
         there = {"train": there.pop(next(iter(there))) if there else root, **there}
     return there
 
 
+def named_parts(root: Path) -> dict[str, Path]:
+    """The folders of `root` whose names say which part they hold.
+
+    A name such as `train` says so if the folder has subfolders, or if all folders beside it have such names too: it may
+    also be a class. Raises ConfigError for two folders of one part, and for a folder beside them that is no part.
+    """
+    require(  # Path.is_dir would raise where a folder above cannot be read
+        os.path.isdir(root), f"data.root={root} is not a folder: give one with a subfolder of pictures for each class"
+    )
+    folders = subfolders(root)
+    named = [path for path in folders if path.name.lower() in PART_NAMES]
+    if not any(subfolders(path) for path in named) and len(named) < len(folders):
+        return {}
+    parts: dict[str, Path] = {}
+    for path in folders:
+        part = PART_NAMES.get(path.name.lower())
+        if part is None:
+            raise ConfigError(
+                f"{readable(path)} lies beside {named[0].name}/ and is none of {', '.join(PART_NAMES)}: rename it, or "
+                "move it out of data.root"
+            )
+        require(part not in parts, f"{parts.get(part)} and {path} are both the {part} part: merge them")
+        parts[part] = path
+    return {part: parts[part] for part in PARTS if part in parts}
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Those that are not hidden, by name."""
+    return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
+
+
 def class_folders(folder: Path) -> dict[str, Path]:
-    """The subfolders by name, in the names' order; the same name is the same class however its accents are encoded."""
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return {unicodedata.normalize("NFC", path.name): path for path in found}
+    """The subfolders by name, in the names' order; the same name is the same class however its accents are encoded.
+
+    Raises ConfigError for two folders of one name, and for one that holds nothing but folders.
+    """
+    found: dict[str, Path] = {}
+    for path in subfolders(folder):
+        name = readable(unicodedata.normalize("NFC", path.name))
+        require(
+            name not in found,
+            f"{readable(folder)} has two folders {name}, whose accents are encoded differently (NFC, NFD): merge them",
+        )
+        found[name] = path
+        inside = subfolders(path) if all(_is_folder(entry) for entry in _entries(path)) else []
+        require(
+            not inside,
+            f"{readable(path)} holds only folders ({', '.join(readable(inner.name) for inner in inside[:5])}) and no "
+            f"picture: set data.root={readable(path)} if those are the classes, or else move the pictures up",
+        )
+    return found
+
+
+def count_loose_pictures(folder: Path) -> int:
+    """Of those that are in no class folder."""
+    endings = Image.registered_extensions()
+    return sum(Path(entry.path).suffix.lower() in endings and not _is_folder(entry) for entry in _entries(folder))
+
+
+def readable(path: str | os.PathLike[str]) -> str:
+    """The path as text that can be printed and saved, with escapes for the bytes of a name that is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def listed(folder: Path, class_names: Sequence[str]) -> Listing:
@@ -58,22 +118,91 @@ def listed(folder: Path, class_names: Sequence[str]) -> Listing:
     return Listing([path for path, _ in found], torch.tensor([label for _, label in found], dtype=torch.long))
 
 
+def without_repeats(parts: dict[str, Listing], notes: list[str]) -> dict[str, Listing]:
+    """Each file once, whatever links lead to it: in the last of the parts that has it. `notes` gets what is left out.
+
+    Raises ConfigError if a file is in two classes.
+    """
+    first: dict[tuple[int, int], tuple[Path, int]] = {}
+    kept: dict[str, Listing] = {}
+    repeated: list[str] = []
+    for part in sorted(parts, key=PARTS.index, reverse=True):
+        own, chosen = parts[part], []
+        for i, (path, label) in enumerate(zip(own.files, own.labels.tolist(), strict=True)):
+            file = _identity(path)
+            if file is None or file not in first:
+                chosen.append(i)
+                if file is not None:
+                    first[file] = path, label
+                continue
+            other, other_label = first[file]
+            require(
+                label == other_label,
+                f"{readable(path)} and {readable(other)} are the same file in two classes: remove one of the two links",
+            )
+            repeated.append(f"{readable(path)} = {readable(other)}")
+        kept[part] = own[torch.tensor(chosen, dtype=torch.long)]
+    if repeated:
+        more = ", …" if len(repeated) > 3 else ""
+        notes.append(f"left out {len(repeated):,} links to files that count already: {', '.join(repeated[:3])}{more}")
+    return {part: kept[part] for part in parts}
+
+
 def check_classes(folder: Path, class_names: Sequence[str]) -> None:
     """Raises ConfigError if the folder has files of any other class."""
     for name, path in class_folders(folder).items():
         if name not in class_names and any(files_below(path)):
             near = closest(name, class_names)
             hint = f"did you mean {near}?" if near else f"there are {', '.join(class_names)}"
-            raise ConfigError(f"{path} is none of the model's classes: {hint}")
+            raise ConfigError(f"{readable(path)} is none of the model's classes: {hint}")
 
 
-def files_below(folder: Path | None) -> Iterator[Path]:
-    """All that are not hidden, whatever they are called: what is no picture is told when it is read."""
-    if folder is not None:
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):
-                continue
-            if path.is_dir():
-                yield from files_below(path)
-            else:
-                yield path
+def require_classes(folder: Path, class_names: Sequence[str], train: Path) -> None:
+    """Raises ConfigError if the folder lacks a class of the training folder."""
+    there = class_folders(folder)
+    lacking = [name for name in class_names if name not in there]
+    require(
+        not lacking,
+        f"{readable(folder)} has no folder {', '.join(lacking[:5])}, which {readable(train)} has: add it, empty if "
+        "there is no picture of that class",
+    )
+
+
+def files_below(folder: Path | None, above: frozenset[tuple[int, int] | None] = frozenset()) -> Iterator[Path]:
+    """All that are not hidden, whatever they are called: what is no picture is told when it is read. A link to a folder
+    that it lies in is not followed."""
+    if folder is None:
+        return
+    above |= {_identity(folder)}
+    for entry in sorted(_entries(folder), key=lambda entry: entry.name):
+        path = Path(entry.path)
+        if not _is_folder(entry):
+            yield path
+        elif _identity(path) not in above:
+            yield from files_below(path, above)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What is not hidden in a folder, in any order."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{readable(folder)} cannot be read ({reason}): change its permissions, or move it") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What is the same for all links to a file or folder; None for a link that leads nowhere."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -4,18 +4,18 @@ import gzip
 import hashlib
 import inspect
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from litmus.errors import ConfigError, require, whole_number
+from litmus.data.labels import class_name
+from litmus.data.pixels import channels_first
+from litmus.errors import ConfigError, whole_number
 
 Source = Callable[..., Any]
 
@@ -66,37 +66,6 @@ def read_idx(raw: bytearray) -> Tensor:
     return torch.frombuffer(raw, dtype=torch.uint8, offset=4 + 4 * dimensions).view(shape)
 
 
-class Arrays:
-    """A user's own `.npz`: x_train, y_train and, for the test, x_test, y_test; `class_names` may name the classes.
-
-    Images are uint8, (N, H, W), (N, C, H, W) or (N, H, W, C); labels are whole numbers from 0.
-    """
-
-    def __init__(self, path: str, root: str | None = None, train: bool = True, download: bool = False):
-        part = "train" if train else "test"
-        try:
-            with Path(path).expanduser().open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                missing = [key for key in (f"x_{part}", f"y_{part}") if key not in file]
-                require(not missing, f"data.path={path} lacks the array {' and '.join(missing)}: it has {file.files}")
-                self.data, self.targets = file[f"x_{part}"], file[f"y_{part}"]
-                self.classes = file["class_names"].tolist() if "class_names" in file else None
-        except FileNotFoundError:
-            raise ConfigError(f"data.path={path} does not exist: give the path of an .npz file") from None
-        except (ValueError, OSError, EOFError, BadZipFile) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"data.path={path} is not a readable .npz file of plain arrays ({error})") from None
-        images, labels = self.data, self.targets
-        require(
-            images.dtype == np.uint8,
-            f"x_{part} in {path} holds {images.dtype}, and must hold uint8 pixels from 0 to 255",
-        )
-        require(
-            np.issubdtype(labels.dtype, np.integer) and labels.ndim == 1,
-            f"y_{part} in {path} must be a whole number for each image, and is {labels.dtype} of shape {labels.shape}",
-        )
-
-
 class Synthetic:
     """Learnable noise for tests and timing: each class is a random pattern, each image its pattern with noise."""
 
@@ -118,8 +87,10 @@ class Synthetic:
         self.classes = [f"class {label}" for label in range(num_classes)]
 
 
-def read(source: Source, data_dir: str, train: bool, name: str) -> tuple[Tensor, Tensor, list[str] | None]:
-    """Images (N, C, H, W) uint8, labels (N,) int64 and the class names of one part of a source.
+def read(
+    source: Source, data_dir: str, train: bool, name: str, image_shape: Sequence[int] | None
+) -> tuple[Tensor, Tensor, list[str] | None]:
+    """Images (N, C, H, W) uint8, labels (N,) int64 and the class names of one part of a source of this image shape.
 
     Raises ConfigError, with what to put where, if the files can neither be read nor be downloaded.
     """
@@ -139,7 +110,9 @@ def read(source: Source, data_dir: str, train: bool, name: str) -> tuple[Tensor,
             f"({lines[-1] if lines else 'a damaged file'}): {_wanted(source, data_dir)}, or say data.data_dir=FOLDER"
         ) from error
     labels = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels).long()
-    return channels_first(torch.as_tensor(dataset.data)), labels, getattr(dataset, "classes", None)
+    names = getattr(dataset, "classes", None)
+    images = channels_first(torch.as_tensor(dataset.data), image_shape=image_shape)
+    return images, labels, None if names is None else [class_name(value) for value in names]
 
 
 def _folders(data_dir: str) -> set[Path]:
@@ -153,16 +126,6 @@ def _remove_empty(folders: set[Path]) -> None:
     for folder in sorted(folders, reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
-
-
-def channels_first(images: Tensor) -> Tensor:
-    """(N, H, W), (N, H, W, C) or (N, C, H, W) to (N, C, H, W), for one, three or four channels."""
-    if images.ndim == 3:
-        return images.unsqueeze(1).contiguous()
-    if images.ndim == 4 and images.shape[1] not in (1, 3, 4) and images.shape[3] in (1, 3, 4):
-        return images.permute(0, 3, 1, 2).contiguous()
-    require(images.ndim == 4, f"images have {images.ndim} dimensions, and need 3 or 4: (N, H, W) or (N, C, H, W)")
-    return images.contiguous()
 
 
 def _wanted(source: Source, data_dir: str) -> str:

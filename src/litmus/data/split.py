@@ -7,13 +7,25 @@ from litmus.errors import require
 
 
 def validation_count(val_size: float, total: int) -> int:
-    """The size of the validation part: `val_size` is a count, or a fraction of `total` if it is below 1."""
+    """The size of the validation part: `val_size` is a count, or a fraction of `total` if it is below 1.
+
+    Raises ConfigError if it leaves a part without an image; 0 asks for no validation part.
+    """
     count = round(val_size * total) if val_size < 1 else int(val_size)
     require(
         count < total,
         f"data.val_size={val_size:g} leaves no image to train on: there are {total:,}, so choose less",
     )
+    require_validation(count, val_size, total)
     return count
+
+
+def require_validation(count: int, val_size: float, total: int) -> None:
+    require(
+        count > 0 or val_size == 0,
+        f"data.val_size={val_size:g} of {total:,} training images leaves no validation image: set data.val_size=1 or "
+        "more, train on more images, or set data.val_size=0 to train without validation",
+    )
 
 
 def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:

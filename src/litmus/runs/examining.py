@@ -1,5 +1,6 @@
 """A trained model, tested again: on its run's own test images, or on others of the same classes."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from litmus.callbacks import Calibration, ConfusionMatrix, WorstMistakes
+from litmus.data.array_file import ArrayFile
 from litmus.data.image_folder import ImageFolder
 from litmus.data.in_memory import InMemory
-from litmus.data.listing import Listing, check_classes, listed
-from litmus.errors import ConfigError, require
+from litmus.data.listing import Listing, check_classes, listed, named_parts, without_repeats
+from litmus.errors import require
 from litmus.runs.building import build
 from litmus.runs.loading import Trained
 from litmus.scores import class_scores, mean_of
 from litmus.trainer import quiet
+
+log = logging.getLogger("litmus")
 
 BINS = 15  # of the reliability diagram, as in Guo et al. 2017
 MISTAKES = 24
@@ -52,9 +56,9 @@ class FolderToTest(ImageFolder):
         return list(wanted)
 
     def _split(self, every_class: bool) -> dict[str, Listing]:
-        folder = self.root / "test" if (self.root / "test").is_dir() else self.root
+        folder = named_parts(self.root).get("test", self.root)
         check_classes(folder, self.class_names)
-        found = listed(folder, self.class_names)
+        found = without_repeats({"test": listed(folder, self.class_names)}, self.notes)["test"]
         require(len(found) > 0, f"{folder} has no pictures in subfolders named {', '.join(self.class_names[:5])} …")
         return {"train": found[:0], "val": found[:0], "test": found}
 
@@ -75,6 +79,9 @@ def ready(data: InMemory, trained: Trained) -> InMemory:
     """Reads the test images and hands them over with the preprocessing that the model was trained with. Raises
     ConfigError if they are not what it was made for."""
     data.setup("test")
+    for note in data.notes:
+        log.info(note)
+    require(data.size("test") > 0, f"{data.name} has no test images: give other data with --data")
     images = data.parts["test"][0]
     shape = tuple(images.shape[1:]) if isinstance(images, Tensor) else data.source_shape
     wanted = trained.decode.shape
@@ -82,13 +89,13 @@ def ready(data: InMemory, trained: Trained) -> InMemory:
         shape == wanted or (trained.preprocess.size is not None and shape[0] == wanted[0]),
         f"the test images of {data.name} have shape {list(shape)}, and the model was made for {list(wanted)}",
     )
-    unnamed = data.name == "arrays" and data.class_names == [str(label) for label in range(data.num_classes)]
-    if data.class_names != trained.class_names and not (unnamed and data.num_classes <= len(trained.class_names)):
-        raise ConfigError(
-            f"the classes of {data.name} ({_some(data.class_names)}) are not those that the model was trained on "
-            f"({_some(trained.class_names)}): choose data of the same classes"
-        )
-    data.class_names, data.num_classes = trained.class_names, len(trained.class_names)
+    names = trained.class_names
+    is_known = data.use_classes(names) if isinstance(data, ArrayFile) else data.class_names == names
+    require(
+        is_known,
+        f"the classes of {data.name} ({_some(data.class_names)}) are not those that the model was trained on "
+        f"({_some(names)}): choose data of the same classes",
+    )
     data.preprocess = trained.preprocess
     return data
 

@@ -45,6 +45,12 @@ class Trained(nn.Module):
             images.ndim == 4 and images.shape[1] in (1, channels),
             f"images of shape {tuple(images.shape)} do not fit: give (N, {channels}, H, W)",
         )
+        height, width = self.decode.shape[1:]
+        require(
+            self.preprocess.size is not None or tuple(images.shape[2:]) == (height, width),
+            f"images of shape {tuple(images.shape)} do not fit: give (N, {channels}, {height}, {width}), which decode "
+            "makes of a picture file of any size",
+        )
         require(
             not images.is_floating_point() or not 0 < images.amax() <= 1,
             "these images end at 1: give pixels from 0 to 255, as uint8",

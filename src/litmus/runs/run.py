@@ -25,6 +25,7 @@ from litmus.callbacks import (
     MetricsCSV,
     Progress,
     ReportEpoch,
+    TestCurve,
     ValidateLast,
 )
 from litmus.callbacks.metrics_csv import read_metrics
@@ -201,7 +202,16 @@ class Run:
 
     @contextmanager
     def opened(self, trainer: pl.Trainer, model: Classifier, data: Any) -> Iterator[None]:
-        """Writes the directory's first files, and keeps train.log until the end."""
+        """Writes the directory's first files, and keeps train.log until the end.
+
+        Raises ConfigError, before it does, if a test is requested of data without a test part.
+        """
+        self.has_test = data.size("test") > 0
+        asked = "test=true" if self.cfg.test else "callbacks=test_curve"
+        require(
+            self.has_test or not (self.cfg.test or any(isinstance(c, TestCurve) for c in trainer.callbacks)),  # type: ignore[attr-defined]
+            f"{data.name} has no test images: leave {asked} out, or add a test part",
+        )
         self.checkpoint.card = {"format": FORMAT, "config": self.config, "choices": self.choices, **data.facts()}
         self.started = time.monotonic()
         if not is_first():
@@ -245,10 +255,14 @@ class Run:
     def _introduce(self, model: Classifier, data: Any, trainer: pl.Trainer) -> None:
         sizes = " / ".join(f"{data.size(part):,}" for part in ("train", "val", "test"))
         parameters = sum(p.numel() for p in model.network.parameters())
+        shape = "×".join(str(side) for side in data.image_shape)
         log.info(
-            f"{type(model).__name__} with {parameters:,} parameters on {data.name}, {sizes} images to train / validate "
-            f"/ test, on the {described(trainer.strategy.root_device)}"
+            f"{type(model).__name__} with {parameters:,} parameters on {data.name}, {sizes} images of {shape} in "
+            f"{data.num_classes:,} classes to train / validate / test{'' if self.has_test else ' (so no test)'}, "
+            f"on the {described(trainer.strategy.root_device)}"
         )
+        for note in getattr(data, "notes", []):  # a user's own data module need not have them
+            log.info(note)
         if self.resumed:
             log.info(f"going on from {self.last_checkpoint}")
         elif self.continues:
@@ -258,7 +272,7 @@ class Run:
 
     @property
     def test_wanted(self) -> bool:
-        return not self.in_sweep if self.cfg.test is None else bool(self.cfg.test)
+        return self.has_test and (not self.in_sweep if self.cfg.test is None else bool(self.cfg.test))
 
     def load_best(self, model: Classifier) -> None:
         load_weights(model, self.path / "checkpoints" / "best.ckpt")

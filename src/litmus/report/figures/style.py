@@ -1,7 +1,6 @@
 """How all figures look: told apart by colour, line and marker at once, so that one of them is enough."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from litmus.atomic import replacing
+from litmus.fonts import plain_text
 from litmus.report.blocks import Image
 
 # Okabe and Ito's colours, without the yellow that white paper swallows.
@@ -31,7 +31,6 @@ MARKERS = ("o", "s", "^", "D", "v", "X")
 MOST_LINES = len(COLOURS)
 WIDTH = 11.0  # inches
 STYLE: Any = {
-    "text.parse_math": False,  # a value may hold a dollar sign
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.grid": True,
@@ -54,8 +53,7 @@ def look(index: int) -> dict[str, Any]:
 
 def draw(folder: Path, name: str, size: tuple[float, float], paint: Callable[[Figure], str]) -> Image:
     """`paint` fills a figure and gives its caption. No pyplot: it keeps state, and may want a display."""
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
+    with plain_text(), matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         caption = paint(figure)

@@ -1,0 +1,196 @@
+"""A user's own arrays, in one file or in a folder of `.npy` files."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from litmus.data.duplicates import DUPLICATES, answer_duplicates, find_repeats, image_contents, kept
+from litmus.data.in_memory import InMemory, Loaded, Part
+from litmus.data.labels import Classes, read_labels
+from litmus.data.part_names import PART_NAMES
+from litmus.data.pixels import LAYOUTS, channels_first, read_pixels
+from litmus.errors import ConfigError, one_of, require, user_path
+
+GZIP = b"\x1f\x8b"
+SAVE = "np.savez('mine.npz', x_train=…, y_train=…, x_test=…, y_test=…)"
+
+
+class ArrayFile(InMemory):
+    """The arrays x_train and y_train of `path`, and x_val, y_val, x_test, y_test where it has them; `class_names` may
+    name the classes. `path` is an `.npz` file, gzipped or not, or a folder of `.npy` files of these names.
+
+    Without x_val, `val_size` splits the validation part off; without x_test there is no test. Images are pixels from 0
+    to 255, or floats from 0 to 1, (N, H, W), (N, C, H, W) or (N, H, W, C); `layout` says which of the last two where
+    the shape does not. Labels are whole numbers, text, or one-hot; each distinct one of y_train is a class. Raises
+    ConfigError for what may mean something else.
+
+    An image that is in two parts is an error, a warning, or dropped from the first of the two, by `duplicates`.
+    """
+
+    def __init__(self, path: str, layout: str | None = None, duplicates: str = "warn", **options: Any):
+        self.path = path
+        self.layout = layout if layout is None else one_of("data.layout", layout, LAYOUTS)
+        self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
+        self.arrays = self._convert(read_arrays(path, self.notes))
+        super().__init__("arrays", source=None, num_classes=None, image_shape=None, **options)  # type: ignore[arg-type]
+
+    def _convert(self, arrays: "Arrays") -> dict[str, Part]:
+        """The images (N, C, H, W) uint8 and class numbers (N,) of each part."""
+        labels = {part: read_labels(y, f"y_{part}") for part, (_, y) in arrays.parts.items()}
+        self.classes = Classes.of(labels["train"], arrays.class_names, "y_train")
+        if not self.classes.are_numbered and self.classes.values.dtype.kind != "U":
+            self.notes.append(
+                f"data.path={self.path}: the sorted labels of y_train are the classes {_some(self.classes.names)}"
+            )
+        converted: dict[str, Part] = {}
+        units: dict[str, str] = {}
+        shape: Sequence[int] | None = None
+        for part, (x, _) in arrays.parts.items():
+            pixels, units[part] = read_pixels(x, f"x_{part}")
+            with _named(f"x_{part} of data.path={self.path}"):
+                images = channels_first(pixels, self.layout, shape)
+            shape = shape or images.shape[1:]
+            converted[part] = images, torch.from_numpy(self.classes.numbers(labels[part], f"y_{part}"))
+        require(
+            len(set(units.values())) == 1,
+            f"the parts of data.path={self.path} have pixels in different units "
+            f"({', '.join(f'x_{part} {unit}' for part, unit in units.items())}); bring all to 0 to 255",
+        )
+        if arrays.parts["train"][0].dtype.kind == "f" and units["train"] == "0 to 1":
+            self.notes.append(f"data.path={self.path}: pixels from 0 to 1 are rounded to 8 bits")
+        return converted
+
+    def _load(self, part: str) -> Loaded | None:
+        found = self.arrays.pop(part, None)
+        return None if found is None else (*found, self.classes.names)
+
+    def _check_parts(self) -> None:
+        repeats = find_repeats({part: image_contents(images) for part, (images, _) in self.parts.items()})
+        self.notes += answer_duplicates(repeats, self.duplicates, lambda part, i: f"{part}[{i}]")
+        if self.duplicates == "drop":
+            for part in {repeat.part for repeat in repeats}:
+                images, labels = self.parts[part]
+                index = kept(len(labels), part, repeats)
+                require(len(index) > 0, f"all images of the {part} part are in a later part too; give other images")
+                self.parts[part] = images[index], labels[index]
+
+    def use_classes(self, names: list[str]) -> bool:
+        """Numbers the labels by these classes: by their names, or, of numbers without names, by position. False if they
+        are not among them."""
+        own = self.classes.names
+        if not set(own) <= set(names):
+            values = self.classes.values
+            is_position = values.dtype.kind in "iu" and own == [str(value) for value in values.tolist()]
+            if not is_position or not np.isin(values, np.arange(len(names))).all():
+                return False
+            own = [names[value] for value in values.tolist()]
+        index = torch.tensor([names.index(name) for name in own])
+        self.parts = {part: (images, index[labels]) for part, (images, labels) in self.parts.items()}
+        self.arrays = {part: (images, index[labels]) for part, (images, labels) in self.arrays.items()}
+        self.class_names, self.num_classes = names, len(names)
+        return True
+
+
+@dataclass
+class Arrays:
+    parts: dict[str, tuple[np.ndarray, np.ndarray]]  # train, val, test: images and labels; train is the first
+    class_names: list[Any] | None
+
+
+def read_arrays(path: str, notes: list[str]) -> Arrays:
+    """Raises ConfigError if the file is absent, damaged or incomplete, or holds anything but numbers and text."""
+    with _readable(path), _opened(path) as (names, read):
+        keys = {name: key for name in names if (key := _key(name)) is not None}
+        for name, key in keys.items():
+            first = next(other for other in keys if keys[other] == key)
+            require(first == name, f"data.path={path} has {first} and {name}; keep one of them")
+        there = {part for _, part in keys.values()} | {"train"}
+        parts = [part for part in ("train", "val", "test") if part in there]
+        missing = [f"{kind}_{part}" for part in parts for kind in "xy" if (kind, part) not in keys.values()]
+        require(
+            not missing,
+            f"data.path={path} lacks the array {' and '.join(missing)}: it has {_some(names)}; save it with {SAVE}",
+        )
+        ignored = [name for name in names if name not in keys and name != "class_names"]
+        if ignored:
+            notes.append(f"data.path={path}: ignores the arrays {_some(ignored)}")
+        found = {key: _array(path, name, read) for name, key in keys.items()}
+        class_names = np.ravel(_array(path, "class_names", read)).tolist() if "class_names" in names else None
+    return Arrays({part: (found["x", part], found["y", part]) for part in parts}, class_names)
+
+
+def _key(name: str) -> tuple[str, str] | None:
+    """`x` or `y` and the part of an array of this name; None for another array."""
+    kind, _, part = name.lower().partition("_")
+    return (kind, PART_NAMES[part]) if kind in ("x", "y") and part in PART_NAMES else None
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[list[str], Callable[[str], np.ndarray]]]:
+    """The names of the arrays, and what reads one of them. Those of a folder stay on disk until they are converted."""
+    place = user_path("data.path", path)
+    if place.is_dir():
+        names = sorted(file.stem for file in place.glob("*.npy"))
+        yield names, lambda name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return
+    with place.open("rb") as content:
+        is_gzip = content.read(2) == GZIP
+        content.seek(0)
+        unpacked = io.BytesIO(gzip.decompress(content.read())) if is_gzip else content
+        file = np.load(unpacked, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ConfigError(
+                f"data.path={path} holds one array, of shape {file.shape}, and labels are needed too; save both with "
+                f"{SAVE}, or give a folder with x_train.npy and y_train.npy"
+            )
+        with file:
+            yield file.files, file.__getitem__
+
+
+def _array(path: str, name: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
+    try:
+        return read(name)
+    except ValueError as error:
+        require(
+            "Object arrays" not in str(error),
+            f"{name} of data.path={path} is an array of Python objects, which is not opened because it may run code; "
+            f"save {name} = np.array({name}.tolist())",
+        )
+        raise
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
+    except FileNotFoundError:
+        raise ConfigError(f"data.path={path} does not exist: give the path of an .npz file") from None
+    except PermissionError:
+        raise ConfigError(f"data.path={path} cannot be read (permission denied); change its permissions") from None
+    except (ValueError, OSError, EOFError, BadZipFile, zlib.error) as error:
+        reason = "a pickle is not opened because it may run code" if "pickled" in str(error) else error
+        raise ConfigError(
+            f"data.path={path} is not a readable .npz file of plain arrays ({reason}); save it with {SAVE}"
+        ) from None
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error}") from None
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,0 +1,106 @@
+"""Images that are in more than one part: what a model has trained on is not fit to test it."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from litmus.errors import require
+
+DUPLICATES = ("error", "warn", "drop")
+PARTS = {"train": "training", "val": "validation", "test": "test"}  # each gives way to those after it
+TAIL = 4096  # bytes at the end of a file, where compressed pictures differ
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The image at `position` of `part` that is also at `other_position` of `other_part`."""
+
+    part: str
+    position: int
+    other_part: str
+    other_position: int
+
+
+def find_repeats(contents: Mapping[str, Sequence[Hashable | None]]) -> list[Repeat]:
+    """Those whose content is in a later part as well. None is the content of what is not compared."""
+    seen: dict[Hashable, tuple[str, int]] = {}
+    found: list[Repeat] = []
+    for part in reversed(PARTS):
+        own = contents.get(part, ())
+        found += [Repeat(part, i, *seen[c]) for i, c in enumerate(own) if c is not None and c in seen]
+        for i, content in enumerate(own):
+            if content is not None:
+                seen.setdefault(content, (part, i))
+    return found
+
+
+def answer_duplicates(repeats: Sequence[Repeat], policy: str, name: Callable[[str, int], str]) -> list[str]:
+    """What a user should know of them: nothing, a warning, or what is dropped. Raises ConfigError if `policy` is
+    `error`."""
+    if not repeats:
+        return []
+    most = 3  # that are named
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for repeat in repeats:
+        counts[repeat.part, repeat.other_part] += 1
+    sizes = ", ".join(f"{n:,} of the {PARTS[a]} part in the {PARTS[b]} part" for (a, b), n in counts.items())
+    pairs = [f"{name(r.part, r.position)} = {name(r.other_part, r.other_position)}" for r in repeats[:most]]
+    more = [f"and {len(repeats) - most:,} more"] if len(repeats) > most else []
+    sentence = f"the same image is in two parts: {sizes} ({', '.join(pairs + more)})"
+    fix = "set data.duplicates=drop to leave it out of the first of the two"
+    require(policy != "error", f"{sentence}; remove one, or {fix}")
+    return [f"warning: {sentence}; {fix}" if policy == "warn" else f"dropped from the first: {sentence}"]
+
+
+def kept(count: int, part: str, repeats: Sequence[Repeat]) -> Tensor:
+    """Positions of a part of `count` images without those that are in a later part."""
+    dropped = {repeat.position for repeat in repeats if repeat.part == part}
+    return torch.tensor([i for i in range(count) if i not in dropped], dtype=torch.long)
+
+
+def image_contents(images: Tensor) -> list[Hashable]:
+    """A digest of each of the images (N, …) uint8."""
+    return [hashlib.blake2b(image.numpy(), digest_size=16).digest() for image in images.contiguous()]
+
+
+def equal_files(files: Sequence[Path]) -> dict[Path, str]:
+    """Each file that has the content of another, and the name of the first of them.
+
+    Reads the ends of files of equal size, and the whole of those whose ends agree.
+    """
+    alike = [list(files)]
+    for key in (_size, _tail, _digest):
+        groups: dict[Hashable, list[Path]] = defaultdict(list)
+        for i, group in enumerate(alike):
+            for path in group:
+                if (value := _read(key, path)) is not None:
+                    groups[i, value].append(path)
+        alike = [group for group in groups.values() if len(group) > 1]
+    return {path: str(group[0]) for group in alike for path in group}
+
+
+def _read(key: Callable[[Path], Hashable], path: Path) -> Hashable | None:
+    try:
+        return key(path)
+    except OSError:
+        return None  # a bad file, which is reported when it is decoded
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size or None  # empty files are no images
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-min(TAIL, path.stat().st_size), 2)
+        return file.read()
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -1,0 +1,99 @@
+"""From labels of any kind to class numbers, and the names of the classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from litmus.errors import require
+
+
+def class_name(value: object) -> str:
+    """The name as text, whatever it came as: numbers and bytes too."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+@dataclass
+class Classes:
+    """The classes of a data set: `values` (num_classes,) are their labels, in the order of `names`."""
+
+    values: np.ndarray
+    names: list[str]
+
+    @classmethod
+    def of(cls, labels: np.ndarray, given: Sequence[object] | None, name: str) -> "Classes":
+        """One class for each distinct label of the training part, sorted; `given` are its `class_names`.
+
+        With names given, the labels are the names themselves, positions in their list, or as many distinct numbers.
+        Raises ConfigError if they are none of these, or if a class has no training image.
+        """
+        distinct = np.unique(labels)
+        if given is None:
+            return cls(distinct, [class_name(value) for value in distinct.tolist()])
+        names = [class_name(value) for value in given]
+        require(len(set(names)) == len(names), "class_names holds a name twice; give each class a name of its own")
+        if distinct.dtype.kind == "U":
+            values = np.array(names)
+        elif np.isin(distinct, np.arange(len(names))).all():
+            values = np.arange(len(names))
+        else:
+            values = distinct
+            require(
+                len(distinct) == len(names),
+                f"{name} holds {len(distinct)} distinct labels ({_some(distinct)}) and class_names {len(names)} names; "
+                "give one name for each label",
+            )
+        unknown = np.setdiff1d(distinct, values)
+        require(len(unknown) == 0, f"{name} holds {_some(unknown)}, which class_names lacks; add it there")
+        empty = [names[i] for i in np.flatnonzero(~np.isin(values, distinct))]
+        require(not empty, f"{name} has no image of the class {_some(empty)}; leave it out of class_names")
+        return cls(values, names)
+
+    @property
+    def are_numbered(self) -> bool:
+        """Whether the labels are the class numbers already."""
+        return self.values.dtype.kind != "U" and np.array_equal(self.values, np.arange(len(self.values)))
+
+    def numbers(self, labels: np.ndarray, name: str) -> np.ndarray:
+        """The class number (N,) int64 of each label. Raises ConfigError if one is not a training label."""
+        unknown = np.setdiff1d(labels, self.values)
+        require(
+            len(unknown) == 0,
+            f"{name} holds the label {_some(unknown)}, which no training image has ({_some(self.values)}); "
+            "remove those images",
+        )
+        order = np.argsort(self.values)
+        return order[np.searchsorted(self.values, labels, sorter=order)].astype(np.int64)
+
+
+def read_labels(labels: np.ndarray, name: str) -> np.ndarray:
+    """Labels (N,), whole numbers or text, of an array (N,) or (N, 1) of them, or one-hot (N, num_classes).
+
+    Raises ConfigError, with the line of NumPy that converts where there is one, for anything else.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and labels.dtype.kind in "biuf":
+        is_one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()
+        require(bool(is_one_hot), f"{name} has shape {labels.shape} and is not one-hot; {name} = {name}.argmax(axis=1)")
+        return labels.argmax(axis=1)
+    require(labels.ndim == 1, f"{name} has shape {labels.shape}, and must hold one label for each image, (N,)")
+    if labels.dtype.kind == "f":
+        require(
+            bool(np.isfinite(labels).all() and (labels == np.rint(labels)).all()),
+            f"{name} holds fractions ({_some(labels[:3])}), and must hold a class for each image: a number or a name",
+        )
+        return labels.astype(np.int64)
+    if labels.dtype.kind == "S":
+        return np.array([class_name(value) for value in labels.tolist()], dtype=str)
+    require(
+        labels.dtype.kind in "biuU",
+        f"{name} holds {labels.dtype}, and must hold whole numbers or text; {name} = {name}.astype(str)",
+    )
+    return labels
+
+
+def _some(values: Any, most: int = 5) -> str:
+    shown = ", ".join(str(value) for value in np.asarray(values)[:most].tolist())
+    return shown + (", …" if len(values) > most else "")
