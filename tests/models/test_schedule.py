@@ -1,5 +1,7 @@
 """Schedules of several schedulers, and the lengths that follow from the run."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -101,7 +103,8 @@ def test_several_schedulers_resume_to_the_bit(train, monkeypatch, schedule, sche
 )
 def test_milestones_that_leave_a_scheduler_no_time_are_refused(train, schedule, milestones, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        train(*schedule({**SEQUENTIAL, "milestones": milestones}))
+        train(*schedule({**SEQUENTIAL, "milestones": milestones}), "output_dir=new/run")
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ RESUME = "weights_to_resume"
 class Checkpoint(LightningCheckpoint):
     """Saves last.ckpt between epochs, when everything has stepped, and best.ckpt if `monitor` was its best.
 
+    Of epochs with equal values, the earliest is the best.
+
     best.ckpt holds the weights that were validated, to the bit, whatever other callbacks do before and after
     validation. If those are the current ones, as they are without such callbacks, both are one file with two names: a
     large model's is written once. `mode` is max or min; None: as the metric's name says. Without validation, pass

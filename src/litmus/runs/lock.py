@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,24 @@ def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def discard_if_refused(path: Path) -> Iterator[None]:
+    """Removes a run directory that did not exist before, where ConfigError is raised before its first checkpoint.
+
+    Some options are only checked when training starts, and a refused command must not leave anything.
+    """
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield
+    except ConfigError:
+        if new and not (path / "checkpoints" / "last.ckpt").exists():
+            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):  # a parent that another run uses as well
+                for parent in new[1:]:
+                    parent.rmdir()
+        raise
 
 
 def _read_holder(file: Path) -> str:
