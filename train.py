@@ -1,8 +1,13 @@
 """One run, from top to bottom: a config in, a result.json out."""
 
-from omegaconf import DictConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from litmus import cli
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @cli.command

@@ -34,15 +34,16 @@ def main() -> None:
     for change in args.change:
         if "=" not in change:
             raise ConfigError(f"{change!r} is no change: write key=value")
+    seeds = seeds_of(args.seeds)
     chosen = plan(args.sweep, args.change, ROOT / "conf")
     print("\n".join([f"{chosen.setting}: {chosen.why}", chosen.epochs, *chosen.notes, ""]), flush=True)
-    runs = [retrain(chosen, args.sweep, seed) for seed in seeds_of(args.seeds, chosen)]
+    runs = [retrain(chosen, args.sweep, seed) for seed in seeds or [int(chosen.setting.runs[0].seed)]]
     record(args.sweep, chosen, runs)
 
 
-def seeds_of(text: str | None, chosen: Plan) -> list[int]:
+def seeds_of(text: str | None) -> list[int]:
     if text is None:
-        return [int(chosen.setting.runs[0].seed)]
+        return []
     try:
         return list(dict.fromkeys(int(seed) for seed in text.split(",")))
     except ValueError:

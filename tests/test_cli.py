@@ -11,8 +11,8 @@ import pytest
 from conftest import CONF, ROOT
 
 from litmus.cli import Screen
+from litmus.cli.overrides import check
 from litmus.errors import ConfigError
-from litmus.overrides import check
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:

@@ -4,8 +4,8 @@ import pytest
 from conftest import CONF, composed
 from omegaconf import OmegaConf
 
+from litmus.cli.overrides import check
 from litmus.errors import ConfigError, number, whole_number
-from litmus.overrides import check
 from litmus.runs.identity import resolve_environment
 
 

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from litmus.errors import ConfigError
 from litmus.report import read_runs
 from litmus.report.reading import flat
-from litmus.retraining import plan, read_config, written
+from litmus.retraining import plan, read_config
+from litmus.sweeps.arguments import as_hydra_value
 
 DECIDED = {"data.val_size", "trainer.max_epochs", "callbacks.early_stopping", "seed", "test", "sweep_name"}
 
@@ -168,7 +169,7 @@ def test_where_there_is_no_best_setting_it_says_why(tmp_path, make, sentence):
 def test_values_are_written_as_hydra_reads_them(value, text):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    assert written(value) == text
+    assert as_hydra_value(value) == text
     read = OverridesParser.create().parse_override(f"key={text}")
     assert OmegaConf.to_container(OmegaConf.create({"key": read.value()})) == {"key": value}
 

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from litmus.errors import ConfigError, require
 from litmus.report import Comparison, Run, Setting, compare, read_runs
 from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.sweeps.arguments import as_hydra_value
 
 OWN = (  # what retraining decides
     *("seed", "test", "objective", "objective_mode", "data.val_size", "trainer.max_epochs", "callbacks.early_stopping"),
@@ -135,7 +136,7 @@ def _reproduce(run: Run, wanted: dict[str, Any], changes: Sequence[str], conf: P
     pins = []
     for key, value in _differences(wanted, config, gone, new):
         if not _is_below(key, ("seed", "test", *changed)):
-            pins.append(f"{key}={written(value)}")
+            pins.append(f"{key}={as_hydra_value(value)}")
     require(
         not gone,
         f"conf/ has changed since the sweep, and {', '.join(gone[:5])} can't be set any more: go back to the sweep's "
@@ -180,21 +181,3 @@ def _differences(
             yield from _differences(value, found[key], gone, new, f"{prefix}{key}.")
         elif value != found[key]:
             yield f"{prefix}{key}", value
-
-
-def written(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list):
-        return f"[{','.join(map(written, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{written(item)}' for key, item in value.items())}}}"
-    if re.fullmatch(r"[A-Za-z_][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
-        return str(value)
-    quoted = str(value).replace("'", r"\'")
-    return f"'{quoted}'"

@@ -80,18 +80,27 @@ def test_a_sweep_that_is_killed_and_started_again_equals_one_that_was_not(starte
 
 
 def test_a_failed_job_leaves_the_others_alone_and_is_told_at_the_end(starter, tmp_path):
-    command = ("-m", *SMALL, "penalty=l1", "penalty.weight=-1,0.1,1e-1", "trainer.max_epochs=1", "sweep_name=some")
+    command = ("-m", *SMALL, "penalty=l1", "penalty.weight=0.1,1e-1,-1", "trainer.max_epochs=1", "sweep_name=some")
     done = starter.start(*command, cwd=tmp_path)
     assert done.wait() == 1
     assert "sweep some: 2 jobs\n" in done.text
-    assert "1/2  penalty.weight=-1  FAILED: penalty.weight is -1, and must be a number of 0 or more" in done.text
-    assert "2/2  penalty.weight=0.1  val/acc" in done.text
+    assert "1/2  penalty.weight=0.1  val/acc" in done.text
+    assert "2/2  penalty.weight=-1  FAILED: penalty.weight is -1, and must be a number of 0 or more" in done.text
     assert "1 of 2 jobs failed; the same command tries them again:" in done.text
     (log,) = (folder(tmp_path, "some") / "logs").iterdir()
     assert str(log.relative_to(tmp_path)) in done.text
     assert log.read_text() == "error: penalty.weight is -1, and must be a number of 0 or more\n"
     assert len(results(tmp_path, "some")) == 1
     assert len(list(folder(tmp_path, "some").glob("*/run.json"))) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_value_that_every_job_refuses_ends_the_sweep_once(starter, tmp_path, jobs):
+    command = ("-m", *SMALL, "data.val_size=60000", "seed=0,1,2", f"jobs={jobs}", "sweep_name=refused")
+    done = starter.start(*command, cwd=tmp_path)
+    assert done.wait() == 2
+    assert done.text.count("data.val_size=60000") == 1
+    assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.trust

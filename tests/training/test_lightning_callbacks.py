@@ -14,8 +14,8 @@ from lightning_callbacks_table import CHANGES_WEIGHTS, CONSTANT, LAYOUT, NORMALI
 
 from litmus.callbacks import EpochSeed
 from litmus.callbacks.metrics_csv import read_metrics
+from litmus.cli.overrides import check
 from litmus.errors import ConfigError, StoppedRun
-from litmus.overrides import check
 from litmus.runs import build, build_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*need to define a `flops_per_batch`")

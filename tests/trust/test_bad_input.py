@@ -20,9 +20,9 @@ import torch
 from conftest import CONF, assert_same, composed, snapshot, weights
 
 import litmus
+from litmus.cli.overrides import check
 from litmus.errors import ConfigError, StoppedRun
 from litmus.losses import MSE
-from litmus.overrides import check
 from litmus.runs import build
 
 pytestmark = [pytest.mark.trust, pytest.mark.slow]
@@ -46,7 +46,6 @@ OPTIONS = [
     ("test=maybe", "test is 'maybe', and must be true, false or null"),
     ("objective=test/acc", "objective=test/acc would choose by the test set"),
     ("objective=val/nothing", "set objective_mode=max or objective_mode=min"),
-    ("objective=val/nothing objective_mode=max", "objective=val/nothing was not logged in the first validation"),
     ("objective=val/acc objective_mode=up", "objective_mode is 'up', and must be max or min"),
     ("output_dir=5", "output_dir=5 is no path"),
     ("resume=[a]", r"resume=\['a'\] is no path"),
@@ -146,6 +145,7 @@ def test_an_impossible_value_of_any_group_is_answered(train, tmp_path, options, 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ("objective=val/nothing objective_mode=max", "objective=val/nothing was not logged in the first validation"),
         ("scheduler=plateau scheduler.monitor=val/own_loss", "metric val/own_loss which is not available"),
         ("callbacks=default callbacks.early_stopping.monitor=val/f1", "monitor=val/f1 is not measured"),
     ],

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from litmus.cli.overrides import check
 from litmus.data.split import split_off, stratified_split
 from litmus.errors import ConfigError, Diverged
-from litmus.overrides import check
 from litmus.penalties import L1, L2, ElasticNet
 
 pytestmark = pytest.mark.trust

@@ -119,3 +119,17 @@ def test_in_a_sweep_a_killed_process_fails_its_job_alone(starter, folder):
     assert [path.parent for path in jobs.glob("*/result.json")] != [first]
     assert len(list(jobs.glob("*/result.json"))) == 1
     assert len(list(jobs.glob("*/train.log"))) == 2
+
+
+def test_the_second_process_composes_from_the_same_folders(starter, folder):
+    (folder / "more" / "optim").mkdir(parents=True)
+    (folder / "more" / "optim" / "own.yaml").write_text("_target_: torch.optim.Adam\n_partial_: true\nlr: 1e-3\n")
+    run = starter.start("--config-dir", "more", *TWO, "optim=own", "trainer.max_epochs=1", cwd=folder)
+    assert run.wait() == 0, run.text
+
+
+def test_a_refusal_by_the_second_process_shows_no_traceback(starter, folder, monkeypatch):
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    run = starter.start(*TWO, "trainer.max_epochs=1", "+optim.no_such_argument=1", cwd=folder)
+    assert run.wait() == 2
+    assert "Traceback" not in run.text

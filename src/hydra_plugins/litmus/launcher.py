@@ -45,6 +45,7 @@ class Running:
     started: float = field(default_factory=time.monotonic, init=False)
     reason: str = ""
     diverged: bool = False
+    refused: bool = False
     waiting: list[Job] = field(default_factory=list)  # for the same result
 
     def ended(self, status: int) -> Iterator[Ended]:
@@ -59,7 +60,7 @@ class Running:
             if result is not None:
                 yield Ended(job, result, seconds)
             else:
-                yield Ended(job, None, seconds, reason, self.diverged, self.log)
+                yield Ended(job, None, seconds, reason, self.diverged, self.log, self.refused)
 
 
 class LocalLauncher(Launcher):
@@ -196,6 +197,7 @@ class LocalLauncher(Launcher):
                             running.line.send(answer)
                 elif kind == "failed":
                     running.reason, running.diverged = facts["reason"], facts["diverged"]
+                    running.refused = facts["refused"]
             if over:
                 self.running.remove(running)
                 yield from running.ended(self.server.exits.pop(running.pid))

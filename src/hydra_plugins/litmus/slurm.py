@@ -50,7 +50,8 @@ class Submitted:
             if result:
                 yield Ended(job, result, seconds)
             else:
-                yield Ended(job, None, seconds, outcome["reason"], outcome.get("diverged", False), shown)
+                diverged, refused = outcome.get("diverged", False), outcome.get("refused", False)
+                yield Ended(job, None, seconds, outcome["reason"], diverged, shown, refused)
 
 
 class SlurmLauncher(Launcher):

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from litmus.atomic import write_json
 from litmus.errors import require
 from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
+from litmus.runs.lock import discard_if_refused
 from litmus.runs.starts import with_this_start
 from litmus.sweeps import ending, leaderboard, space
 from litmus.sweeps.arguments import typed
@@ -52,13 +53,14 @@ class LitmusSweeper(Sweeper):
         refuse_own_values(self.loader, self.config)
         plan = self._plan(space.read(self.params, arguments, self.loader), Composer(self.loader, self.config, name))
         log.info(f"sweep {name}: {plan.introduction}")
-        record = sweep_folder(name) / "sweep.json"
-        write_json(record, {"starts": with_this_start(record, typed)})
-        failures: list[Ended] = []
-        if not plan.over:
-            with stoppable(name), self.launcher:
-                plan.open()
-                failures = self._work(plan)
+        folder = sweep_folder(name)
+        with discard_if_refused(folder):
+            write_json(folder / "sweep.json", {"starts": with_this_start(folder / "sweep.json", typed)})
+            failures: list[Ended] = []
+            if not plan.over:
+                with stoppable(name), self.launcher:
+                    plan.open()
+                    failures = self._work(plan)
         self._conclude(plan, name, failures)
 
     def _plan(self, swept: space.Space, composer: Composer) -> Any:
@@ -80,6 +82,10 @@ class LitmusSweeper(Sweeper):
             return bool(plan.watch(job, epoch, value))
 
         for ended in self.launcher.work(plan.jobs(), watch, plan.prunes):
+            require(
+                not ended.refused or screen.done > 0,  # of the first job, most likely all of them
+                f"the first job ({ended.job.shown(plan.keys)}) is refused, so none was run: {ended.reason}",
+            )
             if plan.take(ended):
                 failures.append(ended)
             screen.ended(ended, ended.job.shown(plan.keys))

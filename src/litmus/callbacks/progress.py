@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from litmus.callbacks.measured import measured
+from litmus.terminal import overwrite_line
 
 log = logging.getLogger("litmus")
 
@@ -56,5 +57,4 @@ class Progress(Checkpoint):
 
     def _draw(self, text: str) -> None:
         if self.terminal:
-            sys.stderr.write(f"\r\033[K{text}")
-            sys.stderr.flush()
+            overwrite_line(text)

@@ -16,6 +16,7 @@ NOT_THE_EXPERIMENT = (
     *("output_dir", "sweep_name", "resume", "hydra"),
     *("launcher", "jobs", "sweep", "sampler", "pruner", "n_trials"),
 )
+COMBINED = ("callbacks", "logger")  # groups of named parts: their option files can be combined, and parts added
 ANNOUNCEMENT = "LITMUS_RUN"  # in the environment of a run's other processes: what the first has said of it
 
 

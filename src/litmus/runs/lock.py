@@ -49,15 +49,16 @@ def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def discard_if_refused(path: Path) -> Iterator[None]:
-    """Removes a run directory that did not exist before, where ConfigError is raised before its first checkpoint.
+    """Removes the directory of a run or a sweep that did not exist before, where ConfigError is raised within.
 
-    Some options are only checked when training starts, and a refused command must not leave anything.
+    Not one with a checkpoint. Some options are only checked when training starts, and a refused command must not leave
+    anything.
     """
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         yield
     except ConfigError:
-        if new and not (path / "checkpoints" / "last.ckpt").exists():
+        if new and not any(path.rglob("last.ckpt")):
             shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):  # a parent that another run uses as well
                 for parent in new[1:]:

@@ -21,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from litmus.errors import require
 from litmus.runs.identity import ANNOUNCEMENT
 from litmus.sweeps import line
+from litmus.sweeps.arguments import quoted
 
 log = logging.getLogger("litmus")
 
@@ -45,9 +46,21 @@ def announce(trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: list[st
     if not isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) or not is_first():
         return
     os.environ[ANNOUNCEMENT] = json.dumps({"path": str(path.absolute()), "in_sweep": in_sweep})
-    sys.argv = [sys.argv[0], *overrides]
+    sys.argv = [sys.argv[0], *_config_arguments(), *overrides]
     HydraConfig.instance().cfg = None  # or Lightning gives the new processes Hydra options of its own
     subprocess_script._launch_process_observer = _watch  # Lightning's kills this process, without a word
+
+
+def _config_arguments() -> list[str]:
+    """What the command line says of where the config is composed from: --config-dir, --config-name and their like."""
+    hydra = HydraConfig.get()
+    sources = [(source.provider, source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    added = [quoted(f"file://{path}") for provider, path in sources if provider.endswith("command-line")]
+    main = next(path for provider, path in sources if provider == "main")
+    return [
+        *("--config-path", main, "--config-name", str(hydra.job.config_name)),
+        *([f"hydra.searchpath=[{','.join(added)}]"] if added else []),
+    ]
 
 
 def others(trainer: pl.Trainer) -> list[subprocess.Popen]:
@@ -93,7 +106,7 @@ def _watch(child_processes: list[subprocess.Popen]) -> None:
         log.error(f"stopped by StoppedRun({sentence!r})")
         print(f"error: {sentence}", file=sys.stderr, flush=True)
         if line.current is not None:
-            line.current.tell("failed", reason=sentence, diverged=False)
+            line.current.tell("failed", reason=sentence, diverged=False, refused=False)
         for process in child_processes:
             process.kill()
         os._exit(2)

@@ -15,7 +15,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.additions import COMBINED
 from litmus.atomic import remove_drafts
 from litmus.callbacks import (
     BeforeOthers,
@@ -36,7 +35,7 @@ from litmus.losses import uninformed_loss
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build
 from litmus.runs.ending import final, has_diverged, summary, why_stopped
-from litmus.runs.identity import config_hash, experiment, job_directory, resolve_environment, run_name
+from litmus.runs.identity import COMBINED, config_hash, experiment, job_directory, resolve_environment, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights
 from litmus.runs.lock import discard_if_refused, lock_directory
 from litmus.runs.processes import announce, announced, check_processes, end_with_the_first, in_slurm, is_first

@@ -64,6 +64,7 @@ class Ended:
     reason: str = ""
     diverged: bool = False  # nothing was wrong but its training
     log: Path | None = None
+    refused: bool = False  # its options are a mistake, found before it trained
 
 
 class Composer:

@@ -57,8 +57,7 @@ class Task:
             share_cores(request.side_by_side)
             self.run(request.config)
         except BaseException as error:
-            reason, diverged = reason_of(error)
-            line.tell("failed", reason=reason, diverged=diverged)
+            line.tell("failed", **reason_of(error))
             return 2 if isinstance(error, EXPECTED) else 1
         line.tell("finished")
         return 0
@@ -77,15 +76,19 @@ class Task:
             raise done._return_value  # `return_value` would print as well
 
 
-def reason_of(error: BaseException) -> tuple[str, bool]:
-    """Prints why a job ended, and gives it in one line, with whether nothing was wrong but its training."""
+def reason_of(error: BaseException) -> dict[str, Any]:
+    """Prints why a job ended. Gives the reason in one line, and whether training diverged or the job was refused."""
     if isinstance(error, EXPECTED):
         sentence = " ".join(part.strip() for part in str(error).splitlines())
         print(f"error: {sentence}", file=sys.stderr)
-        return sentence, isinstance(error, Diverged)
+        return {
+            "reason": sentence,
+            "diverged": isinstance(error, Diverged),
+            "refused": not isinstance(error, StoppedRun),
+        }
     traceback.print_exception(error)
     first = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {first[0]}".rstrip(": "), False
+    return {"reason": f"{type(error).__name__}: {first[0]}".rstrip(": "), "diverged": False, "refused": False}
 
 
 def print_to(path: Path, patience: float = PATIENCE) -> None:

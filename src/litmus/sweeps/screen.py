@@ -4,6 +4,7 @@ import logging
 import sys
 
 from litmus.sweeps.jobs import Ended, Job
+from litmus.terminal import overwrite_line
 
 log = logging.getLogger("litmus")
 
@@ -20,9 +21,7 @@ class Screen:
     def epoch(self, job: Job, shown: str, epoch: int, value: float) -> None:
         if self.terminal:
             self.running[job.hash] = f"{shown}: epoch {epoch}/{job.config.trainer.max_epochs}, {value:.4f}"
-            text = "   ".join(self.running.values())
-            sys.stderr.write(f"\r\033[K{text[:120]}")
-            sys.stderr.flush()
+            overwrite_line("   ".join(self.running.values()))
 
     def ended(self, ended: Ended, shown: str) -> None:
         self.clear()
@@ -34,8 +33,7 @@ class Screen:
 
     def clear(self) -> None:
         if self.terminal:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
+            overwrite_line("")
 
     def _left(self) -> str:
         left = self.total - self.done

@@ -213,10 +213,12 @@ class Payload:
             return {"result": read_json(Path(request.config.output_dir, "result.json"))}
         except Exception as error:  # a SystemExit is the way out of a job that is queued again
             logging.getLogger("submitit").setLevel(logging.WARNING)  # to it, a job that gives a reason is a success
-            reason, diverged = reason_of(error)
+            outcome = reason_of(error)
             if type(error).__name__ == "UncompletedJobError":  # submitit's word
-                reason = "its time was over more often than launcher.requeues allows: the same command goes on with it"
-            return {"result": None, "reason": reason, "diverged": diverged}
+                outcome["reason"] = (
+                    "its time was over more often than launcher.requeues allows: the same command goes on with it"
+                )
+            return {"result": None, **outcome}
 
     def checkpoint(self, request: Request) -> Any:
         from submitit.helpers import DelayedSubmission

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-COMBINED = ("callbacks", "logger")  # groups of named parts: their option files can be combined, and parts added
+from litmus.runs.identity import COMBINED
 
 
 def adds(override: Override) -> bool:

@@ -1,27 +1,24 @@
 """The command line's overrides, checked in a second: torch is not imported here."""
 
-import argparse
 import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from litmus.additions import COMBINED, added_parts, adds, is_addition, is_named
+from litmus.cli.additions import COMBINED, added_parts, adds, is_addition, is_named
+from litmus.cli.arguments import read_flags, read_paths, refuse_hydra_places, unreadable
+from litmus.cli.configs import Configs, open_configs
 from litmus.errors import DECODE, ConfigError, closest, require
-from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, values
+from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, quoted, values
 
-NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info", "config_path", "config_name", "config_dir")
+NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info")
 MODES = {
     "--run": "run",
     "-m": "multirun",
@@ -45,69 +42,71 @@ def check(argv: list[str], conf: Path) -> list[str]:
 
     Gives the arguments for Hydra: the same, but for what it would refuse before it has seen a sweep's combinations.
     """
-    args = _flags(argv)
+    args, flags = read_flags(argv)
     asked = [flag for flag, name in MODES.items() if getattr(args, name)]
     require(len(asked) < 2, f"{' and '.join(asked)} cannot go together: choose one")
     if any(getattr(args, name) for name in NOT_COMPOSED):
-        return argv
-    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        given = _parse(args.overrides, loader)
-        groups = {name for name in loader.list_groups("") if name != "hydra"}
-        base = _compose(_first_choices(given, groups, loader))
-        multirun = args.multirun or str(base.hydra.mode).endswith("MULTIRUN")
+        return [*args.overrides, *flags]
+    conf = conf if args.config_path is None else conf.parent / args.config_path
+    require(conf.is_dir(), f"--config-path {args.config_path}: there is no folder {conf}")
+    multirun = args.multirun or _asks_for_multirun(args.overrides)
+    typed = read_paths(args.overrides, multirun)
+    places = [line for line in typed if line.startswith("hydra.searchpath=")]
+    if args.config_dir is not None:
+        require(Path(args.config_dir).is_dir(), f"--config-dir {args.config_dir}: there is no such folder")
+        require(
+            not places, "--config-dir and hydra.searchpath cannot go together: name both folders in hydra.searchpath"
+        )
+        places = [f"hydra.searchpath=[{quoted(f'file://{Path(args.config_dir).resolve()}')}]"]
+    with open_configs(conf, args.config_name or "train", places) as configs:
+        given = _parse(typed, configs.loader)
+        refuse_hydra_places(given)
+        base = configs.compose(_first_choices(given, configs))
+        multirun = multirun or str(base.hydra.mode).endswith("MULTIRUN")
         check_use(given, multirun)
-        overrides = [*_of_the_file(base, given, loader), *given] if multirun else given
-        bases = _bases(overrides, groups, loader, base if len(overrides) == len(given) else None)
-        _check_keys(overrides, bases, groups, loader)
+        overrides = [*_of_the_file(base, given, configs.loader), *given] if multirun else given
+        bases = _bases(overrides, configs, base if len(overrides) == len(given) else None)
+        _check_keys(overrides, bases, configs)
         single = [o for o in given if not o.is_sweep_override()]
         many = len(bases) > 1 or len(overrides) > len(given)
-        master = _compose(_first_choices(single, groups, loader)) if many else base
-    known = set(_keys(master)) | groups
+        master = configs.compose(_first_choices(single, configs)) if many else base
+    known = set(_keys(master)) | configs.groups
     unseen = {o.input_line for o in given if is_plain(o) and not adds(o) and o.key_or_group not in known}
-    return [as_sweep(argument) if argument in unseen else argument for argument in argv]
+    return [*flags, *(as_sweep(argument) if argument in unseen else argument for argument in typed)]
 
 
-def _flags(argv: list[str]) -> argparse.Namespace:
-    known, others = get_args_parser().parse_known_args(argv)
-    if others:
-        setting = others[0].lstrip("-").partition("=")[0]
-        raise ConfigError(f"{others[0]} is not known: values are set without dashes, as in {setting}=VALUE; see --help")
-    return known
+def _asks_for_multirun(overrides: list[str]) -> bool:
+    return any(line.replace(" ", "").upper() == "HYDRA.MODE=MULTIRUN" for line in overrides)
 
 
-def _bases(
-    overrides: list[Override], groups: set[str], loader: ConfigLoader, first: DictConfig | None
-) -> dict[str, DictConfig]:
+def _bases(overrides: list[Override], configs: Configs, first: DictConfig | None) -> dict[str, DictConfig]:
     """What the command composes without its values: with the first option of each group, which is `first` if that is
     known, and with each other option in its place."""
-    choices = _first_choices(overrides, groups, loader)
+    choices = _first_choices(overrides, configs)
     label = " ".join(f"{group}={choice}" for group, choice in choices.items())
-    bases = {label: _compose(choices) if first is None else first}
+    bases = {label: configs.compose(choices) if first is None else first}
     for override in overrides:
-        if (group := override.key_or_group) in groups:
+        if (group := override.key_or_group) in configs.groups:
             for choice in _choices(override)[1:]:
-                bases[f"{group}={choice}"] = _compose(choices | {group: choice})
+                bases[f"{group}={choice}"] = configs.compose(choices | {group: choice})
     return bases
 
 
-def _check_keys(
-    overrides: list[Override], bases: dict[str, DictConfig], groups: set[str], loader: ConfigLoader
-) -> None:
+def _check_keys(overrides: list[Override], bases: dict[str, DictConfig], configs: Configs) -> None:
     names = {o.key_or_group for o in overrides}
     first = next(iter(bases.values()))
     added = added_parts(overrides)
     for name in sorted(OmegaConf.missing_keys(first) - names):
         require(name.startswith("hydra."), f"{name} has no default: say {name}=VALUE")
     for override in overrides:
-        if override.key_or_group not in groups and not override.key_or_group.startswith("hydra"):
-            _check_key(override, bases, groups, added, loader)
+        if override.key_or_group not in configs.groups and not override.key_or_group.startswith("hydra"):
+            _check_key(override, bases, added, configs)
 
 
-def _first_choices(overrides: list[Override], groups: set[str], loader: ConfigLoader) -> dict[str, str]:
-    chosen = [o for o in overrides if o.key_or_group in groups]
+def _first_choices(overrides: list[Override], configs: Configs) -> dict[str, str]:
+    chosen = [o for o in overrides if o.key_or_group in configs.groups]
     for override in chosen:
-        _check_option(override, loader)
+        _check_option(override, configs)
     return {o.key_or_group: _choices(o)[0] for o in chosen}
 
 
@@ -124,9 +123,7 @@ def _parse(lines: list[str], loader: ConfigLoader) -> list[Override]:
         try:
             overrides += parser.parse_overrides([line])
         except OverrideParseException:
-            raise ConfigError(
-                f"{line!r} cannot be read: write key=value, and put quotes around a value with spaces, commas or ="
-            ) from None
+            raise unreadable(line) from None
     return overrides
 
 
@@ -136,11 +133,11 @@ def _choices(override: Override) -> list[str]:
     return [str(override.get_value_element_as_str())]
 
 
-def _check_option(override: Override, loader: ConfigLoader) -> None:
+def _check_option(override: Override, configs: Configs) -> None:
     group = override.key_or_group
     if override.is_add() or override.is_delete():
         raise ConfigError(f"{override.input_line}: say {group}=OPTION, without the {(override.input_line or '+')[0]}")
-    options = loader.get_group_options(group, ObjectType.CONFIG)
+    options = configs.options(group)
     for choice in _choices(override):
         combined = [name.strip() for name in choice[1:-1].split(",")] if choice.startswith("[") else None
         if combined is not None:
@@ -161,26 +158,20 @@ def _check_names(group: str, choices: list[str], options: list[str]) -> None:
             raise ConfigError(f"{group}={choice} does not exist: {hint}")
 
 
-def _compose(choices: dict[str, str]) -> DictConfig:
-    return compose("train", [f"{group}={choice}" for group, choice in choices.items()], return_hydra_config=True)
-
-
-def _check_key(
-    override: Override, bases: dict[str, DictConfig], groups: set[str], added: set[str], loader: ConfigLoader
-) -> None:
+def _check_key(override: Override, bases: dict[str, DictConfig], added: set[str], configs: Configs) -> None:
     key = override.key_or_group
-    known = sorted({name for base in bases.values() for name in _keys(base)} | groups)
+    known = sorted({name for base in bases.values() for name in _keys(base)} | configs.groups)
     having = [label for label, base in bases.items() if key in _keys(base)]
     if adds(override):
         line, forced = override.input_line, override.is_force_add()
         require(forced or len(having) < len(bases), f"{line}: {key} is there already: leave out the +")
         require(forced or not having, f"{line}: only some of the options lack {key}: write ++{key}")
         if not having and not is_addition(override, bases.values(), added):
-            _refuse_unknown(f"{line}: there is no option {key}", key, known, groups, loader)
+            _refuse_unknown(f"{line}: there is no option {key}", key, known, configs)
         if len(having) < len(bases):
             return
     if key not in known:
-        _refuse_unknown(f"{key} does not exist", key, known, groups, loader)
+        _refuse_unknown(f"{key} does not exist", key, known, configs)
     if len(having) < len(bases):
         raise ConfigError(not_with_all(override, list(bases), having))
     if override.is_delete():
@@ -193,15 +184,15 @@ def _check_key(
                     f"{override.input_line} does not fit: {key} takes a whole number, so write int(interval(A,B))"
                 )
             if value is None and default is not None:  # an experiment may have set what is null by itself
-                default = OmegaConf.select(_without_experiment(base, groups), key)
+                default = OmegaConf.select(_without_experiment(base, configs), key)
             _check_type(key, _resolved(value, key, base), default, hint=DECODE if "oc.env" in str(value) else "")
 
 
-def _refuse_unknown(problem: str, key: str, known: list[str], groups: set[str], loader: ConfigLoader) -> NoReturn:
+def _refuse_unknown(problem: str, key: str, known: list[str], configs: Configs) -> NoReturn:
     """Raises ConfigError that names the option file with the key, or with the part that it is of, or a near key."""
     group, parent = key.split(".")[0], key.rpartition(".")[0]
-    options = loader.get_group_options(group, ObjectType.CONFIG) if group in groups else []
-    keys = {option: set(_keys(_compose({group: option}))) for option in options}
+    options = configs.options(group) if group in configs.groups else []
+    keys = {option: set(_keys(configs.compose({group: option}))) for option in options}
     if others := [option for option in options if key in keys[option]]:
         raise ConfigError(f"{key} is an option of {group}={' and '.join(others)} only: choose that, or leave it out")
     if not parent or parent in known:
@@ -218,10 +209,10 @@ def _refuse_unknown(problem: str, key: str, known: list[str], groups: set[str], 
     raise ConfigError(f"{problem}: " + _meant(key, known, "see --help, or add it to a file in conf/"))
 
 
-def _without_experiment(base: DictConfig, groups: set[str]) -> DictConfig:
+def _without_experiment(base: DictConfig, configs: Configs) -> DictConfig:
     """The same options of every group as their files have them."""
-    chosen = {name: choice for name, choice in base.hydra.runtime.choices.items() if choice and name in groups}
-    return _compose({name: choice for name, choice in chosen.items() if name not in ("experiment", "sweep")})
+    chosen = {name: choice for name, choice in base.hydra.runtime.choices.items() if choice and name in configs.groups}
+    return configs.compose({name: choice for name, choice in chosen.items() if name not in ("experiment", "sweep")})
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -1,0 +1,166 @@
+"""How train.py and the scripts are started, and how a user's mistake is answered: with one sentence."""
+
+import errno
+import functools
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from litmus.cli.overrides import check
+from litmus.cli.streams import prepare_streams
+from litmus.environment import prepare_environment
+from litmus.errors import ConfigError, StoppedRun
+from litmus.runs.identity import ANNOUNCEMENT
+from litmus.sweeps.arguments import typed
+
+FULL_ERROR = "HYDRA_FULL_ERROR"  # in the environment
+PLACES = {  # what the file system refuses
+    errno.EACCES: "permission denied; change its permissions, or choose another place",
+    errno.EPERM: "permission denied; change its permissions, or choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose one of at most 255 bytes",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another place",
+    errno.ENOSPC: "the disk is full; free some space, then run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space, then run the same command again",
+}
+
+
+def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+    """`hydra.main` over the conf/ beside the script, where a user's mistake ends in one sentence and exit status 2.
+
+    With HYDRA_FULL_ERROR=1 in the environment, the traceback is shown as well.
+    """
+    conf = Path(sys.modules[main.__module__].__file__ or "").resolve().parent / "conf"
+    traceback_wanted = os.environ.get(FULL_ERROR) == "1"
+
+    @functools.wraps(main)
+    def answered(cfg: DictConfig) -> Any:
+        # Inside too, because Hydra prints "Error executing job" for what passes through it.
+        with _full_error("1" if traceback_wanted else "0"):  # for the processes that a run starts
+            return _answer(lambda: main(cfg), traceback_wanted)
+
+    hydra_main = hydra.main(version_base="1.3", config_path=str(conf), config_name="train")(answered)
+
+    @functools.wraps(main)
+    def wrapped() -> Any:
+        if ANNOUNCEMENT in os.environ:  # another process of a run, which the first one ends
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        prepare_streams()
+        _answer(prepare_environment, traceback_wanted)
+        start_logging()
+        typed[:] = sys.argv[1:]
+        sys.argv[1:] = _answer(lambda: check(sys.argv[1:], conf), traceback_wanted)
+        with _full_error("1"):  # Hydra then raises its errors instead of printing them
+            return _answer(hydra_main, traceback_wanted)
+
+    return wrapped
+
+
+def script(main: Callable[[], Any]) -> Callable[[], Any]:
+    """`main` of a script that reads its own arguments, with the same answer to a user's mistake."""
+
+    @functools.wraps(main)
+    def wrapped() -> Any:
+        # A module of one's own beside train.py is found there, as train.py finds it.
+        sys.path.append(str(Path(main.__code__.co_filename).resolve().parents[1]))
+        traceback_wanted = os.environ.get(FULL_ERROR) == "1"
+        prepare_streams()
+        _answer(prepare_environment, traceback_wanted)
+        start_logging()
+        return _answer(main, traceback_wanted)
+
+    return wrapped
+
+
+@contextmanager
+def _full_error(value: str) -> Iterator[None]:
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(FULL_ERROR, None)
+        else:
+            os.environ[FULL_ERROR] = before
+
+
+def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
+    try:
+        result = function()
+        sys.stdout.flush()
+        return result
+    except BrokenPipeError:  # of `| head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:  # before there is anything to go on with
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if _was_interrupted(error):
+            sys.exit(128 + signal.SIGINT)
+        sentence = _sentence(error)
+        if sentence is None or traceback_wanted:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether the error comes from Ctrl-C, of which OmegaConf makes errors of its own."""
+    seen: set[int] = set()  # an error may be raised from itself
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _sentence(error: Exception) -> str | None:
+    """What a user's mistake is, and how to fix it; None for any other error."""
+    if isinstance(error.__cause__, ConfigError):  # what Hydra wraps, of a launcher's or a sweeper's options
+        error = error.__cause__
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, is not valid YAML: {error.problem}"
+    if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
+        return f"{_shortened(str(error.filename))}: {PLACES[error.errno]}"
+    if isinstance(error, ModuleNotFoundError):  # of a library's optional part, or of a file of the user's
+        return str(error) if error.name is None else f"{error}; install it, or correct the import"
+    if isinstance(error, ConfigError | StoppedRun | HydraException | OmegaConfBaseException):
+        return " ".join(line.strip() for line in str(error).splitlines())
+    return None
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= 120 else f"{path[:60]}…{path[-50:]}"
+
+
+class Screen(logging.StreamHandler):
+    """Silent once nobody reads it any more, as after `| head`."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
+def start_logging() -> None:
+    """What Litmus logs goes to the screen as it is; train.log adds the time."""
+    logger = logging.getLogger("litmus")
+    if not logger.handlers:
+        screen = Screen(sys.stdout)
+        screen.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(screen)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
