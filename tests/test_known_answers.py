@@ -14,7 +14,7 @@ X, Y = torch.tensor([[0.05, 0.10]]), torch.tensor([[0.01, 0.99]])
 
 
 def two_two_two(w1, w2) -> tuple[MLP, nn.Linear, nn.Linear]:
-    model = MLP(2, (1, 1, 2), hidden=[2], activation="sigmoid", **parts())
+    model = MLP(2, (1, 1, 2), hidden=[2], activation="sigmoid", input_dropout=0.0, **parts())
     first, second = (layer for layer in model.network if isinstance(layer, nn.Linear))
     with torch.no_grad():
         first.weight.copy_(torch.tensor(w1))
@@ -51,7 +51,7 @@ def four_ten_three(activation: str) -> tuple[MLP, torch.Tensor, torch.Tensor]:
     generator = np.random.RandomState(0)
     w1, w2 = 0.1 * generator.randn(4, 10), 0.1 * generator.randn(10, 3)
     x = torch.from_numpy(10 * np.random.RandomState(1).randn(5, 4)).view(5, 1, 1, 4)
-    model = MLP(3, (1, 1, 4), hidden=[10], activation=activation, **parts()).double()
+    model = MLP(3, (1, 1, 4), hidden=[10], activation=activation, input_dropout=0.0, **parts()).double()
     with torch.no_grad():
         for layer, weight in zip((m for m in model.network if isinstance(m, nn.Linear)), (w1, w2), strict=True):
             layer.weight.copy_(torch.from_numpy(weight.T))

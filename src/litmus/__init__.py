@@ -1,15 +1,20 @@
 """Litmus: controlled experiments on image classifiers."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["load"]
+if TYPE_CHECKING:
+    from litmus.cli.from_python import compose, train
+    from litmus.runs.loading import load
+
+__all__ = ["compose", "load", "train"]
 __version__ = "0.1.0"
+
+PLACES = {"compose": "cli.from_python", "train": "cli.from_python", "load": "runs.loading"}
 
 
 def __getattr__(name: str) -> Any:
     # Late, because the command line answers a mistyped option before torch is imported.
-    if name == "load":
-        from litmus.runs import load
-
-        return load
+    if name in PLACES:
+        return getattr(import_module(f"litmus.{PLACES[name]}"), name)
     raise AttributeError(f"module 'litmus' has no attribute {name!r}")

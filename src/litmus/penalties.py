@@ -42,7 +42,7 @@ class Penalty(nn.Module):
     their name in the network, a weight of their own.
     """
 
-    def __init__(self, weight: float = 0.0, include_bias: bool = False, per_layer: Mapping[str, float] | None = None):
+    def __init__(self, weight: float = 1e-4, include_bias: bool = False, per_layer: Mapping[str, float] | None = None):
         super().__init__()
         self.weight = number("penalty.weight", weight, least=0)
         self.include_bias = include_bias
@@ -86,11 +86,14 @@ class NoPenalty(Penalty):
     """Ω = 0."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(weight=0.0)
 
 
 class L1(Penalty):
     """Ω = Σ|w|, whose gradient is weight · sign(w)."""
+
+    def __init__(self, weight: float = 1e-5, include_bias: bool = False, per_layer: Mapping[str, float] | None = None):
+        super().__init__(weight, include_bias, per_layer)
 
     def omega(self, weight: Tensor) -> Tensor:
         return weight.abs().sum()
@@ -108,7 +111,7 @@ class ElasticNet(Penalty):
 
     def __init__(
         self,
-        weight: float = 0.0,
+        weight: float = 1e-5,
         l1_ratio: float = 0.5,
         include_bias: bool = False,
         per_layer: Mapping[str, float] | None = None,

@@ -34,13 +34,13 @@ NOT_FOR_THE_USER = (
 
 
 def build(
-    accelerator: str,
-    devices: int,
-    strategy: str,
-    max_epochs: int,
-    threads: int | None,
-    gradient_clip_val: float | None,
-    accumulate_grad_batches: int,
+    accelerator: str = "auto",
+    devices: int = 1,
+    strategy: str = "auto",
+    max_epochs: int = 15,
+    threads: int | None = None,
+    gradient_clip_val: float | None = None,
+    accumulate_grad_batches: int = 1,
     compile: bool | str = False,
     **options: Any,
 ) -> pl.Trainer:

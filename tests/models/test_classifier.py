@@ -53,7 +53,7 @@ def test_the_epochs_figures_are_means_over_the_images(train):
     data = build(cfg.data)
     data.setup()
     network = nn.Sequential()
-    model = MLP(10, (1, 28, 28), hidden=[100, 100], **parts())
+    model = MLP(10, (1, 28, 28), hidden=[100, 100], input_dropout=0.0, **parts())
     model.load_state_dict(weights(run.path))
     network = model.network
     (row,) = rows(run.path)

@@ -9,11 +9,11 @@ from litmus.models.layers import Dropout
 
 
 def mlp(**options):
-    return MLP(10, (1, 28, 28), **{"hidden": [30, 20], **options}, **parts())
+    return MLP(10, (1, 28, 28), **{"hidden": [30, 20], "input_dropout": 0.0, **options}, **parts())
 
 
 def cnn(**options):
-    return CNN(10, (3, 32, 32), **{"channels": [4, 8], "hidden": [16], **options}, **parts())
+    return CNN(10, (3, 32, 32), **{"channels": [4, 8], "hidden": [16], "dropout": 0.0, **options}, **parts())
 
 
 def kinds(model):

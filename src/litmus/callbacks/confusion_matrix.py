@@ -26,7 +26,7 @@ class ConfusionMatrix(pl.Callback):
     """Counts, in a test, the images of each true class (row) that were taken for each class (column); shows the
     matrix, and saves it as confusion_matrix.png and .csv in `directory`."""
 
-    def __init__(self, directory: str):
+    def __init__(self, directory: str = "test"):
         self.directory = Path(directory)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -16,7 +16,7 @@ class EarlyStopping(LightningEarlyStopping):
     `mode` is max or min; None: as the metric's name says (`litmus.metrics`). `reason` says why it stopped, or is None.
     """
 
-    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0, mode: str | None = None):
+    def __init__(self, monitor: str = "val/loss", patience: int = 10, min_delta: float = 0.0, mode: str | None = None):
         patience = whole_number("callbacks.early_stopping.patience", patience, least=1)
         min_delta = number("callbacks.early_stopping.min_delta", min_delta, least=0)
         require(

@@ -15,7 +15,7 @@ class FirstLayerWeights(pl.Callback):
     """Shows the weights of the first layer's first `units` units: those of a linear layer in the shape of the image,
     those of a convolution as its kernels. Before training, after every `every_n_epochs` epochs, and at the end."""
 
-    def __init__(self, every_n_epochs: int, units: int):
+    def __init__(self, every_n_epochs: int = 5, units: int = 100):
         self.every_n_epochs = whole_number("callbacks.first_layer_weights.every_n_epochs", every_n_epochs, least=1)
         self.units = whole_number("callbacks.first_layer_weights.units", units, least=1)
 

@@ -27,7 +27,7 @@ class FrozenFeatures(Callback):
     `frozen_at(epoch)`, `features(images)` of shape (N, F), and `feature_count` F, and whose `forward` takes those too.
     """
 
-    def __init__(self, memory_gb: float):
+    def __init__(self, memory_gb: float = 2.0):
         self.memory_gb = number("callbacks.frozen_features.memory_gb", memory_gb, least=0)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,7 +48,12 @@ class FrozenFeatures(Callback):
         trainer.datamodule.features.clear()  # type: ignore[attr-defined]
 
     def _worthwhile(self, trainer: pl.Trainer, model: Any, data: Any) -> bool:
-        if not hasattr(model, "features") or data.augment is not None or trainer.limit_train_batches != 1.0:
+        if (
+            not hasattr(model, "features")
+            or not hasattr(data, "batches")
+            or data.augment is not None
+            or trainer.limit_train_batches != 1.0
+        ):
             return False
         following = trainer.current_epoch + 1
         if not model.frozen_at(following) or following == trainer.max_epochs:

@@ -22,19 +22,22 @@ class GeneralisationGap(pl.Callback):
     `val/acc`. The running `train/acc` would not do: dropout lowers it, and it lags behind the weights.
 
     Never on more images than there are to validate: the difference is no surer than the less sure of its two sides.
+    Only with data of litmus.data: the training batches of another data module may be augmented.
     """
 
-    def __init__(self, images: int):
+    def __init__(self, images: int = 5000):
         self.images = whole_number("callbacks.generalisation_gap.images", images, least=1)
+        self.accuracy: float | None = None
 
     # Not at the epoch's end, when the weights may be others than those validated, as with weight averaging.
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if batch_idx == 0 and not trainer.sanity_checking:
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if batch_idx == 0 and not trainer.sanity_checking and hasattr(data, "batches"):
             self.accuracy = training_accuracy(trainer, pl_module, first=min(self.images, data.size("val")))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if (validated := measured(trainer).get("val/acc")) is not None:
+        validated = measured(trainer).get("val/acc")
+        if validated is not None and self.accuracy is not None:
             pl_module.log("gap/acc", self.accuracy - float(validated))

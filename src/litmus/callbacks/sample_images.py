@@ -12,7 +12,7 @@ class SampleImages(pl.Callback):
     """Shows the first `images` of the first batch with their classes: augmented, as the network gets them, but for
     the normalisation, which is undone."""
 
-    def __init__(self, images: int):
+    def __init__(self, images: int = 32):
         self.images = whole_number("callbacks.sample_images.images", images, least=1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -21,6 +21,8 @@ class SampleImages(pl.Callback):
         # Now and not in the first step, whose batch may be of features (see FrozenFeatures).
         batch = next(iter(trainer.train_dataloader))  # type: ignore[arg-type]
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data.preprocess is None:  # its images cannot be shown
+            return
         images, target = (part[: self.images] for part in batch)
         names = shortened(data.class_names, 18)
         captions = [names[label] for label in target.tolist()]

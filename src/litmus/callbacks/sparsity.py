@@ -14,7 +14,7 @@ class Sparsity(pl.Callback):
     to it. With 0, only exact zeros count.
     """
 
-    def __init__(self, threshold: float):
+    def __init__(self, threshold: float = 1e-3):
         self.threshold = number("callbacks.sparsity.threshold", threshold, least=0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -23,7 +23,7 @@ class WorstMistakes(pl.Callback):
     cross-entropy, −log of the true class's softmax, whatever loss the model was trained on.
     """
 
-    def __init__(self, images: int, directory: str):
+    def __init__(self, images: int = 24, directory: str = "test"):
         self.images = whole_number("callbacks.worst_mistakes.images", images, least=1)
         self.path = Path(directory) / "worst_mistakes.png"
 
@@ -63,6 +63,8 @@ class WorstMistakes(pl.Callback):
         log_p, target, images = self.worst
         if not len(target):
             log.info("no test image was misclassified, so there is no picture of the worst mistakes")
+            return
+        if data.preprocess is None:  # its images cannot be shown
             return
         names = shortened(data.class_names, 14)
         captions = [

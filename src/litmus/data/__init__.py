@@ -1,5 +1,6 @@
 """Image sets, whole in memory or read from folders."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,9 @@ __all__ = ["ArrayFile", "Augmentation", "ImageFolder", "InMemory", "arrays", "sy
 arrays = ArrayFile  # what conf/data/arrays.yaml and the checkpoints of its runs name
 
 
-def synthetic(num_images: int, num_classes: int, image_shape: list[int], **options: Any) -> InMemory:
+def synthetic(
+    num_images: int = 512, num_classes: int = 10, image_shape: Sequence[int] = (1, 28, 28), **options: Any
+) -> InMemory:
     """Images made on the spot (see `Synthetic`)."""
     source = partial(Synthetic, num_images, num_classes, image_shape)
     return InMemory("synthetic", source, num_classes, image_shape, **options)

@@ -1,7 +1,7 @@
 """Small image sets, whole in memory as uint8, sliced and converted a batch at a time on the device."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -43,15 +43,15 @@ class InMemory(pl.LightningDataModule):
         name: str,
         source: Source,
         num_classes: int | None,
-        image_shape: list[int] | None,
-        batch_size: int,
-        eval_batch_size: int | None,
-        train_size: int | None,
-        val_size: float,
-        test_size: int | None,
-        scaling: str,
-        data_dir: str,
-        seed: int,
+        image_shape: Sequence[int] | None,
+        batch_size: int = 64,
+        eval_batch_size: int | None = None,
+        train_size: int | None = None,
+        val_size: float = 0.1,
+        test_size: int | None = None,
+        scaling: str = "standardize",
+        data_dir: str = "data",
+        seed: int = 0,
         image_size: int | None = None,
         augment: Augmentation | None = None,
     ):

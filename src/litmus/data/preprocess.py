@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from litmus.errors import one_of, require
+from litmus.errors import ConfigError, one_of, require
 
 SCALINGS = ("raw", "unit", "standardize", "imagenet")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of torchvision's pretrained networks
@@ -50,6 +50,16 @@ class Preprocess(nn.Module):
         if len(self.mean) != images.shape[1]:  # a grey image becomes one of three channels
             return (images - self.mean) / self.std
         return images.sub_(self.mean).div_(self.std)
+
+
+class UnknownPreprocess(Preprocess):
+    """That of a data module which does not say what it does with pixels: raises ConfigError."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise ConfigError(
+            "the data module of this run has no mean and std, so its preprocessing is unknown; preprocess the images, "
+            "and call litmus.load(RUN).model(images)"
+        )
 
 
 def _sums(pixels: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class Synthetic:
         self,
         num_images: int,
         num_classes: int,
-        image_shape: list[int],
+        image_shape: Sequence[int],
         root: str | None = None,
         train: bool = True,
         download: bool = False,

@@ -13,9 +13,10 @@ from torchmetrics.classification import MulticlassAccuracy
 from litmus.errors import ConfigError, Diverged, StoppedRun, number, one_of, require, whole_number
 from litmus.losses import check_class_weights
 from litmus.metrics import mode
+from litmus.models.defaults import ADAM, one_cycle
 from litmus.models.schedule import all_options, build_schedule, longest_fixed_phase
 from litmus.models.warm_start import warm_start
-from litmus.penalties import Penalty
+from litmus.penalties import NoPenalty, Penalty
 
 Batch = tuple[Tensor, Tensor]
 
@@ -36,8 +37,9 @@ class Costs(NamedTuple):
 class Classifier(pl.LightningModule):
     """A network trained on loss + penalty. Subclasses build the network and hand it over.
 
-    `optim` takes parameter groups and gives the optimizer. `scheduler` is Lightning's `lr_scheduler` dict with, as its
-    `scheduler`, what takes the optimizer; its arguments that are None are worked out (see `_schedule`).
+    `network` maps images (N, C, H, W) to logits (N, num_classes). `optim` takes parameter groups and gives the
+    optimizer. `scheduler` is Lightning's `lr_scheduler` dict with, as its `scheduler`, what takes the optimizer; its
+    arguments that are None are computed (see `build_schedule`). What is left out is as in conf/train.yaml.
     """
 
     def __init__(
@@ -45,10 +47,10 @@ class Classifier(pl.LightningModule):
         network: nn.Module,
         num_classes: int,
         *,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        penalty: Penalty,
-        optim: Callable[..., torch.optim.Optimizer],
-        scheduler: dict[str, Any],
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        penalty: Penalty | None = None,
+        optim: Callable[..., torch.optim.Optimizer] = ADAM,
+        scheduler: dict[str, Any] | None = None,
         channels_last: bool = False,
         init_from: str | None = None,
         init_strict: bool = True,
@@ -57,10 +59,10 @@ class Classifier(pl.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
         self.num_classes = num_classes
-        self.loss = loss
-        self.penalty = penalty
+        self.loss = nn.CrossEntropyLoss() if loss is None else loss
+        self.penalty = NoPenalty() if penalty is None else penalty
         self.optim = optim
-        self.scheduler = scheduler
+        self.scheduler = one_cycle() if scheduler is None else scheduler
         for part in ("val", "test"):
             # By itself the mean leaves out, with a warning, what is not a number; "disable" forgets the weights.
             setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))
@@ -161,8 +163,9 @@ class Classifier(pl.LightningModule):
     def _sum_device(self) -> torch.device:
         return torch.device("cpu") if self.device.type == "mps" else self.device  # no float64 on MPS
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._measure("val", batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The logits, for callbacks that look closer."""
+        return self._measure("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The logits, for callbacks that look closer."""

@@ -24,15 +24,16 @@ class CNN(Classifier):
         self,
         num_classes: int,
         image_shape: Sequence[int],
-        channels: Sequence[int],
-        hidden: Sequence[int],
+        channels: Sequence[int] = (16, 16),
+        hidden: Sequence[int] = (128,),
         depth: int = 1,
         kernel_size: int = 3,
         batch_norm: bool = True,
         activation: str = "relu",
-        dropout: float = 0.0,
+        dropout: float = 0.3,
         init: str = "torch",
         init_std: float = 0.1,
+        channels_last: bool = True,
         **parts: Any,
     ):
         channels = widths("model.channels", channels, "[32,64]", least=2)
@@ -55,7 +56,7 @@ class CNN(Classifier):
         features = channels[-1] * (height // shrink) * (width // shrink)
         network = sequential({**blocks, **dense(features, hidden, num_classes, activation, dropout)})
         initialize(network, init, init_std)
-        super().__init__(network, num_classes, **parts)
+        super().__init__(network, num_classes, channels_last=channels_last, **parts)
 
 
 def _blocks(

@@ -44,6 +44,7 @@ class ResNetFineTuner(Classifier):
         unfreeze_every: int | None = None,
         backbone_lr_factor: float = 1.0,
         small_stem: bool = False,
+        channels_last: bool = True,
         **parts: Any,
     ):
         one_of("model.arch", arch, ARCHS)
@@ -67,7 +68,8 @@ class ResNetFineTuner(Classifier):
         head = nn.Linear(backbone.fc.in_features, num_classes)
         backbone.fc = nn.Identity()
         last_layer = load_pretrained(backbone, head, arch, weights) if weights is not None else None
-        super().__init__(sequential({"backbone": backbone, "head": head}), num_classes, **parts)
+        network = sequential({"backbone": backbone, "head": head})
+        super().__init__(network, num_classes, channels_last=channels_last, **parts)
         self.last_layer = last_layer
         self.random = weights is None and parts.get("init_from") is None
         self.frozen_epochs = (unfreeze_at_epoch or math.inf) if freeze else 0

@@ -4,13 +4,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from litmus.runs.building import build, build_model
+    from litmus.runs.building import build
     from litmus.runs.loading import Trained, load
+    from litmus.runs.model_building import build_model
     from litmus.runs.run import Run
+    from litmus.runs.training import train
 
-__all__ = ["Run", "Trained", "build", "build_model", "load"]
+__all__ = ["Run", "Trained", "build", "build_model", "load", "train"]
 
-PLACES = {"Run": "run", "Trained": "loading", "build": "building", "build_model": "building", "load": "loading"}
+PLACES = {
+    "Run": "run",
+    "Trained": "loading",
+    "build": "building",
+    "build_model": "model_building",
+    "load": "loading",
+    "train": "training",
+}
 
 
 def __getattr__(name: str) -> Any:

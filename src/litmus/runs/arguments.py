@@ -15,7 +15,7 @@ BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ON
 def check_arguments(node: Any) -> None:
     """Raises ConfigError, which names the arguments that exist, if a part of `node` has one that its target lacks."""
     for part in _parts(node):
-        target = _target(part)
+        target = target_of(part)
         known, is_open = parameters(target) if target else ({}, True)
         for key in part if not is_open else ():
             if not str(key).startswith("_") and str(key) not in known:
@@ -24,13 +24,13 @@ def check_arguments(node: Any) -> None:
 
 def unknown_argument(node: Any, key: str, given: Collection[str] = ()) -> str:
     """The sentence for an argument that a target has refused by itself; those that are `given` anyway are not named."""
-    known, _ = parameters(_target(node))
+    known, _ = parameters(target_of(node))
     return _refusal(node, key, [name for name in known if name not in given])
 
 
 def tensor_arguments(node: Any) -> list[str]:
     """The arguments whose annotation is a tensor, such as the class weights of a torch loss."""
-    known, _ = parameters(_target(node))
+    known, _ = parameters(target_of(node))
     return [name for name, parameter in known.items() if "Tensor" in str(parameter.annotation)]
 
 
@@ -75,7 +75,7 @@ def _parts(node: Any) -> Iterator[DictConfig]:
             yield from _parts(child)
 
 
-def _target(node: Any) -> Any:
+def target_of(node: Any) -> Any:
     """The class or function; None if it can't be imported, which building answers."""
     try:
         return get_object(str(node["_target_"]))

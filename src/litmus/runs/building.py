@@ -6,18 +6,15 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import ListConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from litmus.errors import ConfigError, require
 from litmus.losses import FunctionLoss
-from litmus.models.classifier import Classifier
 from litmus.runs.arguments import check_arguments, tensor_arguments, unknown_argument
 
 UNEXPECTED = r"unexpected keyword argument '(\w+)'"
-
-WEIGHT_FILES = ("init_from", "weights")  # options of a model that name a file of weights
 
 
 def build(node: Any, **arguments: Any) -> Any:
@@ -42,28 +39,6 @@ def build(node: Any, **arguments: Any) -> Any:
                 "put the name right, or its module beside train.py"
             ) from error
         raise
-
-
-def build_model(
-    cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...], is_restored: bool = False
-) -> Classifier:
-    """The model of a config.
-
-    With `is_restored`, a checkpoint supplies its weights later, so that no file of starting weights is read.
-    """
-    parts = {"loss": build_loss(cfg.loss)} | {name: build(cfg[name]) for name in ("penalty", "optim", "scheduler")}
-    node = cfg.model.copy()
-    if is_restored:
-        node.update({option: None for option in WEIGHT_FILES if option in node})
-    try:
-        return build(node, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
-    except TypeError as error:
-        if (key := re.search(UNEXPECTED, str(error))) is not None and key[1] in cfg.model:
-            given = ("network", "num_classes", "image_shape", *parts)
-            raise ConfigError(unknown_argument(cfg.model, key[1], given)) from error
-        if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
-            raise
-        raise ConfigError(f"{cfg.model.get('_target_')} doesn't fit its options: {error}") from error
 
 
 def build_loss(node: Any) -> Any:

@@ -66,6 +66,11 @@ class FolderToTest(ImageFolder):
 def own_data(trained: Trained, data_dir: str | None = None) -> InMemory:
     """The run's own test images; downloads may lie elsewhere than the run had them."""
     config = trained.config["data"]
+    require(
+        "data_dir" in config,
+        f"the data module of this run, {config.get('_target_')}, is not one of litmus.data, and its test was part of "
+        "the run; give other data with --data",
+    )
     data: InMemory = build(OmegaConf.create({**config, "data_dir": data_dir or config["data_dir"]}))
     return ready(data, trained)
 

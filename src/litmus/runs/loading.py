@@ -11,13 +11,13 @@ from yaml import YAMLError
 
 from litmus.callbacks.metrics_csv import read_metrics
 from litmus.data.decode import Decode
-from litmus.data.preprocess import Preprocess
+from litmus.data.preprocess import Preprocess, UnknownPreprocess
 from litmus.environment import flush_denormals
 from litmus.errors import ConfigError, require
 from litmus.files import load_checkpoint
 from litmus.models.warm_start import told
-from litmus.runs.building import build_model
 from litmus.runs.identity import differences
+from litmus.runs.model_building import build_model
 
 CARD = ("config", "class_names", "image_shape", "mean", "std")  # what every checkpoint's card has, and image_size
 FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
@@ -73,7 +73,8 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
     assert isinstance(config, DictConfig)
     model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]), is_restored=True)
     _take(contents["state_dict"], model, file)
-    preprocess = Preprocess(card["mean"], card["std"], card["image_size"])
+    kind = UnknownPreprocess if card["mean"].isnan().any() else Preprocess
+    preprocess = kind(card["mean"], card["std"], card["image_size"])
     # What a run from before there were pictures does not say is this.
     decode = Decode(card.get("source_shape") or card["image_shape"], card.get("pipeline", "resize"))
     return Trained(model, preprocess, decode, card)

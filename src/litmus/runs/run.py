@@ -38,6 +38,7 @@ from litmus.runs.ending import final, has_diverged, summary, why_stopped
 from litmus.runs.identity import COMBINED, config_hash, experiment, job_directory, resolve_environment, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights
 from litmus.runs.lock import discard_if_refused, lock_directory
+from litmus.runs.model_building import described_model
 from litmus.runs.processes import announce, announced, check_processes, end_with_the_first, in_slurm, is_first
 from litmus.runs.record import circumstances, described
 from litmus.runs.resuming import other_threads, refuse_another, resumed
@@ -187,7 +188,7 @@ class Run:
         )
         world = trainer.world_size
         require(
-            data.batch_size % world == 0,
+            data.batch_size % world == 0 or not hasattr(data, "batches"),  # Lightning splits those of other modules
             f"data.batch_size={data.batch_size} cannot be split equally among {world} processes; set "
             f"data.batch_size={-(-data.batch_size // world) * world}",
         )
@@ -256,7 +257,7 @@ class Run:
         parameters = sum(p.numel() for p in model.network.parameters())
         shape = "×".join(str(side) for side in data.image_shape)
         log.info(
-            f"{type(model).__name__} with {parameters:,} parameters on {data.name}, {sizes} images of {shape} in "
+            f"{described_model(model)} with {parameters:,} parameters on {data.name}, {sizes} images of {shape} in "
             f"{data.num_classes:,} classes to train / validate / test{'' if self.has_test else ' (so no test)'}, "
             f"on the {described(trainer.strategy.root_device)}"
         )

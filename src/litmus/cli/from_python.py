@@ -1,0 +1,118 @@
+"""Configs and runs from Python, as in a notebook."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from litmus.cli.entry_points import start_logging
+from litmus.cli.overrides import check
+from litmus.environment import prepare_environment
+from litmus.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from litmus.runs.loading import Trained
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A complete run: its directory, and what its result.json says."""
+
+    path: Path
+    objective: float  # its best value
+    metrics: dict[str, float]  # of the best epoch, and of the test if there was one
+    best_epoch: int
+    epochs: int
+    stop_reason: str
+    result: dict[str, Any] = field(repr=False)  # all of result.json
+
+    def load(self, checkpoint: str = "best") -> Trained:
+        """The trained model, as `litmus.load` gives it."""
+        from litmus.runs.loading import load
+
+        return load(self.path, checkpoint)
+
+
+def compose(*overrides: str, conf: str | Path | None = None) -> DictConfig:
+    """The config of `python train.py OVERRIDES`, for `litmus.train`. Values may be changed before.
+
+    `conf` is the folder of options; by default conf/ in the current directory, or else that of the repository. Raises
+    ConfigError for what the command line would refuse.
+    """
+    folder = Path(conf) if conf is not None else _default_conf()
+    require((folder / "train.yaml").is_file(), f"{folder} has no train.yaml; give the folder of options as conf=FOLDER")
+    for override in overrides:
+        require("=" in override, f"{override!r} is not an override; write 'KEY=VALUE'")
+    checked = check(list(overrides), folder)
+    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+        cfg = hydra_compose("train", checked, return_hydra_config=True)
+    OmegaConf.set_readonly(cfg.hydra, False)
+    return cfg
+
+
+def train(cfg: DictConfig) -> FinishedRun:
+    """Trains the run of a config of `litmus.compose` in this process, or shows its result if it is complete.
+
+    Raises ConfigError for a mistake in the config, StoppedRun for a run that had to end, and KeyboardInterrupt when it
+    is interrupted; the same call then resumes it if it has an output_dir.
+    """
+    require("hydra" in cfg, "this config was not made by litmus.compose('KEY=VALUE', …)")
+    processes = cfg.accelerator.devices * cfg.accelerator.num_nodes
+    if processes != 1:
+        raise ConfigError(f"litmus.train runs one process, and this config requests {processes}; use python train.py")
+    prepare_environment()
+    start_logging()
+    import torch
+
+    from litmus import runs
+
+    own = cfg.copy()
+    with open_dict(own):
+        del own["hydra"]
+    threads = torch.get_num_threads()
+    with _as_command(cfg):
+        try:
+            run = runs.Run(own)
+            if run.result is None:
+                runs.train(run)
+            else:
+                run.show_again(run.result)
+        finally:
+            torch.set_num_threads(threads)
+    result = run.result
+    assert result is not None
+    names = ("objective", "metrics", "best_epoch", "epochs", "stop_reason")
+    return FinishedRun(run.path, **{name: result[name] for name in names}, result=result)
+
+
+@contextmanager
+def _as_command(cfg: DictConfig) -> Iterator[None]:
+    """What a run finds when it is started with train.py: Hydra's part of the config, and its arguments."""
+    hydra, argv = HydraConfig.instance(), sys.argv
+    before = hydra.cfg
+    hydra.set_config(cfg)
+    sys.argv = ["train.py", *cfg.hydra.overrides.task]
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == 130:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        hydra.cfg, sys.argv = before, argv
+
+
+def _default_conf() -> Path:
+    here = Path("conf")
+    return here if (here / "train.yaml").is_file() else REPOSITORY / "conf"

@@ -1,0 +1,16 @@
+"""What a model trains with unless it is given something else: the parts that conf/train.yaml chooses."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import OneCycleLR
+
+ADAM = partial(torch.optim.Adam, lr=2e-3, betas=(0.9, 0.999), weight_decay=0.0, fused=True)
+
+
+def one_cycle() -> dict[str, Any]:
+    """Lightning's dict of a schedule up to the optimizer's learning rate and down again (Smith and Topin 2018)."""
+    computed: dict[str, Any] = {"max_lr": None, "total_steps": None}
+    rise: dict[str, Any] = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "cycle_momentum": False}
+    return {"interval": "step", "frequency": 1, "scheduler": partial(OneCycleLR, **computed, **rise)}

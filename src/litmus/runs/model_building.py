@@ -1,0 +1,111 @@
+"""The model of a config: a Classifier, or a plain network such as torchvision's, wrapped in one."""
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, open_dict
+from torch import Tensor, nn
+
+from litmus.errors import ConfigError, require
+from litmus.models.classifier import Classifier
+from litmus.runs.arguments import parameters, target_of, unknown_argument
+from litmus.runs.building import UNEXPECTED, build, build_loss
+
+WEIGHT_FILES = ("init_from", "weights")  # options of a model that name a file of weights
+OWN = ("channels_last", "init_from", "init_strict")  # options that the Classifier around it takes
+
+
+def build_model(
+    cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...], is_restored: bool = False
+) -> Classifier:
+    """The model of a config: a Classifier, or one around the plain network that `model._target_` gives.
+
+    With `is_restored`, a checkpoint supplies its weights later, so that no file of starting weights is read.
+    """
+    parts = {"loss": build_loss(cfg.loss)} | {name: build(cfg[name]) for name in ("penalty", "optim", "scheduler")}
+    node = cfg.model.copy()
+    if is_restored:
+        node.update({option: None for option in WEIGHT_FILES if option in node})
+    if is_plain_network(node):
+        return wrap_network(node, num_classes, image_shape, parts)
+    try:
+        return build(node, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
+    except TypeError as error:
+        if (key := re.search(UNEXPECTED, str(error))) is not None and key[1] in cfg.model:
+            given = ("network", "num_classes", "image_shape", *parts)
+            raise ConfigError(unknown_argument(cfg.model, key[1], given)) from error
+        if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
+            raise
+        raise ConfigError(f"{cfg.model.get('_target_')} doesn't fit its options: {error}") from error
+
+
+def is_plain_network(node: DictConfig) -> bool:
+    """Raises ConfigError if `_target_` is a LightningModule that is not a Classifier, which Litmus cannot train."""
+    target = target_of(node)
+    if not isinstance(target, type):
+        return target is not None
+    require(
+        not issubclass(target, pl.LightningModule) or issubclass(target, Classifier),
+        f"model._target_={node['_target_']} is a LightningModule but not a litmus.models.Classifier; derive it from "
+        "that, which adds the loss, the penalty, the optimizer and the metrics, or give its network alone",
+    )
+    return not issubclass(target, Classifier)
+
+
+def wrap_network(
+    node: DictConfig, num_classes: int, image_shape: tuple[int, ...], parts: Mapping[str, Any]
+) -> Classifier:
+    """A Classifier around the network, which gets `num_classes` and `image_shape` if it takes them.
+
+    Raises ConfigError if the network does not map images (N, *image_shape) to logits (N, num_classes).
+    """
+    name = str(node["_target_"])
+    known, is_open = parameters(target_of(node))
+    given = {
+        key: value
+        for key, value in {"num_classes": num_classes, "image_shape": image_shape}.items()
+        if key not in node and (key in known or (is_open and key == "num_classes"))
+    }
+    own = {key: node[key] for key in OWN if key in node and key not in known}
+    with open_dict(node):
+        for key in own:
+            del node[key]
+    network = build(node, **given)
+    require(
+        isinstance(network, nn.Module),
+        f"model._target_={name} gives a {type(network).__name__}, not a torch module; choose another",
+    )
+    require(
+        not isinstance(network, pl.LightningModule),
+        f"model._target_={name} gives a LightningModule; give its network alone",
+    )
+    _check_logits(network, name, num_classes, image_shape)
+    return Classifier(network, num_classes, **own, **parts)
+
+
+def _check_logits(network: nn.Module, name: str, num_classes: int, image_shape: tuple[int, ...]) -> None:
+    network = copy.deepcopy(network)  # batch normalization counts what it sees
+    images = torch.zeros(2, *image_shape)
+    shape = "×".join(map(str, image_shape))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for mode in (True, False):
+            try:
+                logits = network.train(mode)(images)
+            except Exception as error:  # whatever the network does with images that it was not made for
+                reason = " ".join(str(error).split())[:200]
+                raise ConfigError(f"model._target_={name} does not take images of {shape}: {reason}") from error
+            what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
+            require(
+                isinstance(logits, Tensor) and logits.shape == (2, num_classes),
+                f"model._target_={name} maps 2 images of {shape} to an output of {what}; it must give logits of shape "
+                f"(2, {num_classes})",
+            )
+
+
+def described_model(model: Classifier) -> str:
+    """The name of its class, or that of the network where Litmus has wrapped it."""
+    return type(model.network if type(model) is Classifier else model).__name__

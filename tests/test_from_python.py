@@ -1,0 +1,199 @@
+"""Configs and runs from Python, without the command line."""
+
+import sys
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import assert_same, snapshot, weights
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import litmus
+from litmus.data import synthetic
+from litmus.data.protocol import complete_data_module
+from litmus.errors import ConfigError
+from litmus.models import MLP
+from litmus.penalties import L2
+
+SMALL = ("data=synthetic", "data.num_images=64", "trainer.max_epochs=2", "accelerator=cpu", "logger=none")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_composed_config_trains_like_the_command_line(train):
+    path = train(*SMALL, "output_dir=command", small=False).path
+    arguments, threads = list(sys.argv), torch.get_num_threads()
+    run = litmus.train(litmus.compose(*SMALL, "output_dir=python"))
+    assert_same(weights(run.path), weights(path))
+    assert (run.epochs, run.objective) == (2, run.metrics["val/acc"])
+    assert len(run.load().class_names) == 10
+    assert (sys.argv, torch.get_num_threads()) == (arguments, threads)
+
+
+def test_values_of_a_composed_config_may_be_changed():
+    cfg = litmus.compose(*SMALL)
+    cfg.trainer.max_epochs = 1
+    assert litmus.train(cfg).epochs == 1
+
+
+def test_a_complete_run_is_not_run_twice():
+    first = litmus.train(litmus.compose(*SMALL, "output_dir=a"))
+    before = snapshot(first.path)
+    assert litmus.train(litmus.compose(*SMALL, "output_dir=a")) == first
+    assert snapshot(first.path) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["optim=adm"], r"did you mean optim=adam\?"),
+        (["model"], "'model' is not an override; write 'KEY=VALUE'"),
+        (["data.val_size=60000"], "data.val_size=60000"),
+        (["accelerator=ddp_cpu", "accelerator.devices=2"], "litmus.train runs one process.*use python train.py"),
+    ],
+)
+def test_a_mistake_is_a_config_error(overrides, sentence, tmp_path):
+    with pytest.raises(ConfigError, match=sentence):
+        litmus.train(litmus.compose(*SMALL, *overrides))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_stays_an_interrupt(monkeypatch):
+    def interrupt(*_):
+        raise SystemExit(130)
+
+    monkeypatch.setattr("litmus.runs.train", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        litmus.train(litmus.compose(*SMALL))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*")  # Lightning's own, about itself
+def test_models_and_data_work_with_lightning_alone():
+    data = synthetic(num_images=64)
+    model = MLP(data.num_classes, data.image_shape, hidden=[8], penalty=L2(1e-3))
+    trainer = pl.Trainer(max_epochs=2, logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer.fit(model, datamodule=data)
+    (tested,) = trainer.test(model, datamodule=data, verbose=False)
+    assert tested.keys() == {"test/loss", "test/acc"}
+
+
+class Own(pl.LightningDataModule):
+    def __init__(self, num_classes=3, image_shape=(1, 4, 4)):
+        super().__init__()
+        self.num_classes, self.image_shape = num_classes, image_shape
+
+    def setup(self, stage=None):
+        labels = torch.arange(60) % 3
+        images = torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(0)) + labels[:, None, None, None]
+        self.images = TensorDataset(images, labels)
+
+    def train_dataloader(self):
+        return DataLoader(self.images, 20, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(self.images, 30)
+
+
+class WithTest(Own):
+    mean, std = (10.0,), (20.0,)
+    class_names = ("a", "b", "c")
+
+    def test_dataloader(self):
+        return DataLoader(self.images, 30)
+
+
+class Bare(nn.Module):
+    def __init__(self, num_classes, image_shape, width=4):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(image_shape[1] * image_shape[2], width), nn.Dropout())
+        self.last = nn.Linear(width, num_classes)
+
+    def forward(self, images):
+        return self.last(self.layers(images))
+
+
+def option(tmp_path, group: str, text: str) -> tuple[str, str]:
+    file = tmp_path / "conf" / group / "own.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return f"hydra.searchpath=[file://{tmp_path}/conf]", f"{group}=own"
+
+
+RUN = ("trainer.max_epochs=2", "accelerator=cpu", "output_dir=run")
+
+
+def test_a_plain_data_module_trains_and_has_no_test(train, tmp_path, caplog):
+    caplog.set_level("INFO", logger="litmus")
+    run = train(*option(tmp_path, "data", f"_target_: {__name__}.Own\n"), *RUN, small=False)
+    assert "MLP with 12,103 parameters on own, 60 / 60 / 0 images of 1×4×4 in 3 classes" in caplog.text
+    assert "test/acc" not in run.result["metrics"]
+    loaded = litmus.load(run.path)
+    assert loaded.model(torch.zeros(2, 1, 4, 4)).shape == (2, 3)
+    with pytest.raises(ConfigError, match="no mean and std"):
+        loaded(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+
+
+def test_a_data_module_with_its_preprocessing_gives_a_model_of_pixels(train, tmp_path):
+    run = train(*option(tmp_path, "data", f"_target_: {__name__}.WithTest\n"), *RUN, small=False)
+    assert "test/acc" in run.result["metrics"]
+    loaded = litmus.load(run.path)
+    pixels = torch.randint(0, 256, (5, 1, 4, 4), dtype=torch.uint8)
+    assert torch.equal(loaded(pixels), loaded.model((pixels.float() - 10) / 20))
+    assert loaded.class_names == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (nn.Identity, "not a LightningDataModule"),
+        (pl.LightningDataModule, "has no num_classes; set self.num_classes"),
+        (lambda: Own(num_classes=1), "num_classes of Own is 1; set self.num_classes to a whole number of 2"),
+        (lambda: Own(image_shape=(4, 4)), r"set self.image_shape to \(channels, height, width\)"),
+        (lambda: setattr(data := Own(), "std", [1.0]) or data, "has one of mean and std"),
+        (lambda: setattr(data := Own(), "mean", [1.0, 2.0]) or data, "set it to 1 numbers"),
+        (lambda: setattr(data := Own(), "class_names", ["a"]) or data, "has 1 class_names for 3 classes"),
+        (type("Half", (Own,), {"val_dataloader": pl.LightningDataModule.val_dataloader}), "no val_dataloader; define"),
+    ],
+)
+def test_what_a_data_module_lacks_is_named(make, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        complete_data_module(make())
+
+
+def test_a_plain_network_is_wrapped_trained_and_loaded(train, tmp_path, caplog):
+    caplog.set_level("INFO", logger="litmus")
+    text = f"_target_: {__name__}.Bare\nwidth: 4\ninit_from: null\n"
+    options = (*option(tmp_path, "model", text), "model.width=5", "data=synthetic", "penalty=l2", *RUN)
+    run = train(*options, small=False)
+    assert "Bare with 3,985 parameters" in caplog.text
+    assert run.result["metrics"]["penalty"] > 0
+    assert litmus.load(run.path)(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)
+    again = train(*options[:-1], "output_dir=more", "model.init_from=run", small=False)
+    assert again.result["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("_target_: torchvision.models.resnet18\n", "does not take images of 1×28×28"),
+        ("_target_: torch.nn.Flatten\n", r"output of shape \(2, 784\); it must give logits of shape \(2, 10\)"),
+        ("_target_: pytorch_lightning.LightningModule\n", "is a LightningModule but not a litmus.models.Classifier"),
+        ("_target_: builtins.dict\n", "gives a dict, not a torch module"),
+        (f"_target_: {__name__}.Bare\nwide: 3\n", "model.wide is not an argument of .*did you mean width"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused(train, tmp_path, text, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        train(*option(tmp_path, "model", text), "data=synthetic", *RUN, small=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_torchvision_constructor_gets_the_number_of_classes(train, tmp_path):
+    text = "_target_: torchvision.models.squeezenet1_1\nweights: null\n"
+    options = (*option(tmp_path, "model", text), "data=synthetic", "data.image_shape=[3,32,32]", "data.num_images=40")
+    run = train(*options, "data.batch_size=20", "trainer.max_epochs=1", *RUN[1:], small=False)
+    assert litmus.load(run.path)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 10)
