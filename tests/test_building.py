@@ -27,7 +27,7 @@ def test_a_target_that_cannot_be_imported_says_why(tmp_path, monkeypatch, target
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError) as raised:
         build(OmegaConf.create({"_target_": target}))
-    assert str(raised.value).startswith(f"_target_: {target} can't be imported ({reason}")
+    assert str(raised.value).startswith(f"_target_: {target} cannot be imported ({reason}")
 
 
 @pytest.mark.parametrize(

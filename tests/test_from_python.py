@@ -5,7 +5,7 @@ import sys
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import assert_same, snapshot, weights
+from conftest import ROOT, assert_same, snapshot, weights
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -197,3 +197,15 @@ def test_a_torchvision_constructor_gets_the_number_of_classes(train, tmp_path):
     options = (*option(tmp_path, "model", text), "data=synthetic", "data.image_shape=[3,32,32]", "data.num_images=40")
     run = train(*options, "data.batch_size=20", "trainer.max_epochs=1", *RUN[1:], small=False)
     assert litmus.load(run.path)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 10)
+
+
+@pytest.mark.filterwarnings("ignore:.*(LeafSpec|many workers|logging interval).*")
+def test_the_examples_of_the_readme_run(capsys):
+    lines = (ROOT / "README.md").read_text().partition("### From Python")[2].partition("\n## ")[0].splitlines()
+    blocks = "\n".join(line[4:] if line.startswith("    ") else "#" for line in lines)
+    composed, alone = blocks.split("#\nimport pytorch_lightning")
+    cut = {'"trainer.max_epochs=2"': '"trainer.max_steps=2", "data=synthetic"', "max_epochs=2": "max_steps=2"}
+    for code in (composed, "import pytorch_lightning" + alone):
+        for text, shorter in cut.items():
+            code = code.replace(text, shorter)
+        exec(code, {})

@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from board import Board
 from conftest import assert_same, cut_off, weights
@@ -130,3 +131,32 @@ def test_the_test_is_of_images(train, caplog):
     assert run.result["metrics"]["test/acc"] == pytest.approx(
         train(*TINY, "logger=none", "trainer.max_epochs=2", OFF).result["metrics"]["test/acc"]
     )
+
+
+class Mixed(ResNetFineTuner):
+    def costs(self, images, target):
+        return super().costs(images.lerp(images.flip(0), 0.25), target)
+
+
+class Watched(ResNetFineTuner):
+    def validation_step(self, batch, batch_idx):
+        assert batch[0].dim() == 4
+        return super().validation_step(batch, batch_idx)
+
+
+class MixImages(pl.Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        assert batch[0].dim() == 4
+
+
+@pytest.mark.parametrize("own", ["Mixed", "Watched"])
+def test_a_step_of_ones_own_gets_images(train, seen, caplog, own):
+    caplog.set_level("INFO", logger="litmus")
+    train(*RUN, f"model._target_={__name__}.{own}")
+    assert seen["images"] == 4 * (60 + 20)  # each epoch, and once more for the gap
+    assert caplog.text.count(f"for each batch, because {own} overrides") == 1
+
+
+def test_a_callback_of_ones_own_gets_images(train, seen):
+    train(*RUN, f"+callbacks.mix._target_={__name__}.MixImages")
+    assert seen["images"] == 4 * (60 + 20)  # each epoch, and once more for the gap

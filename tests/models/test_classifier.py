@@ -135,3 +135,22 @@ def test_a_loss_of_several_numbers_is_refused():
     model = MLP(3, (1, 4, 4), hidden=[], **{**parts(), "loss": nn.CrossEntropyLoss(reduction="none")})
     with pytest.raises(StoppedRun, match=r"gives 5 numbers for a batch.*loss.reduction=mean"):
         model.costs(torch.randn(5, 1, 4, 4), torch.arange(5) % 3)
+
+
+class OwnStep(MLP):
+    def training_step(self, batch, batch_idx):
+        images, target = batch
+        return nn.functional.cross_entropy(self(images), target)
+
+
+def test_a_training_step_of_ones_own_keeps_the_training_loss(train, caplog):
+    options = (
+        *("optim=sgd", "optim.lr=0", "scheduler=constant", "model.input_dropout=0", "model.hidden=[4]"),
+        "seed=3",
+    )
+    usual = train(*options, "output_dir=a").result["metrics"]["train/loss"]
+    own = train(*options, f"model._target_={__name__}.OwnStep", "data.val_size=0", "callbacks.early_stopping=null")
+    assert own.result["objective_name"] == "train/loss"
+    same = train(*options, f"model._target_={__name__}.OwnStep", "output_dir=b")
+    assert same.result["metrics"]["train/loss"] == pytest.approx(usual, rel=1e-6)
+    assert "train/acc is not measured" in caplog.text

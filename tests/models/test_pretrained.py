@@ -40,6 +40,14 @@ def test_a_file_of_torchvisions_layout_is_taken_whole(tmp_path, suffix):
     assert torch.equal(head.bias, state()["fc.bias"])
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_removed_with_a_line(tmp_path, prefix, caplog):
+    caplog.set_level("INFO", logger="litmus")
+    model = built(written(tmp_path / "w.pth", {prefix + name: value for name, value in state().items()}))
+    assert_backbone(model, state())
+    assert f"removed {prefix.replace('._', '. and _')} from the names" in caplog.text
+
+
 def test_a_head_of_other_classes_is_new(tmp_path):
     model = built(written(tmp_path / "w.pth", state(classes=1000)))
     assert_backbone(model, state(classes=1000))
@@ -160,7 +168,7 @@ def test_of_a_run_with_the_same_classes_all_is_taken(train, earlier, caplog):
     caplog.set_level("INFO", logger="litmus")
     new = train(*NEW, f"model.weights={earlier}", small=False).path
     assert same_but_for(weights(earlier, "best"), weights(new)) == set()
-    assert "took the last layer too, because the classes are the same" in caplog.text
+    assert "loaded the last layer as well" in caplog.text
 
 
 def test_of_a_run_with_as_many_other_classes_the_head_is_new(train, earlier, monkeypatch):

@@ -23,6 +23,15 @@ def test_a_checkpoint_file_will_do(train, earlier):
     assert_same(weights(run.path), weights(earlier, "last"))
 
 
+def test_weights_of_a_compiled_network_are_taken(train, earlier):
+    checkpoint = torch.load(earlier / "checkpoints" / "best.ckpt", weights_only=True)
+    network = checkpoint["state_dict"].items()
+    checkpoint["state_dict"] = {name.replace("network.", "network._orig_mod."): value for name, value in network}
+    torch.save(checkpoint, "compiled.ckpt")
+    run = train(*STILL, "model.hidden=[20,10]", "model.init_from=compiled.ckpt")
+    assert_same(weights(run.path), weights(earlier, "best"))
+
+
 def test_dropout_has_no_weights_to_misfit(train, earlier):
     train(*STILL, "model.hidden=[20,10]", "model.dropout=0.5", f"model.init_from={earlier}")
 

@@ -237,6 +237,23 @@ def test_an_optimizer_that_evaluates_its_closure_several_times_is_refused(build,
         fit(kind=Closures)
 
 
+class Ahead(torch.optim.SGD):
+    """Wants the gradient ahead of the weights, as some forms of Nesterov's method do."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.mul_(0.99)
+        return super().step(closure)
+
+
+def test_an_optimizer_that_wants_the_gradient_at_other_weights_is_refused(monkeypatch):
+    monkeypatch.setattr(Closures, "build", staticmethod(lambda groups: Ahead(groups, lr=0.1)))
+    with pytest.raises(ConfigError, match="Ahead.step.. changes the weights before .*set trainer.compile=false"):
+        fit(kind=Closures)
+
+
 class NeedsClosure(torch.optim.Optimizer):
     """Trains with what its closure computes, and not at all without one."""
 

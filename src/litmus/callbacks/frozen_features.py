@@ -11,16 +11,23 @@ from torch import Tensor
 from tqdm import tqdm
 
 from litmus.errors import number
+from litmus.training.hooks import callbacks_with, overridden_below, overrides_transfer
 
 log = logging.getLogger("litmus")
 
 PARTS = ("train", "val")
+STEP = ("forward", "costs", "training_step", "validation_step", "on_train_batch_start", "on_validation_batch_start")
 
 
 class FrozenFeatures(Callback):
     """While the backbone is frozen and nothing in the training images is random, what it makes of an image is always
     the same: it is computed once, for the training and the validation part, and the head is trained and measured on
     that. It ends by itself when the backbone is unfrozen; training goes on with the images.
+
+    A step of one's own may do with images what must not be done with features, such as to mix them. So nothing is
+    computed once if the model overrides a part of the step below the class that defines `features`, if a callback from
+    outside Lightning and Litmus has on_train_batch_start, or if the model or the data module changes how a batch gets
+    to the device; one log line then says which.
 
     It changes no more than the last bits of what is learned, and nothing of what is saved. It leaves runs alone that
     would gain nothing: with one such epoch, or more features than `memory_gb` holds. It works with models that have
@@ -58,6 +65,10 @@ class FrozenFeatures(Callback):
         following = trainer.current_epoch + 1
         if not model.frozen_at(following) or following == trainer.max_epochs:
             return False
+        if (reason := _own_step(trainer, model)) is not None:
+            if trainer.current_epoch == 0:
+                log.info(f"the frozen backbone's features are computed for each batch, because {reason}")
+            return False
         images = sum(data.size(part) for part in PARTS)
         if images * model.feature_count * 4 > self.memory_gb * 1e9:
             log.info(f"the features of {images:,} images are more than callbacks.frozen_features.memory_gb holds")
@@ -79,3 +90,17 @@ class FrozenFeatures(Callback):
             if data.size(part):
                 inputs, _, preprocess = data.inputs(part)
                 loader.take(inputs, preprocess)  # type: ignore[union-attr]
+
+
+def _own_step(trainer: pl.Trainer, model: Any) -> str | None:
+    """What may change the images of a batch, or expect images, or None."""
+    if names := overridden_below(model, STEP, defining="features"):
+        return f"{type(model).__name__} overrides {', '.join(names)}"
+    if overrides_transfer(trainer):
+        return "the model or the data module overrides how a batch gets to the device"
+    own = [c for c in callbacks_with(trainer, "on_train_batch_start") if not _is_of_library(c)]
+    return f"{type(own[0]).__name__} has on_train_batch_start" if own else None
+
+
+def _is_of_library(callback: pl.Callback) -> bool:
+    return type(callback).__module__.partition(".")[0] in ("litmus", "pytorch_lightning", "lightning")

@@ -1,5 +1,6 @@
 """The LightningModule that the models share."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from litmus.models.defaults import ADAM, one_cycle
 from litmus.models.schedule import all_options, build_schedule, longest_fixed_phase
 from litmus.models.warm_start import warm_start
 from litmus.penalties import NoPenalty, Penalty
+
+log = logging.getLogger("litmus")
 
 Batch = tuple[Tensor, Tensor]
 
@@ -68,6 +71,8 @@ class Classifier(pl.LightningModule):
             setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro", validate_args=False))
         self._pending: list[tuple[Costs, Tensor]] = []
+        self._is_noted = False
+        self._returned: list[tuple[Tensor, int]] = []
         self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
         self._try_out()
         if init_from is not None:
@@ -106,13 +111,17 @@ class Classifier(pl.LightningModule):
         """Takes a step's `Costs`, detached, into account."""
         # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
         self._pending.append((costs, target))
+        self._is_noted = True
 
     def on_train_epoch_start(self) -> None:
-        self._pending, self._sums = [], [0.0] * 4
+        self._pending, self._sums, self._returned = [], [0.0] * 4, []
         self._every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self._batches = self.trainer.num_training_batches
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if not self._is_noted and isinstance(outputs, Mapping) and "loss" in outputs:  # of a training_step of one's own
+            self._returned.append((outputs["loss"].detach().float(), len(batch[1])))
+        self._is_noted = False
         if (batch_idx + 1) % self._every == 0 or batch_idx + 1 == self._batches:
             self._add_up(last=batch_idx)
 
@@ -154,6 +163,14 @@ class Classifier(pl.LightningModule):
             values = {"loss": loss, "penalty": penalty, "acc": correct, "cost": loss + penalty}
             names = {"loss": "train/loss", "acc": "train/acc", "penalty": "penalty", "cost": "train/cost"}
             self.log_dict({names[key]: value / count for key, value in values.items()})
+        elif self._returned:
+            losses, sizes = (torch.tensor(values) for values in zip(*self._returned, strict=True))
+            self.log("train/loss", (losses * sizes).sum() / sizes.sum())
+            if self.current_epoch == 0:
+                log.warning(
+                    f"train/loss is what training_step of {type(self).__name__} returns, train/acc is not measured; to "
+                    "have all metrics, call self.note(costs.detached(), target) there, or override costs instead"
+                )
         if math.isnan(self.trainer.callback_metrics.get("val/loss", 0.0)):
             raise Diverged(
                 f"val/loss became nan in epoch {self.current_epoch + 1}: lower optim.lr, or say "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from litmus.errors import ConfigError, closest, require
 from litmus.files import load_checkpoint
-from litmus.models.warm_start import best_of, network_weights, told
+from litmus.models.warm_start import best_of, network_weights, told, without_wrappers
 
 log = logging.getLogger("litmus")
 
@@ -30,7 +30,9 @@ class LastLayer:
         """Puts it into `head` if that is for the same classes; as many of them may be others."""
         if self.class_names == class_names:
             head.load_state_dict(self.state)
-            log.info("took the last layer too, because the classes are the same")
+            log.info("loaded the last layer as well, because the classes are the same")
+        else:
+            log.info("initialized the last layer, because the classes differ")
 
 
 def load_pretrained(
@@ -54,14 +56,13 @@ def load_pretrained(
     )
     backbone.load_state_dict(state)
     if class_names is not None:
-        log.info(f"took the weights of all but the last layer from {weights}")
+        log.info(f"loaded the backbone's weights from {weights}")
         return LastLayer(last, class_names)
     fits = {name: value.shape for name, value in last.items()} == {n: v.shape for n, v in head.state_dict().items()}
     if fits:
         head.load_state_dict(last)
-    log.info(
-        f"took the weights {weights}" + ("" if fits else f"; the last layer, of {head.out_features} classes, is new")
-    )
+    last_layer = "" if fits else f"; initialized the last layer, of {head.out_features} classes"
+    log.info(f"loaded the weights {weights}{last_layer}")
     return None
 
 
@@ -115,7 +116,7 @@ def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]
         bool(state) and all(isinstance(value, Tensor) for value in state.values()),
         f"{option}={path} is not of torchvision's layout, a plain dictionary of tensors: use another file",
     )
-    return dict(state), None
+    return without_wrappers(state, path), None
 
 
 def _of_a_run(checkpoint: Mapping[str, Any], path: Path, option: str) -> dict[str, Tensor]:

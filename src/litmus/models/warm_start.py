@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -61,7 +61,20 @@ def best_of(option: str, path: str) -> Path:
 def network_weights(checkpoint: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
     state = checkpoint.get("state_dict")
     require(isinstance(state, dict), f"{file} is not a Litmus checkpoint: it has no state_dict")
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}  # type: ignore[union-attr]
+    names = without_wrappers(cast(dict[str, Any], state), file).items()
+    return {name.removeprefix("network."): value for name, value in names if name.startswith("network.")}
+
+
+def without_wrappers(state: Mapping[str, Any], file: str | Path) -> dict[str, Any]:
+    """The state without the prefixes of DataParallel (`module.`) and torch.compile (`_orig_mod.`) in its names."""
+    plain = {".".join(part for part in name.split(".") if part != "_orig_mod"): value for name, value in state.items()}
+    prefixes = ["_orig_mod."] if plain.keys() != state.keys() else []
+    if plain and all(name.startswith("module.") for name in plain):
+        plain = {name.removeprefix("module."): value for name, value in plain.items()}
+        prefixes.insert(0, "module.")
+    if prefixes:
+        log.info(f"removed {' and '.join(prefixes)} from the names of the weights in {file}")
+    return plain
 
 
 def _shape(value: Tensor | None) -> str:

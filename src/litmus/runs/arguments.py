@@ -1,6 +1,7 @@
 """The arguments of what a config's `_target_` names, by its signature."""
 
 import inspect
+import logging
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -76,7 +77,8 @@ def _parts(node: Any) -> Iterator[DictConfig]:
 
 
 def target_of(node: Any) -> Any:
-    """The class or function; None if it can't be imported, which building answers."""
+    """The class or function; None if it cannot be imported, which building answers."""
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what the error says
     try:
         return get_object(str(node["_target_"]))
     except Exception:  # whatever importing it raises

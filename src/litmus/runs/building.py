@@ -35,8 +35,8 @@ def build(node: Any, **arguments: Any) -> Any:
         if isinstance(cause, ImportError):
             reason = cause.__cause__ or cause
             raise ConfigError(
-                f"_target_: {node.get('_target_')} can't be imported ({type(reason).__name__}: {reason}): "
-                "put the name right, or its module beside train.py"
+                f"_target_: {node.get('_target_')} cannot be imported ({type(reason).__name__}: {reason}); correct the "
+                "name, or give the folder of its module: PYTHONPATH=FOLDER, or sys.path.append(FOLDER) in Python"
             ) from error
         raise
 

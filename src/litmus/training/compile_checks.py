@@ -1,5 +1,6 @@
 """What a compiled training step cannot contain, each answered before the step is compiled."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -54,6 +55,28 @@ def check_compilable(trainer: pl.Trainer, module: Any) -> None:
                 f"trainer.compile cannot call {type(owner).__name__}.{hook} inside the compiled step; remove it or use "
                 f"on_train_batch_end, {UNCOMPILED}"
             )
+
+
+def at_unchanged_weights(closure: Callable[[], Any], optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+    """The closure of a step, which raises ConfigError if the optimizer calls it after it has changed the weights.
+
+    A compiled step computes the gradient once, before the update.
+    """
+    if type(optimizer).__module__.startswith("torch."):
+        return closure
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    before = [parameter.detach().clone() for parameter in parameters]
+
+    def checked() -> Any:
+        same = all(torch.equal(now, then) for now, then in zip(parameters, before, strict=True))
+        require(
+            same,
+            f"trainer.compile computes the gradient before the update, and {type(optimizer).__name__}.step() changes "
+            f"the weights before it calls its closure; choose another optim, {UNCOMPILED}",
+        )
+        return closure()
+
+    return checked
 
 
 def check_hooks(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:

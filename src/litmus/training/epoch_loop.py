@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.trainer import call
 
 from litmus.errors import StoppedRun, require
-from litmus.training.compile_checks import check_compilable, check_hooks, check_mode
+from litmus.training.compile_checks import at_unchanged_weights, check_compilable, check_hooks, check_mode
 from litmus.training.compiled_step import CompiledStep
 from litmus.training.fallback import fallback_reason, untested_release
 from litmus.training.hooks import callback_hooks, is_overridden, overrides_transfer
@@ -170,7 +170,8 @@ class EpochLoop(_TrainingEpochLoop):
             cost = self.compiled_step(batch)
             step.increment_completed()
             return {"loss": cost}
-        optimizer.step(closure=partial(self._compute_gradients, batch, batch_idx, optimizer, results))
+        closure = partial(self._compute_gradients, batch, batch_idx, optimizer, results)
+        optimizer.step(closure=closure if self.compiled_step is None else at_unchanged_weights(closure, optimizer))
         step.increment_completed()
         if not results:
             raise StoppedRun(

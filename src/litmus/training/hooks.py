@@ -1,6 +1,6 @@
 """Which of Lightning's hooks a model, a callback or a data module has, by its class or set on the instance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,12 @@ def callbacks_with(trainer: pl.Trainer, name: str) -> list[pl.Callback]:
 def callback_hooks(trainer: pl.Trainer, name: str) -> list[Callable[..., Any]]:
     """The hook of each callback that has it, to be called with what follows the trainer and the module."""
     return [partial(getattr(c, name), trainer, trainer.lightning_module) for c in callbacks_with(trainer, name)]
+
+
+def overridden_below(owner: Any, names: Iterable[str], defining: str) -> list[str]:
+    """Those of `names` that are other functions than in the class of `owner` which defines the method `defining`."""
+    base = next(cls for cls in type(owner).__mro__ if defining in vars(cls))
+    return [name for name in names if hasattr(base, name) and is_overridden(owner, name, base)]
 
 
 def overrides_transfer(trainer: pl.Trainer) -> bool:
