@@ -17,6 +17,9 @@ from litmus.errors import ConfigError
 __all__ = ["AtomicCheckpointIO", "load_checkpoint", "read_json", "replacing", "write_json", "write_text"]
 
 
+CHECKPOINT_KEY = "litmus"  # renaming keeps this
+
+
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
     """A checkpoint's contents: tensors and plain containers, nothing that could run code.
 

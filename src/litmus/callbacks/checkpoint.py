@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 
 from litmus.callbacks.measured import is_never_logged, measured
 from litmus.errors import StoppedRun
+from litmus.files import CHECKPOINT_KEY
 from litmus.metrics import is_better
 from litmus.metrics import mode as mode_of
 from litmus.training.masks import Weights, apply_masks, masked_names, restore_masks
@@ -27,8 +28,8 @@ class Checkpoint(LightningCheckpoint):
     best.ckpt holds the weights that were validated, to the bit, whatever other callbacks do before and after
     validation. If those are the current ones, as they are without such callbacks, both are one file with two names: a
     large model's is written once. `mode` is max or min; None: as the metric's name says. Without validation, pass
-    `monitor=None`: best is last. `card` goes into every file under "litmus": plain containers that let the model be
-    rebuilt from the file alone. A run resumes from last.ckpt as if it had not been interrupted. It needs a
+    `monitor=None`: best is last. `card` goes into every file under CHECKPOINT_KEY: plain containers that let the model
+    be rebuilt from the file alone. A run resumes from last.ckpt as if it had not been interrupted. It needs a
     `BeforeOthers`.
     """
 
@@ -120,7 +121,7 @@ class Checkpoint(LightningCheckpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["litmus"] = {**self.card, "batches": trainer.fit_loop.total_batch_idx + 1}
+        checkpoint[CHECKPOINT_KEY] = {**self.card, "batches": trainer.fit_loop.total_batch_idx + 1}
         del checkpoint["loops"]
         checkpoint["state_dict"] = apply_masks(checkpoint["state_dict"])
         changed = self._validated_at is not None and not _are_equal(self._validated, checkpoint["state_dict"])
@@ -147,7 +148,7 @@ class Checkpoint(LightningCheckpoint):
         loop = trainer.fit_loop
         epoch, step = checkpoint["epoch"], checkpoint["global_step"]
         _set(loop.epoch_progress, epoch)
-        _set(loop.epoch_loop.batch_progress, checkpoint["litmus"]["batches"])
+        _set(loop.epoch_loop.batch_progress, checkpoint[CHECKPOINT_KEY]["batches"])
         _set(loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step, step)
         _set(loop.epoch_loop.manual_optimization.optim_step_progress, step)
         loop.epoch_loop._batches_that_stepped = step

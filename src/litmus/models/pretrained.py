@@ -11,7 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from litmus.errors import ConfigError, closest, require
-from litmus.files import load_checkpoint
+from litmus.files import CHECKPOINT_KEY, load_checkpoint
 from litmus.models.warm_start import best_of, network_weights, told, without_wrappers
 
 log = logging.getLogger("litmus")
@@ -110,8 +110,8 @@ def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]
         state: Any = _read_safetensors(path)
     else:
         state = load_checkpoint(path)
-        if "litmus" in state:
-            return _of_a_run(state, path, option), list(state["litmus"]["class_names"])
+        if CHECKPOINT_KEY in state:
+            return _of_a_run(state, path, option), list(state[CHECKPOINT_KEY]["class_names"])
     require(
         bool(state) and all(isinstance(value, Tensor) for value in state.values()),
         f"{option}={path} is not of torchvision's layout, a plain dictionary of tensors: use another file",

@@ -14,12 +14,13 @@ from litmus.data.decode import Decode
 from litmus.data.preprocess import Preprocess, UnknownPreprocess
 from litmus.environment import flush_denormals
 from litmus.errors import ConfigError, require
-from litmus.files import load_checkpoint
+from litmus.files import CHECKPOINT_KEY, load_checkpoint
 from litmus.models.warm_start import told
 from litmus.runs.identity import differences
 from litmus.runs.model_building import build_model
 
 CARD = ("config", "class_names", "image_shape", "mean", "std")  # what every checkpoint's card has, and image_size
+FIRST_NAME = "litmus"  # renaming keeps this
 FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
 
 
@@ -83,7 +84,7 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
 def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A checkpoint's contents and its card. Raises ConfigError if it is damaged, not Litmus', or of a later one."""
     contents = load_checkpoint(file)
-    card = contents.get("litmus")
+    card = contents.get(CHECKPOINT_KEY)
     if not isinstance(card, dict):
         raise ConfigError(f"{file} is not a Litmus checkpoint; use one from the checkpoints folder of a run")
     format = card.get("format")
@@ -94,7 +95,20 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     missing = [key for key in CARD if card.get(key) is None]  # an image_size of None leaves images as they are
     missing += [key for key, place in (("image_size", card), ("state_dict", contents)) if key not in place]
     require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}); use another file")
+    card["config"] = with_own_targets(card["config"])
     return contents, card
+
+
+def with_own_targets(config: Any) -> Any:
+    """The config, in which `_target_` names this package also where it was called Litmus (see scripts/rename)."""
+    if isinstance(config, dict):
+        return {key: _own(value) if key == "_target_" else with_own_targets(value) for key, value in config.items()}
+    return [with_own_targets(value) for value in config] if isinstance(config, list) else config
+
+
+def _own(target: Any) -> Any:
+    package, _, rest = str(target).partition(".")
+    return f"{__name__.partition('.')[0]}.{rest}" if package == FIRST_NAME else target
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
