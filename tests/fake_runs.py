@@ -46,6 +46,7 @@ def fake_run(
     objective_mode: str | None = None,
     status: str = "finished",
     metrics: dict[str, float] | None = None,
+    diverged: bool = False,
     **record: Any,
 ) -> Path:
     """A run of these overrides whose validation accuracy rises to `accuracy` in its last epoch.
@@ -78,6 +79,7 @@ def fake_run(
             "stop_reason": f"trainer.max_epochs={epochs} reached",
             "seconds": 1.5,
             "config_hash": digest,
+            "diverged": diverged,
             **({"pruned": True} if status == "pruned" else {}),
         }
         (path / "result.json").write_text(json.dumps(result))

@@ -2,7 +2,7 @@ import pytest
 from fake_runs import edit, fake_run, fake_sweep
 
 from litmus.errors import ConfigError
-from litmus.report import compare, read_runs
+from litmus.report import compare, read_runs, write_report
 from litmus.report.pairs import find, pair_tables
 
 
@@ -158,3 +158,22 @@ def test_a_pair_that_is_not_one_setting_each_is_refused(tmp_path, text, fits):
     found, _ = comparison(fake_sweep(tmp_path, "optim.lr=0.1,0.2"))
     with pytest.raises(ConfigError, match=f"fits {fits} of this report: give each of optim.lr, such as"):
         find(found, text)
+
+
+def test_a_repeated_run_is_listed_with_what_differs(tmp_path, caplog):
+    caplog.set_level("INFO", logger="litmus")
+    fake_run(tmp_path / "a", git_commit="abc", accuracy=0.8)
+    fake_run(tmp_path / "b", git_commit="def", accuracy=0.9)
+    page = write_report([tmp_path])
+    for text in (caplog.text, page.read_text(), page.with_name("report.md").read_text()):
+        assert "git commit is def here and abc there" in text
+        assert "val/acc is 0.9 here and 0.8 there" in text
+
+
+def test_diverged_runs_are_named(tmp_path):
+    fake_run(tmp_path / "a", "optim.lr=9", diverged=True)
+    fake_run(tmp_path / "b", "optim.lr=9", "seed=1")
+    fake_run(tmp_path / "c", "optim.lr=0.1")
+    page = write_report([tmp_path]).with_name("report.md").read_text()
+    assert "Training diverged in 1 of the 2 runs of optim.lr=9" in page
+    assert "reached; diverged" in (tmp_path / "report" / "index.html").read_text()

@@ -59,12 +59,14 @@ def plan(sweep: Path, changes: Sequence[str], conf: Path) -> Plan:
     why = f"the best {among} by mean {comparison.metric}, {value} {over}"
     if comparison.ties:
         why += f" ({comparison.ties} more have the same, none with a lower val/loss)"
-    return Plan(best, why, reason, overrides, _notes(run, new, changes))
+    return Plan(best, why, reason, overrides, _notes(best, new, changes))
 
 
-def _notes(run: Run, new: Sequence[str], changes: Sequence[str]) -> list[str]:
+def _notes(setting: Setting, new: Sequence[str], changes: Sequence[str]) -> list[str]:
     notes = []
-    size = read_config(run)["data"].get("train_size")
+    if diverged := sum(other.diverged for other in setting.runs):
+        notes.append(f"training diverged in {diverged} of the setting's {len(setting.runs)} runs")
+    size = read_config(setting.runs[0])["data"].get("train_size")
     if size is not None and "data.train_size" not in map(_key, changes):
         notes.append(f"data.train_size={size} as in the sweep: say data.train_size=null to train on every image")
     if new:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from litmus.report.settings import Comparison, Setting, compare
 
 __all__ = ["Comparison", "LeftOut", "Run", "Setting", "compare", "read_runs", "write_report"]
 
+log = logging.getLogger("litmus")
+
 PICTURES = ("against-*.png", "matrix-*.png", "pairs-*.png", "curves-*.png")
 
 
@@ -25,14 +28,17 @@ def write_report(folders: Sequence[Path], out: Path | None = None, pair: tuple[s
     of index.html.
 
     They go to `out`, or to the folder `report` in the first of the folders. Whatever else lies there is named in the
-    report; where nothing has finished, it says so. `pair` holds two settings, each as `key=value key=value`, to compare
-    besides what is compared anyway: ConfigError if they can't be found.
+    report, and a complete run that is not counted also on the screen; where nothing is complete, it says so. `pair`
+    holds two settings, each as `key=value key=value`, to compare besides what is compared anyway: ConfigError if they
+    can't be found.
     """
     folders = [Path(folder) for folder in folders]
     out = Path(out) if out else folders[0] / "report"
     runs, left_out = read_runs(folders)
     comparison, besides = compare(runs)
     left_out += besides
+    for other in besides:
+        log.info(f"not counted: {other.path} ({other.status}): {other.why}")
     columns, rows = contents.csv_rows(comparison, left_out)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

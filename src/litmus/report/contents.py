@@ -56,6 +56,9 @@ def cautions(comparison: Comparison) -> list[str]:
         )
     if len({run.objective_name for run in runs}) > 1:
         told.append(f"Not all runs chose their best epoch by {comparison.metric}, though all are compared by it.")
+    for setting in settings:
+        if diverged := sum(run.diverged for run in setting.runs):
+            told.append(f"Training diverged in {diverged} of the {_count(len(setting.runs), 'run')} of {setting}.")
     counts = sorted({len(setting.runs) for setting in settings})
     if len(counts) > 1:
         told.append(
@@ -162,7 +165,8 @@ def runs_table(comparison: Comparison) -> Table:
         values = [setting.values.get(key) for key in comparison.keys]
         for run in setting.runs:
             value = run.metrics[metric]
-            ends = [str(run.seed), written(metric, value), f"{run.best_epoch} of {run.epochs}", run.stop_reason]
+            ended_by = f"{run.stop_reason}; diverged" if run.diverged else run.stop_reason
+            ends = [str(run.seed), written(metric, value), f"{run.best_epoch} of {run.epochs}", ended_by]
             rows.append([str(run.path), *map(shown, values), *ends])
             sort_by = ["" if v is None else v for v in values]
             keys.append([str(run.path), *sort_by, run.seed, value, run.best_epoch, run.stop_reason])

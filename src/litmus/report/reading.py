@@ -44,6 +44,7 @@ class Run:
     epochs: int
     seconds: float
     stop_reason: str
+    diverged: bool = False
     commands: list[str] = field(default_factory=list)
     circumstances: dict[str, str] = field(default_factory=dict)
 
@@ -152,6 +153,7 @@ def _read(path: Path) -> Run | LeftOut:
         epochs=int(result["epochs"]),
         seconds=float(result["seconds"]),
         stop_reason=_one_line(str(result["stop_reason"])),
+        diverged=bool(result.get("diverged")),
         commands=[str(start["command"]) for start in record.get("starts", [])],
         circumstances=_circumstances(record),
     )

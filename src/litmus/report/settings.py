@@ -132,9 +132,26 @@ def _one_for_each_seed(members: list[Run], left_out: list[LeftOut]) -> list[Run]
     for run in members:
         first = kept.setdefault(run.seed, run)
         if first is not run:
-            why = f"its setting and seed are those of {first.path}, and count once"
+            why = f"{first.path} has the same setting and seed, and is counted; {_difference(run, first)}"
             left_out.append(LeftOut(run.path, "repeated", why, run.overrides))
     return sorted(kept.values(), key=lambda run: (isinstance(run.seed, str), run.seed))
+
+
+def _difference(run: Run, other: Run) -> str:
+    """How two runs of one config differ: in code, versions and machine, and in what they measured."""
+    here, there = run.circumstances, other.circumstances
+    facts = [
+        f"{name.replace('_', ' ')} is {here.get(name, '?')} here and {there.get(name, '?')} there"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name)
+    ]
+    shared = sorted(run.metrics.keys() & other.metrics.keys())
+    facts += [
+        f"{name} is {run.metrics[name]:.5g} here and {other.metrics[name]:.5g} there"
+        for name in shared
+        if run.metrics[name] != other.metrics[name]
+    ]
+    return "; ".join(facts) or "code, versions, machine and metrics are the same"
 
 
 def _asked(runs: Sequence[Run]) -> list[str]:

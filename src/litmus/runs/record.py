@@ -25,11 +25,17 @@ def circumstances() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit of the working tree, with `+` if there are changes on it, or None outside a repository."""
+    """The commit of the working tree, with `+` if a run may use what it lacks, or None outside a repository.
+
+    That is a changed tracked file, or an untracked Python or YAML file; other untracked files do not count.
+    """
     try:
         git = ["git", "-C", str(Path(sys.argv[0]).resolve().parent)]
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        tracked = [*git, "status", "--porcelain", "--untracked-files=no"]
+        untracked = [*git, "ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml", "*.yml"]
+        commands = (tracked, untracked)
+        changed = "".join(subprocess.run(c, capture_output=True, text=True, check=True).stdout for c in commands)
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if changed.strip() else "")
