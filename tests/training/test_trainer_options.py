@@ -141,3 +141,8 @@ def test_the_last_of_several_validations_in_an_epoch_is_its_figure(train, interv
     best, last = weights(run.path, "best"), weights(run.path, "last")
     same = all(torch.equal(best[name], last[name]) for name in best)
     assert same == (interval == 0.5 and run.result["best_epoch"] == 2)
+
+
+def test_the_table_of_a_profiler_is_in_the_run_directory(train):
+    run = train("trainer.profiler=simple", "output_dir=run")
+    assert "run_training_epoch" in (run.path / "fit-profile.txt").read_text()

@@ -56,8 +56,8 @@ def summary(result: dict[str, Any]) -> str:
     """Why and when it stopped, and a table of the final figures."""
     metrics = result["metrics"]
     lines = [
-        f"{result['stop_reason']}; best {result['objective_name']} in epoch {result['best_epoch']} "
-        f"of {result['epochs']}, {result['seconds']:.1f} s",
+        f"{result['stop_reason']}; best {result['objective_name']} {result['objective']:.4f} in epoch "
+        f"{result['best_epoch']} of {result['epochs']}, {result['seconds']:.1f} s",
         "",
         "         loss     accuracy",
     ]

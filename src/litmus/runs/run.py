@@ -14,6 +14,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.profilers import PassThroughProfiler
 
 from litmus.atomic import remove_drafts
 from litmus.callbacks import (
@@ -197,8 +198,15 @@ class Run:
         log_like_litmus(listed.values())
         if self.cfg.trainer.compile:
             check_compilable(trainer, model)
+        self._write_profile(trainer)
         announce(trainer, self.path, self.in_sweep, self.overrides)
         return trainer
+
+    def _write_profile(self, trainer: pl.Trainer) -> None:
+        """Sends a profiler's table to the run directory: without a file, Lightning logs it where nobody sees it."""
+        profiler: Any = trainer.profiler  # type: ignore[attr-defined]
+        if type(profiler) is not PassThroughProfiler and not (profiler.dirpath and profiler.filename):
+            profiler.dirpath, profiler.filename = self.path, profiler.filename or "profile"
 
     @contextmanager
     def opened(self, trainer: pl.Trainer, model: Classifier, data: Any) -> Iterator[None]:
@@ -261,6 +269,8 @@ class Run:
             f"{data.num_classes:,} classes to train / validate / test{'' if self.has_test else ' (so no test)'}, "
             f"on the {described(trainer.strategy.root_device)}"
         )
+        if (profile := getattr(trainer.profiler, "filename", None)) is not None:  # type: ignore[attr-defined]
+            log.info(f"the profiler's table will be in {trainer.profiler.dirpath}/fit-{profile}.txt")  # type: ignore[attr-defined]
         for note in getattr(data, "notes", []):  # a user's own data module need not have them
             log.info(note)
         if self.resumed:
