@@ -26,7 +26,10 @@ def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
     process that holds it, if it is not free within `patience` seconds (by default, PATIENCE). Does nothing where the
     file system has no locks.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # of a file system that has no new folders, such as /proc
+        raise ConfigError(f"{path} cannot be created ({error.strerror}); choose another output_dir") from None
     file = path / LOCK
     lock = FileLock(file, timeout=PATIENCE if patience is None else patience)
     try:
