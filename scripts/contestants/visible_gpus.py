@@ -5,13 +5,13 @@ import os
 import time
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class CrossEntropyLoss(nn.CrossEntropyLoss):
     """Writes one JSON file into the folder of the environment variable LITMUS_VISIBLE_GPUS, once per process."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, weight: Tensor | None = None) -> None:
+        super().__init__(weight)
         facts = {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""), "started": time.time()}
         Path(os.environ["LITMUS_VISIBLE_GPUS"], f"{os.getpid()}.json").write_text(json.dumps(facts))
