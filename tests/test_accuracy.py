@@ -17,6 +17,7 @@ def test_the_default_mlp_passes_98_percent(train):
     assert train(small=False).result["metrics"]["test/acc"] >= 0.981
 
 
+@pytest.mark.slow
 def test_the_cnn_passes_99_percent(train):
     shortened = ("trainer.max_epochs=6",)  # of 15: two minutes less
     assert train("model=cnn", "optim=adam", *shortened, small=False).result["metrics"]["test/acc"] >= 0.99
