@@ -6,8 +6,8 @@ import sys
 import pytest
 from conftest import SMALL, snapshot
 
-from litmus.errors import ConfigError
-from litmus.runs.lock import lock_directory
+from litmus.errors import ConfigError, DirectoryInUse
+from litmus.runs.lock import discard_if_empty, discard_if_refused, lock_directory
 
 HOLD = (
     "import sys, time; from pathlib import Path; from litmus.runs.lock import lock_directory\n"
@@ -58,3 +58,50 @@ def test_the_same_command_twice_at_once_is_refused(starter, tmp_path):
     assert second.wait() == 2
     assert f"is in use by process {first.pid}" in second.text
     assert first.kill() == -signal.SIGKILL
+
+
+def test_a_refusal_removes_only_what_is_new_and_not_locked_by_another(tmp_path):
+    run = tmp_path / "new" / "run"
+
+    def refuse(leave: str | None = None) -> None:
+        with discard_if_empty(run), lock_directory(run, patience=0), discard_if_refused(run):
+            (run / "run.json").write_text("")
+            if leave is not None:
+                (run / leave).parent.mkdir(exist_ok=True)
+                (run / leave).write_text("")
+            raise ConfigError("no")
+
+    with pytest.raises(ConfigError):
+        refuse()
+    assert not (tmp_path / "new").exists()
+    run.mkdir(parents=True)
+    with pytest.raises(ConfigError):
+        refuse()
+    assert [entry.name for entry in run.iterdir()] == [".lock"]
+    with pytest.raises(ConfigError):
+        refuse(leave="checkpoints/last.ckpt")
+    before = snapshot(run)
+    with pytest.raises(ConfigError):
+        refuse()
+    assert snapshot(run).keys() == before.keys()
+
+
+def test_a_process_that_finds_the_lock_taken_removes_nothing(tmp_path, holder):
+    (tmp_path / "run" / "run.json").write_text("theirs")
+    with (
+        pytest.raises(DirectoryInUse),
+        discard_if_empty(tmp_path / "run"),
+        lock_directory(tmp_path / "run", patience=0),
+    ):
+        pass
+    assert (tmp_path / "run" / "run.json").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("nowhere"), lambda path: path.write_text("")])
+def test_a_directory_that_cannot_be_created_is_answered(tmp_path, make):
+    make(tmp_path / "run")
+    with (
+        pytest.raises(ConfigError, match="cannot be created .*choose another output_dir"),
+        lock_directory(tmp_path / "run"),
+    ):
+        pass

@@ -15,6 +15,10 @@ class ConfigError(ValueError):
     """Shown to the user as it stands, without a traceback, before anything is lost or written."""
 
 
+class DirectoryInUse(ConfigError):
+    """Another process has locked a run directory. Nothing is wrong with the options."""
+
+
 class StoppedRun(RuntimeError):
     """A run that had to end, said in one sentence; what it has saved stays good."""
 

@@ -15,6 +15,8 @@ import yaml
 from conftest import ROOT, assert_same, weights
 from starter import processes
 
+from litmus.runs.lock import lock_directory
+
 SMALL = ("data=synthetic", "model.hidden=[16]", "accelerator=cpu", "accelerator.threads=1", "logger=none")
 
 
@@ -101,6 +103,28 @@ def test_a_value_that_every_job_refuses_ends_the_sweep_once(starter, tmp_path, j
     assert done.wait() == 2
     assert done.text.count("data.val_size=60000") == 1
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_refused_sweep_leaves_a_folder_as_it_was(starter, tmp_path):
+    notes = folder(tmp_path, "mine") / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    done = starter.start("-m", *SMALL, "data.val_size=60000", "seed=0,1", "sweep_name=mine", cwd=tmp_path)
+    assert done.wait() == 2
+    assert list(notes.parent.iterdir()) == [notes]
+
+
+def test_a_job_that_another_process_runs_does_not_refuse_the_sweep(starter, tmp_path):
+    command = ("-m", *SMALL, "callbacks=none", "logger=none", "trainer.max_epochs=1", "seed=0,1", "sweep_name=both")
+    assert starter.start(*command, cwd=tmp_path).wait() == 0
+    first, second = sorted(folder(tmp_path, "both").glob("*seed-*"))
+    for file in (first, second):
+        (file / "result.json").unlink()
+    with lock_directory(first):
+        done = starter.start(*command, cwd=tmp_path)
+        assert done.wait() == 1
+    assert f"{first.relative_to(tmp_path)} is in use by process" in done.text
+    assert "2/2  seed=1  val/acc" in done.text
 
 
 @pytest.mark.trust

@@ -123,6 +123,7 @@ class LocalLauncher(Launcher):
     def __exit__(self, *exception: object) -> None:
         """Ends all jobs that run: they are asked, and after a few seconds made to."""
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        logs = [running.log for running in self.running]
         for number in (signal.SIGTERM, signal.SIGKILL):
             for running in self.running:
                 with suppress(ProcessLookupError):
@@ -136,6 +137,8 @@ class LocalLauncher(Launcher):
                 self.running = [running for running in self.running if running.pid not in self.server.exits]
                 self.server.exits.clear()
         self.server.close()
+        for log in logs if isinstance(exception[1], ConfigError) else ():  # what is refused leaves nothing
+            log.unlink(missing_ok=True)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -15,9 +16,9 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from litmus.atomic import write_json
-from litmus.errors import require
+from litmus.errors import ConfigError, require
 from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
-from litmus.runs.lock import discard_if_refused
+from litmus.runs.lock import discard_if_empty
 from litmus.runs.starts import with_this_start
 from litmus.sweeps import ending, leaderboard, space
 from litmus.sweeps.arguments import typed
@@ -54,8 +55,7 @@ class LitmusSweeper(Sweeper):
         plan = self._plan(space.read(self.params, arguments, self.loader), Composer(self.loader, self.config, name))
         log.info(f"sweep {name}: {plan.introduction}")
         folder = sweep_folder(name)
-        with discard_if_refused(folder):
-            write_json(folder / "sweep.json", {"starts": with_this_start(folder / "sweep.json", typed)})
+        with discard_if_empty(folder), written(folder / "sweep.json"):
             failures: list[Ended] = []
             if not plan.over:
                 with stoppable(name), self.launcher:
@@ -82,10 +82,12 @@ class LitmusSweeper(Sweeper):
             return bool(plan.watch(job, epoch, value))
 
         for ended in self.launcher.work(plan.jobs(), watch, plan.prunes):
-            require(
-                not ended.refused or screen.done > 0,  # of the first job, most likely all of them
-                f"the first job ({ended.job.shown(plan.keys)}) is refused, so none was run: {ended.reason}",
-            )
+            if ended.refused and screen.done == 0:  # of the first job, most likely all of them
+                if ended.log is not None:
+                    ended.log.unlink(missing_ok=True)
+                raise ConfigError(
+                    f"the first job ({ended.job.shown(plan.keys)}) is refused, so none was run: {ended.reason}"
+                )
             if plan.take(ended):
                 failures.append(ended)
             screen.ended(ended, ended.job.shown(plan.keys))
@@ -107,6 +109,21 @@ class LitmusSweeper(Sweeper):
             for ended in failures:
                 log.info(f"  {ended.job.shown(plan.keys)}: {ended.reason}\n    {ended.log}")
             sys.exit(1)
+
+
+@contextmanager
+def written(record: Path) -> Iterator[None]:
+    """Adds this start to a sweep.json, which is removed again if it is new and ConfigError is raised within."""
+    is_new = not record.exists()
+    write_json(record, {"starts": with_this_start(record, typed)})
+    try:
+        yield
+    except ConfigError:
+        if is_new:
+            record.unlink()
+        with suppress(OSError):  # not there, or not empty
+            (record.parent / "logs").rmdir()
+        raise
 
 
 def refuse_own_values(loader: ConfigLoader, config: DictConfig) -> None:

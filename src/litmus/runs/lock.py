@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from litmus.errors import ConfigError
+from litmus.errors import ConfigError, DirectoryInUse
 
 LOCK = ".lock"  # in the run directory; it stays there, and only an open one is locked
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # some clusters' file systems
@@ -22,20 +22,20 @@ PATIENCE = 5.0  # seconds for a killed process, or the workers it started, to be
 def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
     """Holds the lock of a run directory, which is created if it does not exist.
 
-    The operating system releases the lock when the process ends, however it ends. Raises ConfigError, naming the
+    The operating system releases the lock when the process ends, however it ends. Raises DirectoryInUse, naming the
     process that holds it, if it is not free within `patience` seconds (by default, PATIENCE). Does nothing where the
     file system has no locks.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as error:  # of a file system that has no new folders, such as /proc
+    except (FileNotFoundError, FileExistsError) as error:  # as in /proc, and where a link leads nowhere
         raise ConfigError(f"{path} cannot be created ({error.strerror}); choose another output_dir") from None
     file = path / LOCK
     lock = FileLock(file, timeout=PATIENCE if patience is None else patience)
     try:
         lock.acquire(poll_interval=0.1)
     except Timeout:
-        raise ConfigError(
+        raise DirectoryInUse(
             f"{path} is in use by {_read_holder(file)}; wait until it ends, or choose another output_dir"
         ) from None
     except OSError as error:
@@ -52,20 +52,34 @@ def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def discard_if_refused(path: Path) -> Iterator[None]:
-    """Removes the directory of a run or a sweep that did not exist before, where ConfigError is raised within.
+    """Empties a run directory that was empty, where ConfigError is raised within before its first checkpoint.
 
-    Not one with a checkpoint. Some options are only checked when training starts, and a refused command must not leave
-    anything.
+    Some options are only checked when training starts, and a refused command must not leave anything. Use it while the
+    directory is locked: nobody else writes there.
     """
+    is_new = all(entry.name == LOCK for entry in path.iterdir())
+    try:
+        yield
+    except ConfigError:
+        if is_new and not (path / "checkpoints" / "last.ckpt").exists():
+            for entry in path.iterdir():
+                if entry.name != LOCK:
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        raise
+
+
+@contextmanager
+def discard_if_empty(path: Path) -> Iterator[None]:
+    """Removes the folder, and those above it, if they are new and empty once ConfigError has been raised within."""
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         yield
     except ConfigError:
-        if new and not any(path.rglob("last.ckpt")):
-            shutil.rmtree(path, ignore_errors=True)
-            with suppress(OSError):  # a parent that another run uses as well
-                for parent in new[1:]:
-                    parent.rmdir()
+        with suppress(OSError):  # one of them has something of another process
+            if new and [entry.name for entry in path.iterdir()] == [LOCK]:
+                (path / LOCK).unlink()
+            for folder in new:
+                folder.rmdir()
         raise
 
 

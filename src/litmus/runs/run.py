@@ -38,7 +38,7 @@ from litmus.runs.building import build
 from litmus.runs.ending import final, has_diverged, summary, why_stopped
 from litmus.runs.identity import COMBINED, config_hash, experiment, job_directory, resolve_environment, run_name
 from litmus.runs.loading import FORMAT, check_resumable, load_weights
-from litmus.runs.lock import discard_if_refused, lock_directory
+from litmus.runs.lock import discard_if_empty, discard_if_refused, lock_directory
 from litmus.runs.model_building import described_model
 from litmus.runs.processes import announce, announced, check_processes, end_with_the_first, in_slurm, is_first
 from litmus.runs.record import circumstances, described
@@ -230,7 +230,13 @@ class Run:
         if self.last_checkpoint:
             check_resumable(self.last_checkpoint, self.config, model)
         stopping = stoppable(trainer, self.path, self.in_sweep)
-        with stopping, discard_if_refused(self.path), explained(trainer, self.path), lock_directory(self.path):
+        with (
+            stopping,
+            explained(trainer, self.path),
+            discard_if_empty(self.path),
+            lock_directory(self.path),
+            discard_if_refused(self.path),
+        ):
             require(
                 self.result is None,
                 f"another process has completed {self.path} meanwhile; the same command shows its result",

@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from litmus.errors import ConfigError, Diverged, StoppedRun, require
+from litmus.errors import ConfigError, DirectoryInUse, Diverged, StoppedRun
 from litmus.runs.identity import sweep_folder
 from litmus.sweeps.line import Line
 
@@ -84,7 +84,7 @@ def reason_of(error: BaseException) -> dict[str, Any]:
         return {
             "reason": sentence,
             "diverged": isinstance(error, Diverged),
-            "refused": not isinstance(error, StoppedRun),
+            "refused": not isinstance(error, StoppedRun | DirectoryInUse),
         }
     traceback.print_exception(error)
     first = str(error).strip().splitlines() or [""]
@@ -104,10 +104,10 @@ def print_to(path: Path, patience: float = PATIENCE) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            require(
-                time.monotonic() < deadline,
-                f"another process is running this job (it holds {path}): wait for it, or choose another sweep_name",
-            )
+            if time.monotonic() >= deadline:
+                raise DirectoryInUse(
+                    f"another process is running this job (it holds {path}): wait for it, or choose another sweep_name"
+                ) from None
             time.sleep(0.1)
         except OSError:
             break  # some clusters' file systems know no locks
