@@ -3,7 +3,23 @@
 from pathlib import Path
 
 import numpy as np
+from conftest import composed
 from PIL import Image
+
+from litmus.runs import build
+
+TINY = ("data=image_folder", "data.image_size=8", "data.pipeline=resize", "data.batch_size=4", "data.workers=0")
+
+
+def made(root, *overrides):
+    """The data module of a picture folder, which has listed its files and decoded none."""
+    return build(composed(*TINY, f"data.root='{root}'", f"data.data_dir='{root.parent}/downloads'", *overrides).data)
+
+
+def ready(root, *overrides):
+    data = made(root, *overrides)
+    data.setup()
+    return data
 
 
 def picture(path: Path, value: int | tuple[int, int, int] = 0, size: tuple[int, int] = (12, 9)) -> Path:

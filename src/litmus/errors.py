@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 DECODE = (
     "; a variable of the environment is a string: write ${oc.decode:${oc.env:NAME}} in a YAML file for its number, or "
@@ -42,6 +43,12 @@ def user_path(name: str, path: object) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise ConfigError(f"{name}={path} names a user without a home directory: write the whole path") from None
+
+
+def first_few(values: Any, most: int = 5) -> str:
+    """The first `most` of a sequence or an array (N,), for a sentence."""
+    shown = ", ".join(map(str, values[:most].tolist() if hasattr(values, "tolist") else values[:most]))
+    return shown + (", …" if len(values) > most else "")
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:

@@ -3,24 +3,10 @@ import unicodedata
 
 import pytest
 import torch
-from conftest import composed
-from picture_files import folder, noise, picture, truncated
+from picture_files import TINY, folder, made, noise, picture, ready, truncated
 
 from litmus.data import decoding
 from litmus.errors import ConfigError, StoppedRun
-from litmus.runs import build
-
-TINY = ("data=image_folder", "data.image_size=8", "data.pipeline=resize", "data.batch_size=4", "data.workers=0")
-
-
-def made(root, *overrides):
-    return build(composed(*TINY, f"data.root='{root}'", f"data.data_dir='{root.parent}/downloads'", *overrides).data)
-
-
-def ready(root, *overrides):
-    data = made(root, *overrides)
-    data.setup()
-    return data
 
 
 def sizes(data):

@@ -24,7 +24,7 @@ class FrozenFeatures(Callback):
     the same: it is computed once, for the training and the validation part, and the head is trained and measured on
     that. It ends by itself when the backbone is unfrozen; training goes on with the images.
 
-    A step of one's own may do with images what must not be done with features, such as to mix them. So nothing is
+    An overridden step may do with images what must not be done with features, such as mixing them. So nothing is
     computed once if the model overrides a part of the step below the class that defines `features`, if a callback from
     outside Lightning and Litmus has on_train_batch_start, or if the model or the data module changes how a batch gets
     to the device; one log line then says which.

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from litmus.data.preprocess import UnknownPreprocess
 from litmus.errors import whole_number
 from litmus.pictures import boards, image_grid, pixels, shortened, show
 
@@ -21,7 +22,7 @@ class SampleImages(pl.Callback):
         # Now and not in the first step, whose batch may be of features (see FrozenFeatures).
         batch = next(iter(trainer.train_dataloader))  # type: ignore[arg-type]
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data.preprocess is None:  # its images cannot be shown
+        if isinstance(data.preprocess, UnknownPreprocess):  # its images cannot be shown
             return
         images, target = (part[: self.images] for part in batch)
         names = shortened(data.class_names, 18)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from litmus.data.preprocess import UnknownPreprocess
 from litmus.errors import whole_number
 from litmus.pictures import image_grid, pixels, save, shortened, show
 
@@ -64,7 +65,7 @@ class WorstMistakes(pl.Callback):
         if not len(target):
             log.info("no test image was misclassified, so there is no picture of the worst mistakes")
             return
-        if data.preprocess is None:  # its images cannot be shown
+        if isinstance(data.preprocess, UnknownPreprocess):  # its images cannot be shown
             return
         names = shortened(data.class_names, 14)
         captions = [

@@ -56,9 +56,7 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     def wrapped() -> Any:
         if ANNOUNCEMENT in os.environ:  # another process of a run, which the first one ends
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        prepare_streams()
-        _answer(prepare_environment, traceback_wanted)
-        start_logging()
+        _prepare_process(traceback_wanted)
         typed[:] = sys.argv[1:]
         sys.argv[1:] = _answer(lambda: check(sys.argv[1:], conf), traceback_wanted)
         with _full_error("1"):  # Hydra then raises its errors instead of printing them
@@ -72,15 +70,19 @@ def script(main: Callable[[], Any]) -> Callable[[], Any]:
 
     @functools.wraps(main)
     def wrapped() -> Any:
-        # A module of one's own beside train.py is found there, as train.py finds it.
+        # Your own module beside train.py is found there, as train.py finds it.
         sys.path.append(str(Path(main.__code__.co_filename).resolve().parents[1]))
         traceback_wanted = os.environ.get(FULL_ERROR) == "1"
-        prepare_streams()
-        _answer(prepare_environment, traceback_wanted)
-        start_logging()
+        _prepare_process(traceback_wanted)
         return _answer(main, traceback_wanted)
 
     return wrapped
+
+
+def _prepare_process(traceback_wanted: bool) -> None:
+    prepare_streams()
+    _answer(prepare_environment, traceback_wanted)
+    start_logging()
 
 
 @contextmanager

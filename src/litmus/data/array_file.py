@@ -17,7 +17,7 @@ from litmus.data.in_memory import InMemory, Loaded, Part
 from litmus.data.labels import Classes, read_labels
 from litmus.data.part_names import PART_NAMES
 from litmus.data.pixels import LAYOUTS, channels_first, read_pixels
-from litmus.errors import ConfigError, one_of, require, user_path
+from litmus.errors import ConfigError, first_few, one_of, require, user_path
 
 GZIP = b"\x1f\x8b"
 SAVE = "np.savez('mine.npz', x_train=…, y_train=…, x_test=…, y_test=…)"
@@ -47,9 +47,8 @@ class ArrayFile(InMemory):
         labels = {part: read_labels(y, f"y_{part}") for part, (_, y) in arrays.parts.items()}
         self.classes = Classes.of(labels["train"], arrays.class_names, "y_train")
         if not self.classes.are_numbered and self.classes.values.dtype.kind != "U":
-            self.notes.append(
-                f"data.path={self.path}: the sorted labels of y_train are the classes {_some(self.classes.names)}"
-            )
+            names = first_few(self.classes.names, most=6)
+            self.notes.append(f"data.path={self.path}: the sorted labels of y_train are the classes {names}")
         converted: dict[str, Part] = {}
         units: dict[str, str] = {}
         shape: Sequence[int] | None = None
@@ -117,11 +116,12 @@ def read_arrays(path: str, notes: list[str]) -> Arrays:
         missing = [f"{kind}_{part}" for part in parts for kind in "xy" if (kind, part) not in keys.values()]
         require(
             not missing,
-            f"data.path={path} lacks the array {' and '.join(missing)}: it has {_some(names)}; save it with {SAVE}",
+            f"data.path={path} lacks the array {' and '.join(missing)}: it has {first_few(names, most=6)}; save "
+            f"it with {SAVE}",
         )
         ignored = [name for name in names if name not in keys and name != "class_names"]
         if ignored:
-            notes.append(f"data.path={path}: ignores the arrays {_some(ignored)}")
+            notes.append(f"data.path={path}: ignores the arrays {first_few(ignored, most=6)}")
         found = {key: _array(path, name, read) for name, key in keys.items()}
         class_names = np.ravel(_array(path, "class_names", read)).tolist() if "class_names" in names else None
     return Arrays({part: (found["x", part], found["y", part]) for part in parts}, class_names)
@@ -190,7 +190,3 @@ def _named(what: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"{what}: {error}") from None
-
-
-def _some(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -101,7 +101,7 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 def from_numbers(picture: Image.Image) -> Image.Image:
     """16 bits to 8, where Pillow would cut off all above 255; floating point from 0 to 1, or to 255. Raises BadPicture
-    for numbers that are no pixels of these."""
+    for other numbers."""
     values = np.asarray(picture).astype(np.float64)
     least, most = values.min(), values.max()
     if not (math.isfinite(least) and math.isfinite(most)):

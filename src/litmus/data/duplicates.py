@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from litmus.data.part_names import PARTS
 from litmus.errors import require
 
 DUPLICATES = ("error", "warn", "drop")
-PARTS = {"train": "training", "val": "validation", "test": "test"}  # each gives way to those after it
 TAIL = 4096  # bytes at the end of a file, where compressed pictures differ
 
 
@@ -27,7 +27,7 @@ class Repeat:
 
 
 def find_repeats(contents: Mapping[str, Sequence[Hashable | None]]) -> list[Repeat]:
-    """Those whose content is in a later part as well. None is the content of what is not compared."""
+    """Those whose content is in a later one of `PARTS` as well. None is the content of what is not compared."""
     seen: dict[Hashable, tuple[str, int]] = {}
     found: list[Repeat] = []
     for part in reversed(PARTS):
@@ -92,7 +92,7 @@ def _read(key: Callable[[Path], Hashable], path: Path) -> Hashable | None:
 
 
 def _size(path: Path) -> int | None:
-    return path.stat().st_size or None  # empty files are no images
+    return path.stat().st_size or None  # empty files are not images
 
 
 def _tail(path: Path) -> bytes:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from litmus.data.augment import Augmentation
 from litmus.data.batches import Batches
+from litmus.data.part_names import PARTS
 from litmus.data.preprocess import SCALINGS, Preprocess, shape_after
 from litmus.data.sources import Source, read
 from litmus.data.split import stratified_split, validation_count
@@ -18,8 +19,6 @@ from litmus.errors import number, one_of, require, whole_number
 
 Part = tuple[Tensor, Tensor]
 Loaded = tuple[Tensor, Tensor, list[str] | None]  # images (N, C, H, W) uint8, labels (N,), names of the classes
-
-PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 MEASURED_PIXELS = (
     2000 * 28 * 28

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from litmus.errors import require
+from litmus.errors import first_few, require
 
 
 def class_name(value: object) -> str:
@@ -41,13 +40,13 @@ class Classes:
             values = distinct
             require(
                 len(distinct) == len(names),
-                f"{name} holds {len(distinct)} distinct labels ({_some(distinct)}) and class_names {len(names)} names; "
-                "give one name for each label",
+                f"{name} holds {len(distinct)} distinct labels ({first_few(distinct)}) and class_names {len(names)} "
+                "names; give one name for each label",
             )
         unknown = np.setdiff1d(distinct, values)
-        require(len(unknown) == 0, f"{name} holds {_some(unknown)}, which class_names lacks; add it there")
+        require(len(unknown) == 0, f"{name} holds {first_few(unknown)}, which class_names lacks; add it there")
         empty = [names[i] for i in np.flatnonzero(~np.isin(values, distinct))]
-        require(not empty, f"{name} has no image of the class {_some(empty)}; leave it out of class_names")
+        require(not empty, f"{name} has no image of the class {first_few(empty)}; leave it out of class_names")
         return cls(values, names)
 
     @property
@@ -60,7 +59,7 @@ class Classes:
         unknown = np.setdiff1d(labels, self.values)
         require(
             len(unknown) == 0,
-            f"{name} holds the label {_some(unknown)}, which no training image has ({_some(self.values)}); "
+            f"{name} holds the label {first_few(unknown)}, which no training image has ({first_few(self.values)}); "
             "remove those images",
         )
         order = np.argsort(self.values)
@@ -82,7 +81,8 @@ def read_labels(labels: np.ndarray, name: str) -> np.ndarray:
     if labels.dtype.kind == "f":
         require(
             bool(np.isfinite(labels).all() and (labels == np.rint(labels)).all()),
-            f"{name} holds fractions ({_some(labels[:3])}), and must hold a class for each image: a number or a name",
+            f"{name} holds fractions ({first_few(labels[:3])}), and must hold a class for each image: a number or "
+            "a name",
         )
         return labels.astype(np.int64)
     if labels.dtype.kind == "S":
@@ -92,8 +92,3 @@ def read_labels(labels: np.ndarray, name: str) -> np.ndarray:
         f"{name} holds {labels.dtype}, and must hold whole numbers or text; {name} = {name}.astype(str)",
     )
     return labels
-
-
-def _some(values: Any, most: int = 5) -> str:
-    shown = ", ".join(str(value) for value in np.asarray(values)[:most].tolist())
-    return shown + (", …" if len(values) > most else "")

@@ -11,10 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from litmus.data.part_names import PART_NAMES
+from litmus.data.part_names import PART_NAMES, PARTS
 from litmus.errors import ConfigError, closest, require
-
-PARTS = ("train", "val", "test")
 
 
 @dataclass
@@ -50,7 +48,7 @@ def named_parts(root: Path) -> dict[str, Path]:
     """The folders of `root` whose names say which part they hold.
 
     A name such as `train` says so if the folder has subfolders, or if all folders beside it have such names too: it may
-    also be a class. Raises ConfigError for two folders of one part, and for a folder beside them that is no part.
+    also be a class. Raises ConfigError for two folders of one part, and for a folder beside them that is not a part.
     """
     require(  # Path.is_dir would raise where a folder above cannot be read
         os.path.isdir(root), f"data.root={root} is not a folder: give one with a subfolder of pictures for each class"
@@ -126,7 +124,7 @@ def without_repeats(parts: dict[str, Listing], notes: list[str]) -> dict[str, Li
     first: dict[tuple[int, int], tuple[Path, int]] = {}
     kept: dict[str, Listing] = {}
     repeated: list[str] = []
-    for part in sorted(parts, key=PARTS.index, reverse=True):
+    for part in [part for part in reversed(PARTS) if part in parts]:
         own, chosen = parts[part], []
         for i, (path, label) in enumerate(zip(own.files, own.labels.tolist(), strict=True)):
             file = _identity(path)
@@ -169,8 +167,10 @@ def require_classes(folder: Path, class_names: Sequence[str], train: Path) -> No
 
 
 def files_below(folder: Path | None, above: frozenset[tuple[int, int] | None] = frozenset()) -> Iterator[Path]:
-    """All that are not hidden, whatever they are called: what is no picture is told when it is read. A link to a folder
-    that it lies in is not followed."""
+    """All that are not hidden, whatever their names: what is not an image is reported when it is read.
+
+    A link to a folder that it lies in is not followed.
+    """
     if folder is None:
         return
     above |= {_identity(folder)}

@@ -1,4 +1,6 @@
-"""What a part of a data set may be called, in the names of folders and arrays."""
+"""The parts of a data set, and what they may be called in the names of folders and arrays."""
+
+PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 PART_NAMES = {
     "train": "train",

@@ -8,8 +8,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from litmus.data.preprocess import Preprocess
+from litmus.data.preprocess import Preprocess, UnknownPreprocess
 from litmus.errors import ConfigError, require
+from litmus.training.hooks import is_overridden
 
 
 class ImageData(Protocol):
@@ -39,6 +40,36 @@ def complete_data_module(data: Any) -> Any:
     """The data module, with defaults for what it lacks. Raises ConfigError, which names what has none."""
     if hasattr(data, "facts"):  # one of litmus.data
         return data
+    _check_required(data)
+    kind = type(data).__name__
+    defaults = {
+        "name": kind.lower(),
+        "class_names": [str(number) for number in range(data.num_classes)],
+        "batch_size": 1,
+        "mean": None,
+        "std": None,
+        "notes": [],
+        "features": {},
+    }
+    for name, value in defaults.items():
+        if getattr(data, name, None) is None:
+            setattr(data, name, value)
+    require(
+        len(data.class_names) == data.num_classes,
+        f"{kind} has {len(data.class_names)} class_names for {data.num_classes} classes; give one for each",
+    )
+    data.preprocess = _preprocess(data)
+    if isinstance(data.preprocess, UnknownPreprocess):
+        data.notes.append(
+            f"{kind} has no mean and std, so no image is drawn, and the loaded model takes preprocessed images only"
+        )
+    if not hasattr(data, "size"):
+        data.size = lambda part: _count(data, part)
+    data.facts = lambda: _facts(data)
+    return data
+
+
+def _check_required(data: Any) -> None:
     kind = type(data).__name__
     require(
         isinstance(data, pl.LightningDataModule),
@@ -56,50 +87,27 @@ def complete_data_module(data: Any) -> Any:
         f"image_shape of {kind} is {shape!r}; set self.image_shape to (channels, height, width)",
     )
     for hook in ("train_dataloader", "val_dataloader"):
-        require(_overrides(data, hook), f"{kind} has no {hook}; define it")
-    defaults = {
-        "name": kind.lower(),
-        "class_names": [str(number) for number in range(data.num_classes)],
-        "batch_size": 1,
-        "mean": None,
-        "std": None,
-        "notes": [],
-        "features": {},
-    }
-    for name, value in defaults.items():
-        if getattr(data, name, None) is None:
-            setattr(data, name, value)
-    require(
-        len(data.class_names) == data.num_classes,
-        f"{kind} has {len(data.class_names)} class_names for {data.num_classes} classes; give one for each",
-    )
+        require(is_overridden(data, hook, pl.LightningDataModule), f"{kind} has no {hook}; define it")
+
+
+def _preprocess(data: Any) -> Preprocess:
+    """By its mean and std, or unknown without them."""
+    kind, channels = type(data).__name__, data.image_shape[0]
     for name in ("mean", "std"):
         value = getattr(data, name)
         require(
-            value is None or (isinstance(value, Sequence) and len(value) == shape[0]),
-            f"{name} of {kind} is {value!r}; set it to {shape[0]} numbers, one per channel, for pixels from 0 to 255",
+            value is None or (isinstance(value, Sequence) and len(value) == channels),
+            f"{name} of {kind} is {value!r}; set it to {channels} numbers, one per channel, for pixels from 0 to 255",
         )
     require((data.mean is None) == (data.std is None), f"{kind} has one of mean and std; set both, or neither")
     if data.mean is None:
-        data.preprocess = None
-        data.notes.append(
-            f"{kind} has no mean and std, so no image is drawn, and the loaded model takes preprocessed images only"
-        )
-    else:
-        data.preprocess = Preprocess(torch.tensor(data.mean, dtype=torch.float32), torch.tensor(data.std).float())
-    if not hasattr(data, "size"):
-        data.size = lambda part: _count(data, part)
-    data.facts = lambda: _facts(data)
-    return data
-
-
-def _overrides(data: pl.LightningDataModule, hook: str) -> bool:
-    return getattr(type(data), hook) is not getattr(pl.LightningDataModule, hook)
+        return UnknownPreprocess(*torch.full((2, channels), math.nan))
+    return Preprocess(*torch.tensor([data.mean, data.std], dtype=torch.float32))
 
 
 def _count(data: Any, part: str) -> int:
     hook = f"{part}_dataloader"
-    if not _overrides(data, hook):
+    if not is_overridden(data, hook, pl.LightningDataModule):
         return 0
     loader = getattr(data, hook)()
     if loader is None or (isinstance(loader, list) and not loader):
@@ -114,13 +122,12 @@ def _count(data: Any, part: str) -> int:
 
 def _facts(data: Any) -> dict[str, Any]:
     """As `InMemory.facts`; the image size is that of the images as the model gets them."""
-    known = data.mean is not None
     return {
         "class_names": list(data.class_names),
         "image_shape": list(data.image_shape),
         "source_shape": list(data.image_shape),
         "pipeline": "resize",
-        "mean": torch.tensor(data.mean if known else [math.nan] * data.image_shape[0], dtype=torch.float32),
-        "std": torch.tensor(data.std if known else [math.nan] * data.image_shape[0], dtype=torch.float32),
+        "mean": data.preprocess.mean.flatten().cpu(),
+        "std": data.preprocess.std.flatten().cpu(),
         "image_size": None,
     }

@@ -119,7 +119,7 @@ class Classifier(pl.LightningModule):
         self._batches = self.trainer.num_training_batches
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if not self._is_noted and isinstance(outputs, Mapping) and "loss" in outputs:  # of a training_step of one's own
+        if not self._is_noted and isinstance(outputs, Mapping) and "loss" in outputs:  # of an overridden training_step
             self._returned.append((outputs["loss"].detach().float(), len(batch[1])))
         self._is_noted = False
         if (batch_idx + 1) % self._every == 0 or batch_idx + 1 == self._batches:

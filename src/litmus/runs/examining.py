@@ -15,7 +15,7 @@ from litmus.data.array_file import ArrayFile
 from litmus.data.image_folder import ImageFolder
 from litmus.data.in_memory import InMemory
 from litmus.data.listing import Listing, check_classes, listed, named_parts, without_repeats
-from litmus.errors import require
+from litmus.errors import first_few, require
 from litmus.runs.building import build
 from litmus.runs.loading import Trained
 from litmus.scores import class_scores, mean_of
@@ -98,15 +98,11 @@ def ready(data: InMemory, trained: Trained) -> InMemory:
     is_known = data.use_classes(names) if isinstance(data, ArrayFile) else data.class_names == names
     require(
         is_known,
-        f"the classes of {data.name} ({_some(data.class_names)}) are not those that the model was trained on "
-        f"({_some(names)}): choose data of the same classes",
+        f"the classes of {data.name} ({first_few(data.class_names, most=4)}) are not those that the model was "
+        f"trained on ({first_few(names, most=4)}): choose data of the same classes",
     )
     data.preprocess = trained.preprocess
     return data
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
 @dataclass

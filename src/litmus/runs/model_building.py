@@ -31,7 +31,7 @@ def build_model(
     if is_restored:
         node.update({option: None for option in WEIGHT_FILES if option in node})
     if is_plain_network(node):
-        return wrap_network(node, num_classes, image_shape, parts)
+        return wrap_network(node, num_classes, image_shape, parts, is_restored)
     try:
         return build(node, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
     except TypeError as error:
@@ -57,11 +57,12 @@ def is_plain_network(node: DictConfig) -> bool:
 
 
 def wrap_network(
-    node: DictConfig, num_classes: int, image_shape: tuple[int, ...], parts: Mapping[str, Any]
+    node: DictConfig, num_classes: int, image_shape: tuple[int, ...], parts: Mapping[str, Any], is_restored: bool
 ) -> Classifier:
     """A Classifier around the network, which gets `num_classes` and `image_shape` if it takes them.
 
-    Raises ConfigError if the network does not map images (N, *image_shape) to logits (N, num_classes).
+    Raises ConfigError if the network does not map images (N, *image_shape) to logits (N, num_classes). That is tried
+    unless `is_restored`: then it was when the run started.
     """
     name = str(node["_target_"])
     known, is_open = parameters(target_of(node))
@@ -83,7 +84,8 @@ def wrap_network(
         not isinstance(network, pl.LightningModule),
         f"model._target_={name} gives a LightningModule; give its network alone",
     )
-    _check_logits(network, name, num_classes, image_shape)
+    if not is_restored:
+        _check_logits(network, name, num_classes, image_shape)
     return Classifier(network, num_classes, **own, **parts)
 
 

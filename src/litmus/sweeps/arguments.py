@@ -11,6 +11,7 @@ from litmus.errors import require
 typed: list[str] = []  # the command line's arguments as the user gave them
 
 SWEEP_ONLY = ("sweep_name", "launcher", "jobs")
+NOT_TEXT = ("null", "true", "false", "nan", "inf")  # to Hydra, without quotes
 SEARCH_ONLY = ("sampler", "pruner", "n_trials")
 
 
@@ -94,13 +95,7 @@ def as_hydra_value(value: Any) -> str:
         return f"[{','.join(map(as_hydra_value, value))}]"
     if isinstance(value, dict):
         return f"{{{','.join(f'{key}:{as_hydra_value(item)}' for key, item in value.items())}}}"
-    if re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII) and value.lower() not in (
-        "null",
-        "true",
-        "false",
-        "nan",
-        "inf",
-    ):
+    if re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII) and value.lower() not in NOT_TEXT:
         return str(value)
     return quoted(str(value))
 
