@@ -71,6 +71,38 @@ def test_the_epochs_figures_are_means_over_the_images(train):
     assert row["lr"] == 0
 
 
+class Peeks(torch.optim.SGD):
+    """SGD that also evaluates its closure where all weights are 0, as SAM does at other weights."""
+
+    def step(self, closure=None):
+        loss = closure()
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        before = [(p.detach().clone(), p.grad.clone()) for p in parameters]
+        with torch.no_grad():
+            torch._foreach_zero_(parameters)
+        closure()
+        with torch.no_grad():
+            for parameter, (weight, gradient) in zip(parameters, before, strict=True):
+                parameter.copy_(weight)
+                parameter.grad.copy_(gradient)
+        super().step()
+        return loss
+
+
+def test_of_several_closures_in_a_step_the_first_is_measured(train):
+    options = (
+        "optim=sgd",
+        "scheduler=constant",
+        "logger=none",
+        "callbacks=none",
+        "model.dropout=0",
+        "model.input_dropout=0",
+    )
+    once = train(*options, "output_dir=once")
+    twice = train(*options, "optim._target_=test_classifier.Peeks", "output_dir=twice")
+    assert twice.result["last"] == once.result["last"]
+
+
 @pytest.mark.parametrize(("scheduler", "last"), [("cosine", 0.0), ("onecycle", 2e-3 / 25 / 1e4)])
 def test_a_schedule_over_the_run_ends_with_it(train, scheduler, last):
     run = train(f"scheduler={scheduler}", "trainer.max_epochs=3")

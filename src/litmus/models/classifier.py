@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -59,6 +60,8 @@ class Classifier(pl.LightningModule):
         init_strict: bool = True,
     ):
         super().__init__()
+        lazy = [name for name, parameter in network.named_parameters() if is_lazy(parameter)]
+        require(not lazy, f"network.{lazy[0] if lazy else ''} has no shape yet; run a batch through the network first")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
         self.num_classes = num_classes
@@ -108,8 +111,11 @@ class Classifier(pl.LightningModule):
         return Costs(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
 
     def note(self, costs: Costs, target: Tensor) -> None:
-        """Takes a step's `Costs`, detached, into account."""
+        """Takes a step's `Costs`, detached, into account; of the closures that an optimizer calls in a step, the first,
+        whose weights are those before it."""
         # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
+        if self._is_noted and self._pending[-1][1] is target:
+            return
         self._pending.append((costs, target))
         self._is_noted = True
 

@@ -47,13 +47,18 @@ def parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
         is_open = any(p.kind is p.VAR_KEYWORD for p in own.values()) or hasattr(function, "__wrapped__")
         if not is_open:
             return found, function is not _functions(target)[0]  # what a class does with its **kwargs is its own
-    return found, True
+    return found, bool(_functions(target))
 
 
 def _functions(target: Any) -> list[Callable[..., Any]]:
     if not isinstance(target, type):
         return [target]
-    return [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls) and cls is not object]
+    return [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls) and not _takes_nothing(cls)]
+
+
+def _takes_nothing(cls: type) -> bool:
+    """Whether a base refuses the arguments that its signature allows."""
+    return cls is object or f"{cls.__module__}.{cls.__qualname__}" == "torch.nn.modules.module.Module"
 
 
 def _refusal(node: Any, key: str, known: list[str]) -> str:

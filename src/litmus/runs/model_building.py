@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
@@ -84,9 +85,31 @@ def wrap_network(
         not isinstance(network, pl.LightningModule),
         f"model._target_={name} gives a LightningModule; give its network alone",
     )
+    if lazy := _lazy_parameters(network):
+        _initialize(network, name, lazy, image_shape)
     if not is_restored:
         _check_logits(network, name, num_classes, image_shape)
     return Classifier(network, num_classes, **own, **parts)
+
+
+def _lazy_parameters(network: nn.Module) -> list[str]:
+    return [path for path, parameter in network.named_parameters() if is_lazy(parameter)]
+
+
+def _initialize(network: nn.Module, name: str, lazy: list[str], image_shape: tuple[int, ...]) -> None:
+    """Gives lazy layers (`nn.LazyLinear`) their shapes by one forward pass of black images."""
+    with torch.no_grad():
+        try:
+            network.eval()(torch.zeros(2, *image_shape))
+        except Exception as error:  # whatever the network does with images that it was not made for
+            raise ConfigError(_untakeable(name, image_shape, error)) from error
+    network.train()
+    require(not _lazy_parameters(network), f"model._target_={name} does not use its layer of {lazy[0]}; remove it")
+
+
+def _untakeable(name: str, image_shape: tuple[int, ...], error: Exception) -> str:
+    shape, reason = "×".join(map(str, image_shape)), " ".join(str(error).split())[:200]
+    return f"model._target_={name} does not take images of {shape}: {reason}"
 
 
 def _check_logits(network: nn.Module, name: str, num_classes: int, image_shape: tuple[int, ...]) -> None:
@@ -98,8 +121,7 @@ def _check_logits(network: nn.Module, name: str, num_classes: int, image_shape: 
             try:
                 logits = network.train(mode)(images)
             except Exception as error:  # whatever the network does with images that it was not made for
-                reason = " ".join(str(error).split())[:200]
-                raise ConfigError(f"model._target_={name} does not take images of {shape}: {reason}") from error
+                raise ConfigError(_untakeable(name, image_shape, error)) from error
             what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
             require(
                 isinstance(logits, Tensor) and logits.shape == (2, num_classes),

@@ -6,6 +6,7 @@ from litmus.data.protocol import complete_data_module
 from litmus.runs.building import build
 from litmus.runs.model_building import build_model
 from litmus.runs.processes import is_first
+from litmus.runs.rebuilding import check_optimizer, check_rebuildable, check_rebuilt, check_trains
 from litmus.runs.run import Run
 
 
@@ -16,6 +17,9 @@ def train(run: Run) -> float:
     data = complete_data_module(build(run.cfg.data))
     is_restored = run.last_checkpoint is not None
     model = build_model(run.cfg, data.num_classes, data.image_shape, is_restored)
+    check_trains(model)
+    check_optimizer(model, is_restored)
+    check_rebuildable(run.cfg, model, data.num_classes, data.image_shape)
     trainer = run.build_trainer(model, data)
     if is_first():
         data.prepare_data()
@@ -24,7 +28,9 @@ def train(run: Run) -> float:
     with run.opened(trainer, model, data):
         trainer.fit(model, datamodule=data, ckpt_path=run.last_checkpoint)
         run.record_end(trainer)
+        run.load_best(model)
         if run.test_wanted:
-            run.load_best(model)
             trainer.test(model, datamodule=data, verbose=False)
+        if is_first():
+            check_rebuilt(run.path, model, data.image_shape)
         return run.finish(trainer)
