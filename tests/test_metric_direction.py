@@ -77,6 +77,33 @@ def test_the_best_epoch_is_that_of_the_highest_f1(train, logs):
     assert (run.result["objective_name"], run.result["objective_mode"]) == ("val/f1", "max")
 
 
+NAN = float("nan")
+
+
+@pytest.mark.trust
+@pytest.mark.parametrize(("values", "best"), [([NAN, 0.2, NAN, 0.1], 2), ([0.1, NAN, NAN, NAN], 1)])
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_an_epoch_whose_objective_is_nan_is_never_the_best(train, logs, values, best, direction):
+    given = values if direction == "max" else [1 - value for value in values]
+    run = train(*logs("val/own", given, "objective=val/own", f"objective_mode={direction}"))
+    assert (run.result["best_epoch"], run.result["objective"]) == (best, pytest.approx(given[best - 1]))
+
+
+@pytest.mark.trust
+@pytest.mark.parametrize("stopping", [[], ["callbacks.early_stopping.monitor=val/f1"]])
+def test_an_objective_that_is_always_nan_gives_no_result(train, logs, tmp_path, stopping):
+    with pytest.raises(StoppedRun, match=r"objective=val/f1 was nan in every epoch"):
+        train(*logs("val/f1", [NAN] * 4, "objective=val/f1", "output_dir=run", *stopping))
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize("values", [[NAN] * 4, [0.1, 0.2, NAN, 0.3]])
+def test_early_stopping_says_that_its_metric_is_not_finite(train, logs, values):
+    run = train(*logs("val/f1", values, "callbacks.early_stopping.monitor=val/f1"))
+    assert run.result["stop_reason"] == "early stopping: val/f1 is not finite"
+    assert run.result["epochs"] == values.index(next(value for value in values if value != value)) + 1
+
+
 def test_objective_mode_gives_the_direction_of_any_other_metric(train, logs):
     highest = train(*logs("val/quality", [3, 9, 5, 4], "objective=val/quality", "objective_mode=max"))
     lowest = train(*logs("val/quality", [3, 9, 5, 1], "objective=val/quality", "objective_mode=min"))

@@ -1,5 +1,6 @@
 """Whether higher or lower values of a metric are better."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -76,5 +77,8 @@ def mode_of_result(result: Mapping[str, Any]) -> str:
     return mode(result["objective_name"], result.get("objective_mode"))
 
 
-def is_better(mode: str, value: float, than: float) -> bool:
+def is_better(mode: str, value: float, than: float | None) -> bool:
+    """Whether `value` is better than the best one so far, None before there is one. NaN is never better."""
+    if than is None:
+        return not math.isnan(value)
     return value > than if mode == "max" else value < than

@@ -23,7 +23,7 @@ RESUME = "weights_to_resume"
 class Checkpoint(LightningCheckpoint):
     """Saves last.ckpt between epochs, when everything has stepped, and best.ckpt if `monitor` was its best.
 
-    Of epochs with equal values, the earliest is the best.
+    Of epochs with equal values, the earliest is the best; one whose value is NaN never is.
 
     best.ckpt holds the weights that were validated, to the bit, whatever other callbacks do before and after
     validation. If those are the current ones, as they are without such callbacks, both are one file with two names: a
@@ -83,7 +83,7 @@ class Checkpoint(LightningCheckpoint):
             return
         score = float(value)
         assert self.mode is not None
-        if self.best_score is None or is_better(self.mode, score, self.best_score):
+        if is_better(self.mode, score, self.best_score):
             self.best_score, self.best_epoch, self._is_best = score, epoch, True
 
     # Not at the epoch's end: `plateau` steps after every hook of it.

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 from litmus.callbacks.measured import is_never_logged, measured
 from litmus.errors import StoppedRun, number, require, whole_number
@@ -13,7 +14,8 @@ from litmus.metrics import mode as mode_of
 class EarlyStopping(LightningEarlyStopping):
     """Ends the run when `monitor` has not improved by more than `min_delta` for `patience` epochs that measured it.
 
-    `mode` is max or min; None: as the metric's name says (`litmus.metrics`). `reason` says why it stopped, or is None.
+    It also ends it when `monitor` is NaN or infinite. `mode` is max or min; None: as the metric's name says
+    (`litmus.metrics`). `reason` says why it stopped, or is None.
     """
 
     def __init__(self, monitor: str = "val/loss", patience: int = 10, min_delta: float = 0.0, mode: str | None = None):
@@ -36,11 +38,11 @@ class EarlyStopping(LightningEarlyStopping):
         patience = self.patience
         super().load_state_dict(state_dict)
         self.patience = patience
-        if self.wait_count < patience:
-            self.stopped_epoch = 0
+        if self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED and self.wait_count < patience:
+            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.stopped_epoch:  # the run was interrupted between its last epoch and its end
+        if self.reason is not None:  # the run was interrupted between its last epoch and its end
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,6 +56,8 @@ class EarlyStopping(LightningEarlyStopping):
 
     @property
     def reason(self) -> str | None:
-        if not self.stopped_epoch:
+        if self.stopping_reason is EarlyStoppingReason.NOT_STOPPED:
             return None
+        if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            return f"early stopping: {self.monitor} is not finite"
         return f"early stopping: {self.monitor} did not improve for {self.wait_count} epochs"

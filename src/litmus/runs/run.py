@@ -300,6 +300,12 @@ class Run:
         model: Any = trainer.lightning_module
         self.uninformed = uninformed_loss(model.loss, model.num_classes, model.device)
         if not self.checkpoint.best_epoch:
+            monitor = self.monitor or "train/loss"
+            if monitor in trainer.callback_metrics:
+                raise StoppedRun(
+                    f"objective={monitor} was nan in every epoch, so no epoch is the best; correct what logs it, or "
+                    "choose another objective"
+                )
             raise StoppedRun(
                 f"{self.stop_reason} before the first epoch was measured, so there is no result; give it more time"
             )
