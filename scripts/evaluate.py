@@ -34,37 +34,36 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write; RUN/evaluation/… if left out")
     args = parser.parse_args()
 
-    from litmus.runs.examining import examine, other_data, own_data
+    from litmus.runs.examining import examine, other_data, own_data, warn_if_unlike_run
     from litmus.runs.loading import load
 
     trained = load(args.run, args.checkpoint)
-    data_dir = args.data_dir or trained.config["data"]["data_dir"]
+    data_dir = args.data_dir or trained.config["data"].get("data_dir", "data")
     data = other_data(trained, config_of(args.data, data_dir)) if args.data else own_data(trained, data_dir)
     above = Path(args.run).expanduser()
     directory = args.out or (above if above.is_dir() else above.parent) / "evaluation" / (
         data.name if args.data else "own"
     )
     found = examine(trained, data, directory)
+    if args.data is None and args.checkpoint == "best":
+        warn_if_unlike_run(above, found.figures)
     write_json(directory / "evaluation.json", {"run": args.run, "checkpoint": args.checkpoint, **found.figures})
     print(f"\n{as_text(found)}\n\n{directory}")
 
 
 def config_of(what: str, data_dir: str) -> Any:
-    """The folder itself, or the config of a data set."""
+    """The folder or file itself, or the config of a data set."""
     from hydra import compose, initialize_config_dir
 
-    path = Path(what).expanduser()
-    is_arrays = path.is_file() or any(path.glob("x_*.npy"))
-    if path.is_dir() and not is_arrays:
+    if Path(what).expanduser().exists():
         return what
     names = sorted(file.stem for file in (ROOT / "conf" / "data").glob("*.yaml"))
-    if what not in names and not is_arrays:
+    if what not in names:
         near = closest(what, names)
         hint = f"did you mean {near}?" if near else f"give a folder, an .npz file or one of {', '.join(names)}"
         raise ConfigError(f"--data {what} does not exist: {hint}")
-    choice = [f"data={what}"] if what in names else ["data=arrays", f"data.path='{path}'"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", [*choice, f"data.data_dir='{data_dir}'"]).data
+        return compose("train", [f"data={what}", f"data.data_dir='{data_dir}'"]).data
 
 
 def as_text(found: "Examination") -> str:

@@ -82,7 +82,8 @@ def test_the_preprocessing_is_the_one_it_was_trained_with(train, script):
     run = train(*options, *FEW, "output_dir=run")
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 50, (16, 6, 5), dtype=np.uint8), np.arange(16) % 4
-    np.savez("mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    names = [f"class {number}" for number in range(4)]
+    np.savez("mine.npz", x_test=x, y_test=y, class_names=names)
     script("evaluate.py", "run", "--data", "mine.npz", "--out", "there")
     with torch.no_grad():
         said = litmus.load(run.path)(torch.from_numpy(x)[:, None]).argmax(dim=1)
@@ -113,3 +114,42 @@ def test_as_many_other_classes_are_not_the_same(train, script, capsys):
     with pytest.raises(SystemExit):
         script("evaluate.py", "run", "--data", "mnist")
     assert "the classes of mnist (0, 1, 2, 3, …) are not those that the model was trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "sentence"),
+    [
+        ([3, 3, 7], None, None),
+        ([0, 1, 0], ["3", "7"], None),
+        ([7, 7, 7], None, None),
+        ([0, 1, 1], None, "the classes of arrays (0, 1) are not those"),
+        ([3, 7, 9], None, "add class_names, one for each label, to the arrays"),
+    ],
+)
+def test_labels_of_test_arrays_are_matched_by_name(train, script, capsys, tmp_path, labels, names, sentence):
+    x = np.random.default_rng(0).integers(0, 50, (24, 6, 5), dtype=np.uint8)
+    np.savez("train.npz", x_train=x, y_train=np.tile([3, 7], 12))
+    train("data=arrays", "data.path=train.npz", "data.val_size=4", *FEW, "output_dir=run", small=False)
+    extra = {} if names is None else {"class_names": names}
+    np.savez("test.npz", x_test=x[:3], y_test=np.array(labels), **extra)
+    if sentence is None:
+        script("evaluate.py", "run", "--data", "test.npz", "--out", "there")
+        images = [one["images"] for one in evaluation(Path("there"))["classes"]]
+        of_first = labels.count(0 if names else 3)
+        assert images == [of_first, 3 - of_first]
+        return
+    with pytest.raises(SystemExit) as stop:
+        script("evaluate.py", "run", "--data", "test.npz", "--out", "there")
+    assert stop.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_another_accuracy_than_the_runs_own_is_a_warning(train, script, capsys):
+    run = train(*SMALL[:2], *FEW, "trainer.max_epochs=1", "accelerator=cpu", "output_dir=run")
+    script("evaluate.py", "run")
+    assert "measured a test accuracy" not in capsys.readouterr().out
+    result = json.loads((run.path / "result.json").read_text())
+    result["metrics"]["test/acc"] -= 0.1
+    (run.path / "result.json").write_text(json.dumps(result))
+    script("evaluate.py", "run")
+    assert "measured a test accuracy" in capsys.readouterr().out

@@ -52,10 +52,12 @@ def test_arrays_say_themselves_what_they_are(tmp_path):
 def test_a_given_validation_part_is_used(tmp_path, name):
     labels = np.arange(8) % 4
     path = npz(tmp_path / "mine.npz", **{f"x_{name}": X[16:24], f"y_{name}": labels})
-    data = ready(path)
+    data = ready(path, val_size=0.1)
     assert sizes(data) == [16, 8, 8]
     assert torch.equal(data.parts["val"][0], torch.from_numpy(X[16:24]).permute(0, 3, 1, 2))
     assert sizes(ready(path, val_size=0)) == [24, 0, 8]
+    with pytest.raises(ConfigError, match=r"data\.val_size=0\.3 .* x_val of data=arrays is the validation part"):
+        ready(path, val_size=0.3)
 
 
 def test_without_test_arrays_there_is_no_test_part(tmp_path):
@@ -180,9 +182,9 @@ def test_a_single_npy_is_refused_with_the_line_that_saves_both(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "numbers"), [(["w", "3", "7"], [1, 2]), (["a", *"bcdefgh"], [3, 7]), (["x", "y"], None)]
+    ("names", "numbers"), [(["w", "3", "7"], [1, 2]), (["a", *"bcdefgh"], None), (["x", "y"], None)]
 )
-def test_labels_are_numbered_by_a_models_classes(tmp_path, names, numbers):
+def test_labels_are_numbered_by_the_names_of_a_models_classes(tmp_path, names, numbers):
     labels = np.tile([3, 7], 4)
     data = ready(npz(tmp_path / "mine.npz", y_train=np.tile(labels, 2), y_test=labels))
     assert data.use_classes(names) == (numbers is not None)

@@ -58,7 +58,14 @@ def test_parts_that_have_folders_are_taken_as_they_are(tmp_path):
     ids=lambda there: "+".join(there),
 )
 def test_a_part_without_a_folder_is_split_off(tmp_path, there, expected):
-    assert sizes(ready(parts_of(tmp_path, **there), "data.val_size=4", "data.test_share=0.2")) == expected
+    split = () if "val" in there and "train" in there else ("data.val_size=4",)
+    assert sizes(ready(parts_of(tmp_path, **there), *split, "data.test_share=0.2")) == expected
+
+
+def test_a_val_folder_is_not_split_off_too(tmp_path):
+    root = parts_of(tmp_path, train=8, val=3)
+    with pytest.raises(ConfigError, match=r"data\.val_size=0\.3 .*/val is the validation part"):
+        made(root, "data.val_size=0.3")
 
 
 def test_without_validation_a_val_folder_is_trained_on(tmp_path):

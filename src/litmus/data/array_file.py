@@ -35,20 +35,27 @@ class ArrayFile(InMemory):
     An image that is in two parts is an error, a warning, or dropped from the first of the two, by `duplicates`.
     """
 
+    required_part = "train"
+
     def __init__(self, path: str, layout: str | None = None, duplicates: str = "warn", **options: Any):
         self.path = path
         self.layout = layout if layout is None else one_of("data.layout", layout, LAYOUTS)
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
-        self.arrays = self._convert(read_arrays(path, self.notes))
-        super().__init__("arrays", source=None, num_classes=None, image_shape=None, **options)  # type: ignore[arg-type]
+        self.arrays = self._convert(read_arrays(path, self.notes, self.required_part))
+        images, _ = next(iter(self.arrays.values()))
+        # A file to test on may have images of one class alone.
+        num_classes = max(len(self.classes.names), 0 if self.required_part == "train" else 2)
+        super().__init__("arrays", None, num_classes, images.shape[1:], **options)  # type: ignore[arg-type]
 
     def _convert(self, arrays: "Arrays") -> dict[str, Part]:
         """The images (N, C, H, W) uint8 and class numbers (N,) of each part."""
         labels = {part: read_labels(y, f"y_{part}") for part, (_, y) in arrays.parts.items()}
-        self.classes = Classes.of(labels["train"], arrays.class_names, "y_train")
+        leading = "train" if "train" in labels else self.required_part  # whose labels are the classes
+        name = f"y_{leading}"
+        self.classes = Classes.of(labels[leading], arrays.class_names, name, may_be_empty=leading != "train")
         if not self.classes.are_numbered and self.classes.values.dtype.kind != "U":
             names = first_few(self.classes.names, most=6)
-            self.notes.append(f"data.path={self.path}: the sorted labels of y_train are the classes {names}")
+            self.notes.append(f"data.path={self.path}: the sorted labels of {name} are the classes {names}")
         converted: dict[str, Part] = {}
         units: dict[str, str] = {}
         shape: Sequence[int] | None = None
@@ -63,7 +70,7 @@ class ArrayFile(InMemory):
             f"the parts of data.path={self.path} have pixels in different units "
             f"({', '.join(f'x_{part} {unit}' for part, unit in units.items())}); bring all to 0 to 255",
         )
-        if arrays.parts["train"][0].dtype.kind == "f" and units["train"] == "0 to 1":
+        if arrays.parts[leading][0].dtype.kind == "f" and units[leading] == "0 to 1":
             self.notes.append(f"data.path={self.path}: pixels from 0 to 1 are rounded to 8 bits")
         return converted
 
@@ -82,16 +89,10 @@ class ArrayFile(InMemory):
                 self.parts[part] = images[index], labels[index]
 
     def use_classes(self, names: list[str]) -> bool:
-        """Numbers the labels by these classes: by their names, or, of numbers without names, by position. False if they
-        are not among them."""
-        own = self.classes.names
-        if not set(own) <= set(names):
-            values = self.classes.values
-            is_position = values.dtype.kind in "iu" and own == [str(value) for value in values.tolist()]
-            if not is_position or not np.isin(values, np.arange(len(names))).all():
-                return False
-            own = [names[value] for value in values.tolist()]
-        index = torch.tensor([names.index(name) for name in own])
+        """Numbers the labels by these classes, whatever their order here. False if one is not among them."""
+        if not set(self.classes.names) <= set(names):
+            return False
+        index = torch.tensor([names.index(name) for name in self.classes.names])
         self.parts = {part: (images, index[labels]) for part, (images, labels) in self.parts.items()}
         self.arrays = {part: (images, index[labels]) for part, (images, labels) in self.arrays.items()}
         self.class_names, self.num_classes = names, len(names)
@@ -104,14 +105,14 @@ class Arrays:
     class_names: list[Any] | None
 
 
-def read_arrays(path: str, notes: list[str]) -> Arrays:
+def read_arrays(path: str, notes: list[str], required: str = "train") -> Arrays:
     """Raises ConfigError if the file is absent, damaged or incomplete, or holds anything but numbers and text."""
     with _readable(path), _opened(path) as (names, read):
         keys = {name: key for name in names if (key := _key(name)) is not None}
         for name, key in keys.items():
             first = next(other for other in keys if keys[other] == key)
             require(first == name, f"data.path={path} has {first} and {name}; keep one of them")
-        there = {part for _, part in keys.values()} | {"train"}
+        there = {part for _, part in keys.values()} | {required}
         parts = [part for part in ("train", "val", "test") if part in there]
         missing = [f"{kind}_{part}" for part in parts for kind in "xy" if (kind, part) not in keys.values()]
         require(

@@ -26,7 +26,7 @@ from litmus.data.listing import (
     without_repeats,
 )
 from litmus.data.preprocess import Preprocess
-from litmus.data.split import require_validation, split_off, validation_count
+from litmus.data.split import check_not_split, require_validation, split_off, validation_count
 from litmus.errors import number, one_of, require, user_path, whole_number
 
 SCALING_OF = {"resize": "unit", "imagenet": "imagenet"}
@@ -125,6 +125,8 @@ class ImageFolder(InMemory):
             count = len(parts[part])
             require(size is None or size <= count, f"data.{part}_size={size} is more than the {count:,} pictures there")
             parts[part] = parts[part][:size]
+        if "val" in self.folders:
+            check_not_split(self.val_size, readable(self.folders["val"]))
         if self.val_size == 0:
             parts["train"] += parts.pop("val", parts["train"][:0])
         if "val" not in parts:

@@ -14,7 +14,7 @@ from litmus.data.batches import Batches
 from litmus.data.part_names import PARTS
 from litmus.data.preprocess import SCALINGS, Preprocess, shape_after
 from litmus.data.sources import Source, read
-from litmus.data.split import stratified_split, validation_count
+from litmus.data.split import VAL_SIZE, check_not_split, stratified_split, validation_count
 from litmus.errors import number, one_of, require, whole_number
 
 Part = tuple[Tensor, Tensor]
@@ -46,7 +46,7 @@ class InMemory(pl.LightningDataModule):
         batch_size: int = 64,
         eval_batch_size: int | None = None,
         train_size: int | None = None,
-        val_size: float = 0.1,
+        val_size: float = VAL_SIZE,
         test_size: int | None = None,
         scaling: str = "standardize",
         data_dir: str = "data",
@@ -106,6 +106,8 @@ class InMemory(pl.LightningDataModule):
             self._read_training_images()
         images, labels = self.parts["train"]
         given = self._read("val")
+        if len(given[1]):
+            check_not_split(self.val_size, f"x_val of data={self.name}")
         if not len(given[1]):
             rest, chosen = stratified_split(labels, validation_count(self.val_size, len(labels)), self.seed)
             for part, index in {"train": rest, "val": chosen}.items():

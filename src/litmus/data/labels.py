@@ -21,11 +21,11 @@ class Classes:
     names: list[str]
 
     @classmethod
-    def of(cls, labels: np.ndarray, given: Sequence[object] | None, name: str) -> "Classes":
-        """One class for each distinct label of the training part, sorted; `given` are its `class_names`.
+    def of(cls, labels: np.ndarray, given: Sequence[object] | None, name: str, may_be_empty: bool = False) -> "Classes":
+        """One class for each distinct label of the part `name`, sorted; `given` are its `class_names`.
 
         With names given, the labels are the names themselves, positions in their list, or as many distinct numbers.
-        Raises ConfigError if they are none of these, or if a class has no training image.
+        Raises ConfigError if they are none of these, or if a class has no image and none `may_be_empty`.
         """
         distinct = np.unique(labels)
         if given is None:
@@ -46,7 +46,10 @@ class Classes:
         unknown = np.setdiff1d(distinct, values)
         require(len(unknown) == 0, f"{name} holds {first_few(unknown)}, which class_names lacks; add it there")
         empty = [names[i] for i in np.flatnonzero(~np.isin(values, distinct))]
-        require(not empty, f"{name} has no image of the class {first_few(empty)}; leave it out of class_names")
+        require(
+            may_be_empty or not empty,
+            f"{name} has no image of the class {first_few(empty)}; leave it out of class_names",
+        )
         return cls(values, names)
 
     @property

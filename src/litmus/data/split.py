@@ -5,6 +5,17 @@ from torch import Tensor
 
 from litmus.errors import require
 
+VAL_SIZE = 0.1  # of the training images, by default
+
+
+def check_not_split(val_size: float, what: str) -> None:
+    """Raises ConfigError if a part of the training images is requested of data that has a validation part."""
+    require(
+        val_size in (0, VAL_SIZE),
+        f"data.val_size={val_size:g} splits a part off the training images, and {what} is the validation part; leave "
+        "it out, or set data.val_size=0 to train on both",
+    )
+
 
 def validation_count(val_size: float, total: int) -> int:
     """The size of the validation part: `val_size` is a count, or a fraction of `total` if it is below 1.

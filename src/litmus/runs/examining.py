@@ -1,6 +1,7 @@
 """A trained model, tested again: on its run's own test images, or on others of the same classes."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from litmus.data.array_file import ArrayFile
 from litmus.data.image_folder import ImageFolder
 from litmus.data.in_memory import InMemory
 from litmus.data.listing import Listing, check_classes, listed, named_parts, without_repeats
-from litmus.errors import first_few, require
+from litmus.errors import first_few, require, user_path
+from litmus.files import read_json
 from litmus.runs.building import build
 from litmus.runs.loading import Trained
 from litmus.scores import class_scores, mean_of
@@ -33,7 +35,7 @@ class FolderToTest(ImageFolder):
 
     def __init__(self, root: str, trained: Trained):
         config = trained.config["data"]
-        kept = {name: config[name] for name in ("batch_size", "eval_batch_size", "data_dir", "seed")}
+        kept = {name: config[name] for name in ("batch_size", "eval_batch_size", "data_dir", "seed") if name in config}
         super().__init__(
             root,
             trained.decode.pipeline,
@@ -63,6 +65,15 @@ class FolderToTest(ImageFolder):
         return {"train": found[:0], "val": found[:0], "test": found}
 
 
+class ArraysToTest(ArrayFile):
+    """The x_test and y_test of an array file, which may lack the other parts."""
+
+    required_part = "test"
+
+    def __init__(self, path: str, trained: Trained):
+        super().__init__(path, trained.config["data"].get("layout"), scaling="raw")
+
+
 def own_data(trained: Trained, data_dir: str | None = None) -> InMemory:
     """The run's own test images; downloads may lie elsewhere than the run had them."""
     config = trained.config["data"]
@@ -76,8 +87,12 @@ def own_data(trained: Trained, data_dir: str | None = None) -> InMemory:
 
 
 def other_data(trained: Trained, config: Any) -> InMemory:
-    """The test images of another data set, by its config; or of a folder, by its path."""
-    return ready(FolderToTest(config, trained) if isinstance(config, str) else build(config), trained)
+    """The test images of another data set, by its config; or of a folder or an array file, by its path."""
+    if isinstance(config, str):
+        path = user_path("--data", config)
+        is_folder = path.is_dir() and not any(path.glob("x_*.npy"))
+        return ready((FolderToTest if is_folder else ArraysToTest)(config, trained), trained)
+    return ready(build(config), trained)
 
 
 def ready(data: InMemory, trained: Trained) -> InMemory:
@@ -96,10 +111,11 @@ def ready(data: InMemory, trained: Trained) -> InMemory:
     )
     names = trained.class_names
     is_known = data.use_classes(names) if isinstance(data, ArrayFile) else data.class_names == names
+    hint = ", or add class_names, one for each label, to the arrays" if isinstance(data, ArrayFile) else ""
     require(
         is_known,
         f"the classes of {data.name} ({first_few(data.class_names, most=4)}) are not those that the model was "
-        f"trained on ({first_few(names, most=4)}): choose data of the same classes",
+        f"trained on ({first_few(names, most=4)}): choose data of the same classes{hint}",
     )
     data.preprocess = trained.preprocess
     return data
@@ -109,6 +125,20 @@ def ready(data: InMemory, trained: Trained) -> InMemory:
 class Examination:
     figures: dict[str, Any]  # what evaluation.json holds
     counts: Tensor  # (true class, predicted class)
+
+
+def warn_if_unlike_run(run: Path, figures: Mapping[str, Any]) -> None:
+    """Logs a warning if the run's own test, of the same images, gave another accuracy.
+
+    One image in a thousand may differ: devices and numbers of threads round differently.
+    """
+    file, images = run / "result.json", figures["images"]
+    before = read_json(file, "metrics")["metrics"].get("test/acc") if file.exists() else None
+    if before is not None and abs(before - figures["accuracy"]) * images > max(1.5, images / 1000):
+        log.warning(
+            f"{run} measured a test accuracy of {100 * before:.2f} % and this is {100 * figures['accuracy']:.2f} %: "
+            "the test images or the model's code have changed since; run it again in another output_dir"
+        )
 
 
 def examine(trained: Trained, data: InMemory, directory: Path) -> Examination:
