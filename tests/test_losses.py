@@ -136,6 +136,12 @@ def test_class_weights_are_in_the_checkpoint_and_the_model_is_rebuilt_from_it(tr
         (["loss=focal", f"loss.weight={[1] * 12}"], "loss.weight has 12 numbers, and there are 10 classes"),
         (["loss=bce", "loss.pos_weight=[1,5]"], "loss.pos_weight has 2 numbers, and there are 10 classes"),
         (["loss.weight=[a,b]"], r"loss.weight=.*'a', 'b'.* must be a list of numbers"),
+        (["loss.weight=[1,-2,1,1,1,1,1,1,1,1]"], r"loss.weight is \[1.0, -2.0,.* 0 or more, not all 0"),
+        ([f"loss.weight={[0] * 10}"], "loss.weight is .* not all 0"),
+        (["loss=focal", f"loss.weight={[0] * 10}"], "loss.weight is .* not all 0"),
+        (["loss.weight=2"], "loss.weight=2 must be a list of numbers, one for each class"),
+        (["loss.weight=balanced"], "loss.weight=balanced must be a list of numbers"),
+        (["loss.weight={a:1}"], "loss.weight=.*'a': 1.* must be a list of numbers"),
         (["loss.weight=[1,nan]"], r"loss.weight=.* must be a list of finite numbers"),
     ],
 )

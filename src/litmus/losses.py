@@ -127,6 +127,11 @@ def check_class_weights(loss: object, num_classes: int) -> None:
     except (RuntimeError, ValueError, IndexError) as error:
         refused = wrong
         require(bool(refused), f"the loss cannot be computed with its options: {error}")
+    for name in vectors.keys() & set(CLASS_WEIGHTS):
+        values = buffers[name].tolist()
+        require(
+            min(values) >= 0 and any(values), f"loss.{name} is {values}, and must hold numbers of 0 or more, not all 0"
+        )
     for name, length in refused.items():
         raise ConfigError(
             f"loss.{name} has {length} numbers, and there are {num_classes} classes: give one for each, in the order "

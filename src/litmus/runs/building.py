@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from litmus.errors import ConfigError, require
-from litmus.losses import FunctionLoss
+from litmus.losses import CLASS_WEIGHTS, FunctionLoss
 from litmus.runs.arguments import check_arguments, tensor_arguments, unknown_argument
 
 UNEXPECTED = r"unexpected keyword argument '(\w+)'"
@@ -44,7 +44,15 @@ def build(node: Any, **arguments: Any) -> Any:
 def build_loss(node: Any) -> Any:
     """The loss, whose lists become tensors where it takes tensors, such as class weights. They are its buffers: they
     move to the device with the model, and a checkpoint holds them."""
-    tensors = {name: _tensor(node, name) for name in tensor_arguments(node) if isinstance(node.get(name), ListConfig)}
+    names = tensor_arguments(node)
+    for name in names:
+        is_number = isinstance(node.get(name), int | float) and name in CLASS_WEIGHTS
+        require(
+            not (is_number or isinstance(node.get(name), str) or OmegaConf.is_dict(node.get(name))),
+            f"loss.{name}={node.get(name)} must be a list of numbers, one for each class in the order of the class "
+            "names",
+        )
+    tensors = {name: _tensor(node, name) for name in names if isinstance(node.get(name), ListConfig)}
     if not tensors:
         return build(node)
     if node.get("_partial_"):
