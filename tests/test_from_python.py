@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import ROOT, assert_same, snapshot, weights
+from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -38,6 +39,20 @@ def test_values_of_a_composed_config_may_be_changed():
     cfg = litmus.compose(*SMALL)
     cfg.trainer.max_epochs = 1
     assert litmus.train(cfg).epochs == 1
+
+
+@pytest.mark.trust
+def test_changed_values_name_the_run_as_overrides_do():
+    cfg = litmus.compose(*SMALL)
+    cfg.trainer.max_epochs = 1
+    cfg.model.hidden = [8, 4]
+    cfg.callbacks = {}
+    path = litmus.train(cfg).path
+    overrides = OmegaConf.load(path / ".hydra" / "overrides.yaml")
+    assert {"trainer.max_epochs=1", "model.hidden=[8,4]", "data=synthetic"} <= set(overrides)
+    assert "trainer.max_epochs=2" not in overrides
+    assert "model.hidden" in path.name
+    assert list(cfg.hydra.overrides.task) == list(SMALL)
 
 
 def test_a_complete_run_is_not_run_twice():

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from litmus.errors import ConfigError
 from litmus.report import read_runs
-from litmus.report.reading import flat
 from litmus.retraining import plan, read_config
+from litmus.runs.identity import leaves
 from litmus.sweeps.arguments import as_hydra_value
 
 DECIDED = {"data.val_size", "trainer.max_epochs", "callbacks.early_stopping", "seed", "test", "sweep_name"}
@@ -19,7 +19,7 @@ DECIDED = {"data.val_size", "trainer.max_epochs", "callbacks.early_stopping", "s
 
 def differences(run, overrides) -> dict[str, tuple]:
     """The keys whose values differ between a run's config and what overrides compose to."""
-    there, here = flat(read_config(run)), flat(OmegaConf.to_container(composed(*overrides)))
+    there, here = leaves(read_config(run)), leaves(OmegaConf.to_container(composed(*overrides)))
     return {
         key: (there.get(key), here.get(key)) for key in there.keys() | here.keys() if there.get(key) != here.get(key)
     }

@@ -1,6 +1,7 @@
 """What TensorBoard is told of a run besides its metrics."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
+
+from litmus.runs.identity import leaves
 
 GROUPS = ("data", "model", "loss", "penalty", "optim", "scheduler", "accelerator")
 # Facts that follow from the choices. HParams shows what differs between runs first, and these would crowd it.
@@ -29,7 +32,7 @@ def write_config(logger: Logger, config: dict[str, Any], choices: dict[str, str]
     values: dict[str, Any] = {group: choices[group] for group in GROUPS if group in choices}
     values |= {"seed": config["seed"], "trainer.max_epochs": config["trainer"]["max_epochs"]}
     for group in GROUPS[:-1]:
-        values |= flatten(config[group], f"{group}.")
+        values |= _shown(leaves(config[group], f"{group}."))
     values = {name: value for name, value in values.items() if name not in DERIVED}
     _, start, end = hparams(values, {})
     for summary in (start, end):
@@ -54,15 +57,10 @@ def write_best(logger: Logger, metrics: dict[str, float], objective: float, epoc
     logger.log_metrics({"objective": objective, **best}, step=epoch)
 
 
-def flatten(node: Any, prefix: str) -> dict[str, Any]:
-    """Nested options as {"group.key": value}, without Hydra's own keys and what is null."""
-    found: dict[str, Any] = {}
-    for name, value in node.items():
-        key = str(name)
-        if key.startswith("_") or value is None:
-            continue
-        if isinstance(value, dict):
-            found |= flatten(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value if isinstance(value, int | float | str) else str(value)
-    return found
+def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without Hydra's own keys and what is null; lists as text."""
+    return {
+        key: value if isinstance(value, int | float | str) else str(value)
+        for key, value in values.items()
+        if "._" not in key and value is not None and value != {}
+    }

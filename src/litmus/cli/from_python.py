@@ -18,6 +18,8 @@ from litmus.cli.entry_points import start_logging
 from litmus.cli.overrides import check
 from litmus.environment import prepare_environment
 from litmus.errors import ConfigError, require
+from litmus.runs.identity import leaves
+from litmus.sweeps.arguments import as_hydra_value
 
 if TYPE_CHECKING:
     from litmus.runs.loading import Trained
@@ -67,7 +69,9 @@ def train(cfg: DictConfig) -> FinishedRun:
     Raises ConfigError for a mistake in the config, StoppedRun for a run that had to end, and KeyboardInterrupt when it
     is interrupted; the same call then resumes it if it has an output_dir.
     """
-    require("hydra" in cfg, "this config was not made by litmus.compose('KEY=VALUE', …)")
+    is_composed = isinstance(cfg, DictConfig) and "hydra" in cfg
+    require(is_composed, "litmus.train takes a config of litmus.compose('KEY=VALUE', …)")
+    cfg = _with_changes(cfg)
     processes = cfg.accelerator.devices * cfg.accelerator.num_nodes
     if processes != 1:
         raise ConfigError(f"litmus.train runs one process, and this config requests {processes}; use python train.py")
@@ -94,6 +98,30 @@ def train(cfg: DictConfig) -> FinishedRun:
     assert result is not None
     names = ("objective", "metrics", "best_epoch", "epochs", "stop_reason")
     return FinishedRun(run.path, **{name: result[name] for name in names}, result=result)
+
+
+def _with_changes(cfg: DictConfig) -> DictConfig:
+    """The config, whose overrides also name what was changed after it was composed: they name the run."""
+    task = list(cfg.hydra.overrides.task)
+    conf = next(source.path for source in cfg.hydra.runtime.config_sources if source.provider == "main")
+    before, after = (_leaves(one) for one in (compose(*task, conf=conf), cfg))
+    removed = [f"~{key}" for key in before if key not in after]
+    changed = [
+        f"{'' if key in before else '+'}{key}={as_hydra_value(value)}"
+        for key, value in after.items()
+        if key not in before or before[key] != value
+    ]
+    keys = {line.lstrip("+~").partition("=")[0] for line in changed + removed}
+    cfg = cfg.copy()
+    cfg.hydra.overrides.task = [line for line in task if line.partition("=")[0] not in keys] + changed + removed
+    return cfg
+
+
+def _leaves(cfg: DictConfig) -> dict[str, Any]:
+    """The values by their dotted keys, without Hydra's; interpolations stay as they are."""
+    values = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(values, dict)
+    return leaves({key: value for key, value in values.items() if key != "hydra"})
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from litmus.metrics import mode_of_result
-from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.runs.identity import NOT_THE_EXPERIMENT, leaves
 
 OURS = ("report", "retrain", "logs")  # folders that Litmus itself puts beside the runs
 # What two runs of one setting may differ in besides their seed: nothing of it is felt by the training.
@@ -142,8 +142,8 @@ def _read(path: Path) -> Run | LeftOut:
     config = yaml.load((path / ".hydra" / "config.yaml").read_text(encoding="utf-8"), Loader=YAML_LOADER)
     return Run(
         path=path,
-        seed=_leaf(config.get("seed")),
-        config=flat(config),
+        seed=_as_typed(config.get("seed")),
+        config={key: _as_typed(value) for key, value in leaves(config).items()},
         choices={str(group): str(option) for group, option in record["choices"].items()},
         overrides=overrides,
         objective_name=str(result["objective_name"]),
@@ -197,19 +197,7 @@ def _circumstances(record: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Value]:
-    """{"group.key": value}, `_target_` included. An empty or absent group is a value too."""
-    found: dict[str, Value] = {}
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{key}.")
-        else:
-            found[key] = _leaf(value)
-    return found
-
-
-def _leaf(value: Any) -> Value:
+def _as_typed(value: Any) -> Value:
     """A value as it would be written on the command line; finite numbers stay numbers."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -218,7 +206,7 @@ def _leaf(value: Any) -> Value:
     if value is None:
         return "null"
     if isinstance(value, list):
-        return f"[{','.join(str(_leaf(item)) for item in value)}]"
+        return f"[{','.join(str(_as_typed(item)) for item in value)}]"
     return str(value)
 
 

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,21 @@ def job_directory(sweep_name: str, overrides: Sequence[str], hash: str) -> Path:
     return folder / run_name(overrides, hash)
 
 
-def differences(there: dict[str, Any], here: dict[str, Any], most: int = 5) -> str:
-    from litmus.tensorboard import flatten
+def leaves(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested options, as {"group.key": value}. An empty group is a value too."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        found |= leaves(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
+    return found
 
-    flat_there, flat_here = flatten(there, ""), flatten(here, "")
+
+def differences(there: dict[str, Any], here: dict[str, Any], most: int = 5) -> str:
+    flat_there, flat_here = leaves(there), leaves(here)
     keys = [k for k in sorted(flat_there.keys() | flat_here.keys()) if flat_there.get(k) != flat_here.get(k)]
-    told = [f"{k} is {flat_there.get(k, 'null')} there and {flat_here.get(k, 'null')} here" for k in keys[:most]]
-    more = [f"and {len(keys) - most} more"] if len(keys) > most else []
-    return ", ".join(told + more) or "their class names in _target_ differ"
+    found = [f"{k} is {_shown(flat_there.get(k))} there and {_shown(flat_here.get(k))} here" for k in keys[:most]]
+    return ", ".join(found) + (f", and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
