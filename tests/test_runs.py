@@ -272,9 +272,12 @@ def test_a_checkpoint_alone_rebuilds_the_model_with_its_preprocessing(train, tmp
     assert model.class_names == data.class_names
     accuracy = (model(images).argmax(dim=1) == labels).float().mean().item()
     assert accuracy == pytest.approx(run.result["metrics"]["test/acc"], abs=1e-6)
+    assert torch.equal(model(images[:9].double()), model(images[:9]))
     for wrong, sentence in (
         (images[0], r"give \(N, 1, H, W\)"),
-        (images / 255, "give pixels from 0 to 255, as uint8"),
+        (images / 255, "run from 0 to 0.99.*; give pixels from 0 to 255, as uint8"),
+        ((images - 128.0) / 64, "run from -2 to .*; give pixels from 0 to 255, as uint8"),
+        (images.int() * 256, "give pixels from 0 to 255, as uint8"),
         (images[:2, :, :20], r"images of shape \(2, 1, 20, 28\) do not fit: give \(N, 1, 28, 28\)"),
     ):
         with pytest.raises(ConfigError, match=sentence):

@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
@@ -52,10 +53,12 @@ class Trained(nn.Module):
             f"images of shape {tuple(images.shape)} do not fit: give (N, {channels}, {height}, {width}), which decode "
             "makes of a picture file of any size",
         )
-        require(
-            not images.is_floating_point() or not 0 < images.amax() <= 1,
-            "these images end at 1: give pixels from 0 to 255, as uint8",
-        )
+        if images.dtype != torch.uint8 and images.numel() and not isinstance(self.preprocess, UnknownPreprocess):
+            low, high = float(images.min()), float(images.max())
+            require(
+                low >= 0 and (1 < high <= 255 or high == 0),
+                f"these images run from {low:g} to {high:g}; give pixels from 0 to 255, as uint8",
+            )
         return self.model(self.preprocess(images))
 
 
