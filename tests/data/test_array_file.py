@@ -137,6 +137,16 @@ def test_an_image_in_two_parts_is_answered_as_requested(tmp_path, policy):
 
 
 @pytest.mark.trust
+def test_an_image_with_two_labels_is_a_warning(tmp_path):
+    x, labels = np.concatenate([X[:16], X[:16]]), np.arange(16) % 4
+    y = np.concatenate([labels, (labels + 1) % 4])
+    data = ready(npz(tmp_path / "mine.npz", x_train=x, y_train=y), val_size=0)
+    (note,) = [note for note in data.notes if "two classes" in note]
+    assert "16 images are in two classes, such as train[0] (0) = train[16] (1)" in note
+    assert not any("two classes" in note for note in ready(npz(tmp_path / "one.npz")).notes)
+
+
+@pytest.mark.trust
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -147,6 +157,8 @@ def test_an_image_in_two_parts_is_answered_as_requested(tmp_path, policy):
         ({"x_test": X[32:] / 255}, "x_train 0 to 255, x_test 0 to 1.; bring all to 0 to 255"),
         ({"y_train": np.zeros(16) + 0.5}, "y_train holds fractions"),
         ({"y_train": np.arange(15) % 4}, "16 training images and 15 labels"),
+        ({"y_test": (np.arange(8) % 4).astype(str)}, "y_test holds text and y_train numbers; give both as text or"),
+        ({"x_train": X[:16] / 200}, r"from 0 to 1\.2.*; if white is 1, x_train = x_train\.clip\(0, 1\)"),
         ({"y_test": np.arange(8)}, "y_test holds the label 4, 5, 6, 7, which no training image has"),
         ({"x_test": np.zeros((8, 6, 6, 3), np.uint8)}, r"test images .* have shape \[3, 6, 6\], and \[3, 6, 5\]"),
         ({"x_train": np.array([None] * 16, dtype=object)}, r"x_train .* Python objects.*np\.array\(x_train\.tolist"),
@@ -173,6 +185,13 @@ def test_a_file_that_is_not_an_npz_is_refused(tmp_path, make, sentence):
     make(tmp_path / "bad.npz")
     with pytest.raises(ConfigError, match=sentence):
         made(tmp_path / "bad.npz")
+
+
+def test_objects_in_a_folder_of_arrays_are_refused_with_the_line_that_converts(tmp_path):
+    for name, array in contents(y_train=np.array(["a", "b"] * 8, dtype=object)).items():
+        np.save(tmp_path / f"{name}.npy", array)
+    with pytest.raises(ConfigError, match=r"y_train .* Python objects.*np\.array\(y_train\.tolist\(\)\)"):
+        made(tmp_path)
 
 
 def test_a_single_npy_is_refused_with_the_line_that_saves_both(tmp_path):

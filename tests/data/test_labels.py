@@ -55,6 +55,8 @@ def test_given_class_names_belong_to_the_labels(labels, names, expected):
         ([0.5, 1], None, "fractions"),
         ([np.nan, 1], None, "fractions"),
         ([[0.2, 0.8], [1, 0]], None, r"y_train = y_train\.argmax\(axis=1\)"),
+        ([[1, 1], [1, 0]], None, "marks several classes or none"),
+        ([[0, 0], [1, 0]], None, "marks several classes or none"),
         ([[[1]]], None, "one label for each image"),
         (np.array(["2026-01-01"], dtype="datetime64[D]"), None, r"y_train = y_train\.astype\(str\)"),
     ],

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from litmus.data.duplicates import DUPLICATES, answer_duplicates, find_repeats, image_contents, kept
+from litmus.data.duplicates import DUPLICATES, answer_duplicates, find_repeats, image_contents, kept, two_classes
 from litmus.data.in_memory import InMemory, Loaded, Part
 from litmus.data.labels import Classes, read_labels
 from litmus.data.part_names import PART_NAMES
@@ -64,6 +64,11 @@ class ArrayFile(InMemory):
             with _named(f"x_{part} of data.path={self.path}"):
                 images = channels_first(pixels, self.layout, shape)
             shape = shape or images.shape[1:]
+            kinds = ["text" if labels[one].dtype.kind == "U" else "numbers" for one in (part, leading)]
+            require(
+                kinds[0] == kinds[1],
+                f"y_{part} holds {kinds[0]} and {name} {kinds[1]}; give both as text or as numbers",
+            )
             converted[part] = images, torch.from_numpy(self.classes.numbers(labels[part], f"y_{part}"))
         require(
             len(set(units.values())) == 1,
@@ -79,8 +84,11 @@ class ArrayFile(InMemory):
         return None if found is None else (*found, self.classes.names)
 
     def _check_parts(self) -> None:
-        repeats = find_repeats({part: image_contents(images) for part, (images, _) in self.parts.items()})
-        self.notes += answer_duplicates(repeats, self.duplicates, lambda part, i: f"{part}[{i}]")
+        contents = {part: image_contents(images) for part, (images, _) in self.parts.items()}
+        targets = {part: labels for part, (_, labels) in self.parts.items()}
+        repeats = find_repeats(contents)
+        self.notes += answer_duplicates(repeats, self.duplicates, _position)
+        self.notes += two_classes(contents, targets, self.class_names, _position)
         if self.duplicates == "drop":
             for part in {repeat.part for repeat in repeats}:
                 images, labels = self.parts[part]
@@ -97,6 +105,10 @@ class ArrayFile(InMemory):
         self.arrays = {part: (images, index[labels]) for part, (images, labels) in self.arrays.items()}
         self.class_names, self.num_classes = names, len(names)
         return True
+
+
+def _position(part: str, i: int) -> str:
+    return f"{part}[{i}]"
 
 
 @dataclass
@@ -161,7 +173,7 @@ def _array(path: str, name: str, read: Callable[[str], np.ndarray]) -> np.ndarra
         return read(name)
     except ValueError as error:
         require(
-            "Object arrays" not in str(error),
+            "Object arrays" not in str(error) and "Python objects" not in str(error),
             f"{name} of data.path={path} is an array of Python objects, which is not opened because it may run code; "
             f"save {name} = np.array({name}.tolist())",
         )

@@ -57,6 +57,31 @@ def answer_duplicates(repeats: Sequence[Repeat], policy: str, name: Callable[[st
     return [f"warning: {sentence}; {fix}" if policy == "warn" else f"dropped from the first: {sentence}"]
 
 
+def two_classes(
+    contents: Mapping[str, Sequence[Hashable | None]],
+    labels: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    name: Callable[[str, int], str],
+) -> list[str]:
+    """A warning if the same image has two labels, in one part or in two."""
+    first: dict[Hashable, tuple[str, int, int]] = {}
+    found: list[tuple[str, ...]] = []
+    for part, own in contents.items():
+        for i, (content, label) in enumerate(zip(own, labels[part].tolist(), strict=True)):
+            if content is None:
+                continue
+            other_part, other, known = first.setdefault(content, (part, i, label))
+            if known != label:
+                found.append((name(other_part, other), class_names[known], name(part, i), class_names[label]))
+    if not found:
+        return []
+    one, its_class, other_one, other_class = found[0]
+    return [
+        f"warning: {len(found):,} images are in two classes, such as {one} ({its_class}) = {other_one} "
+        f"({other_class}); correct their labels"
+    ]
+
+
 def kept(count: int, part: str, repeats: Sequence[Repeat]) -> Tensor:
     """Positions of a part of `count` images without those that are in a later part."""
     dropped = {repeat.position for repeat in repeats if repeat.part == part}

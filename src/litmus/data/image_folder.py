@@ -11,7 +11,7 @@ import torch
 
 from litmus.data.decode import PIPELINES, Decode
 from litmus.data.decoding import Bad, DecodedBatches, check_all, cores, decode_all, remembered, told
-from litmus.data.duplicates import DUPLICATES, answer_duplicates, equal_files, find_repeats, kept
+from litmus.data.duplicates import DUPLICATES, answer_duplicates, equal_files, find_repeats, kept, two_classes
 from litmus.data.in_memory import InMemory, Part
 from litmus.data.labels import class_name
 from litmus.data.listing import (
@@ -176,10 +176,15 @@ class ImageFolder(InMemory):
         files = {part: [file for file in self.listings[part].files if file not in bad] for part in parts}
         every = sorted(file for some in files.values() for file in some)
         first = equal_files(every) if in_memory else remembered("equal", every, Path(self.data_dir), equal_files)
-        repeats = find_repeats({part: [first.get(file) for file in some] for part, some in files.items()})
-        self.notes += answer_duplicates(
-            repeats, self.duplicates, lambda part, i: readable(files[part][i].relative_to(self.root))
-        )
+        contents = {part: [first.get(file) for file in some] for part, some in files.items()}
+        repeats = find_repeats(contents)
+
+        def name(part: str, i: int) -> str:
+            return readable(files[part][i].relative_to(self.root))
+
+        self.notes += answer_duplicates(repeats, self.duplicates, name)
+        labels = {part: labels for part, (_, labels) in parts.items()}
+        self.notes += two_classes(contents, labels, self.class_names, name)
         if self.duplicates != "drop":
             return parts
         left: dict[str, Any] = {}

@@ -77,8 +77,12 @@ def read_labels(labels: np.ndarray, name: str) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.dtype.kind in "biuf":
-        is_one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()
-        require(bool(is_one_hot), f"{name} has shape {labels.shape} and is not one-hot; {name} = {name}.argmax(axis=1)")
+        is_binary, shape = bool(np.isin(labels, (0, 1)).all()), labels.shape
+        require(
+            not is_binary or bool((labels.sum(axis=1) == 1).all()),
+            f"{name} has shape {shape} and marks several classes or none for an image; keep the images of one class",
+        )
+        require(is_binary, f"{name} has shape {shape} and is not one-hot; {name} = {name}.argmax(axis=1)")
         return labels.argmax(axis=1)
     require(labels.ndim == 1, f"{name} has shape {labels.shape}, and must hold one label for each image, (N,)")
     if labels.dtype.kind == "f":

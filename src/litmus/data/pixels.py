@@ -81,6 +81,8 @@ def _factor(dtype: np.dtype, low: float, high: float, whole: bool, name: str) ->
         )
     if high <= 1:
         raise ConfigError(f"{holds}, too little to tell its unit; if white is 1, {name} = np.uint8({name} * 255)")
+    if high < 2 and not whole:
+        raise ConfigError(f"{holds}; if white is 1, {name} = {name}.clip(0, 1)")
     if high <= 255:
         raise ConfigError(f"{holds} with fractions; if white is 255, {name} = {name}.round().astype('uint8')")
     top = 65535 if high > 4095 else 4095 if high > 1023 else 1023
