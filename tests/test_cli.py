@@ -85,6 +85,8 @@ FIRST_TIER = [
     (["model.dropout=true"], "takes a number"),
     (["callbacks.early_stopping=5"], "takes a group of options"),
     (["seed=0,1"], "seed=0,1 names several values: add -m"),
+    (["-m", "seed=0,1", "seed=2,3"], "seed is swept twice, seed=0,1 and seed=2,3"),
+    (["-m", "optim=sgd,adam", "optim=sgd,adamw"], "optim is swept twice"),
     (["-m", "optim=sgd,adm"], "did you mean optim=adam?"),
     (["-m", "optim.lr=0.1,fast"], "optim.lr=fast does not fit"),
     (["-m", "model=mlp,cnn", "model.channels=[8,8]"], "model=mlp model.channels=[8,8] is not possible"),

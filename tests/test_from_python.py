@@ -66,6 +66,8 @@ def test_a_complete_run_is_not_run_twice():
     ("overrides", "sentence"),
     [
         (["optim=adm"], r"did you mean optim=adam\?"),
+        (["seed=1 trainer.max_epochs=2"], "several overrides; give each as an argument of its own"),
+        (["seed=0,1"], "seed=0,1 names several values"),
         (["model"], "'model' is not an override; write 'KEY=VALUE'"),
         (["data.val_size=60000"], "data.val_size=60000"),
         (["accelerator=ddp_cpu", "accelerator.devices=2"], "litmus.train runs one process.*use python train.py"),

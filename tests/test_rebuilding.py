@@ -138,6 +138,13 @@ def test_a_network_that_cannot_train_is_refused(name, sentence):
         run_of(name)
 
 
+def test_pretrained_weights_of_other_classes_need_another_last_layer():
+    cfg = config("Frozen")
+    cfg.model = {"_target_": "torchvision.models.resnet18", "weights": "IMAGENET1K_V1"}
+    with pytest.raises(ConfigError, match="1000 but got 10.*; .* use model=resnet, or .* replaces its last layer"):
+        build_model(cfg, 10, (3, 32, 32))
+
+
 def test_a_classifier_needs_shapes():
     network = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
     with pytest.raises(ConfigError, match="network.1.weight has no shape yet"):

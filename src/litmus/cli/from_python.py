@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ def compose(*overrides: str, conf: str | Path | None = None) -> DictConfig:
     require((folder / "train.yaml").is_file(), f"{folder} has no train.yaml; give the folder of options as conf=FOLDER")
     for override in overrides:
         require("=" in override, f"{override!r} is not an override; write 'KEY=VALUE'")
+        several = re.fullmatch(r"[\w.+~]+=[^'\"\s]+(\s+[\w.+~]+=[^'\"\s]+)+", override.strip())
+        require(several is None, f"{override!r} holds several overrides; give each as an argument of its own")
     checked = check(list(overrides), folder)
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
         cfg = hydra_compose("train", checked, return_hydra_config=True)

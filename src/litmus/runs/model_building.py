@@ -76,7 +76,15 @@ def wrap_network(
     with open_dict(node):
         for key in own:
             del node[key]
-    network = build(node, **given)
+    try:
+        network = build(node, **given)
+    except ConfigError as error:
+        if "num_classes" in given and "num_classes" in str(error):
+            raise ConfigError(
+                f"{str(error).rstrip('.')}; for weights of other classes use model=resnet, or give a function that "
+                "builds the network and replaces its last layer"
+            ) from error
+        raise
     require(
         isinstance(network, nn.Module),
         f"model._target_={name} gives a {type(network).__name__}, not a torch module; choose another",

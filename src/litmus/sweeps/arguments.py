@@ -21,13 +21,23 @@ def lines(params: Mapping[Any, Any]) -> list[str]:
 
 
 def check_use(overrides: Collection[Override], multirun: bool) -> None:
-    """Raises ConfigError for several values outside a sweep, and for a sweep's options where they say nothing."""
+    """Raises ConfigError for several values outside a sweep, and for a sweep's options where they say nothing.
+
+    Also for a key that is swept in two ways, of which Hydra would take the last.
+    """
+    given: dict[str, Override] = {}
+    for override in overrides:
+        other = given.setdefault(override.key_or_group, override)
+        require(
+            other.input_line == override.input_line or not (other.is_sweep_override() and override.is_sweep_override()),
+            f"{override.key_or_group} is swept twice, {other.input_line} and {override.input_line}: keep one of them",
+        )
     for override in overrides:
         line, top = override.input_line, override.key_or_group.split(".")[0]
         if not multirun:
             require(
                 not override.is_sweep_override(),
-                f"{line} names several values: add -m to run each of them, or write a list as [1,2]",
+                f"{line} names several values: add -m to train.py to run each of them, or write a list as [1,2]",
             )
             require(
                 top not in SEARCH_ONLY,
