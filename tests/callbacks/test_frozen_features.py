@@ -8,6 +8,7 @@ from conftest import assert_same, cut_off, weights
 from picture_files import folder
 
 from litmus.models import ResNetFineTuner
+from litmus.runs import rebuilding
 
 TINY = (
     "data=synthetic",
@@ -38,6 +39,7 @@ def seen(monkeypatch):
         self.backbone.register_forward_hook(hook)
 
     monkeypatch.setattr(ResNetFineTuner, "__init__", __init__)
+    monkeypatch.setattr(rebuilding, "have_equal_logits", lambda *_: True)  # which compares on images of its own
     return count
 
 
