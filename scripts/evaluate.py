@@ -6,7 +6,7 @@
     python scripts/evaluate.py RUN --data fashion_mnist    on the test images of another set of conf/data
 
 Prints accuracy, calibration, precision, recall and F1 of each class and the confusion matrix, and writes them with the
-pictures to RUN/evaluation/own or RUN/evaluation/DATA.
+pictures to RUN/evaluation/own or RUN/evaluation/DATA, with -last for the last checkpoint.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from litmus import cli
 from litmus.atomic import write_json
-from litmus.errors import ConfigError, closest
+from litmus.errors import ConfigError, closest, require
 
 if TYPE_CHECKING:
     from litmus.runs.examining import Examination
@@ -39,13 +39,13 @@ def main() -> None:
 
     trained = load(args.run, args.checkpoint)
     data_dir = args.data_dir or trained.config["data"].get("data_dir", "data")
-    data = other_data(trained, config_of(args.data, data_dir)) if args.data else own_data(trained, data_dir)
+    is_own = args.data is None
+    data = own_data(trained, data_dir) if is_own else other_data(trained, config_of(args.data, data_dir))
     above = Path(args.run).expanduser()
-    directory = args.out or (above if above.is_dir() else above.parent) / "evaluation" / (
-        data.name if args.data else "own"
-    )
+    name = ("own" if is_own else data.name) + ("-last" if args.checkpoint == "last" else "")
+    directory = args.out or (above if above.is_dir() else above.parent) / "evaluation" / name
     found = examine(trained, data, directory)
-    if args.data is None and args.checkpoint == "best":
+    if is_own and args.checkpoint == "best":
         warn_if_unlike_run(above, found.figures)
     write_json(directory / "evaluation.json", {"run": args.run, "checkpoint": args.checkpoint, **found.figures})
     print(f"\n{as_text(found)}\n\n{directory}")
@@ -55,6 +55,7 @@ def config_of(what: str, data_dir: str) -> Any:
     """The folder or file itself, or the config of a data set."""
     from hydra import compose, initialize_config_dir
 
+    require(what != "", "--data is empty: give data, or leave it out; a shell variable in it may not be set")
     if Path(what).expanduser().exists():
         return what
     names = sorted(file.stem for file in (ROOT / "conf" / "data").glob("*.yaml"))

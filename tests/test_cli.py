@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import CONF, ROOT
 
+from litmus import cli
 from litmus.cli import Screen
 from litmus.cli.overrides import check
 from litmus.errors import ConfigError
@@ -212,3 +214,20 @@ def test_a_run_ends_with_its_figures_and_its_directory(tmp_path):
             "test/confusion_matrix.csv", "test/confusion_matrix.png",
     }  # fmt: skip
     assert "epoch 1/1" in (run / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError("Unable to allocate 9 GiB of memory")],
+    ids=["cuda", "cpu"],
+)
+def test_out_of_memory_is_answered_with_what_needs_less(error, capsys):
+    @cli.script
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "out of memory" in (said := capsys.readouterr().err)
+    assert "set a smaller data.batch_size" in said

@@ -30,6 +30,8 @@ def evaluation(path: Path):
 def test_from_a_run_alone_come_the_figures_of_its_own_test(train, script, capsys):
     run = train(*SMALL[:2], *FEW, "trainer.max_epochs=1", "optim.lr=1e-4", "accelerator=cpu", "output_dir=run")
     script("evaluate.py", "run")
+    script("evaluate.py", "run", "--checkpoint", "last")
+    assert evaluation(run.path / "evaluation" / "own-last")["checkpoint"] == "last"
     found = evaluation(run.path / "evaluation" / "own")
     assert found["accuracy"] == pytest.approx(run.result["metrics"]["test/acc"])
     assert found["loss"] == pytest.approx(run.result["metrics"]["test/loss"], abs=1e-5)
@@ -94,6 +96,7 @@ def test_the_preprocessing_is_the_one_it_was_trained_with(train, script):
     ("arguments", "sentence"),
     [
         (["nowhere"], "nowhere does not exist: give a run directory"),
+        (["run", "--data", ""], "--data is empty: give data, or leave it out"),
         (["run", "--data", "mnst"], "--data mnst does not exist: did you mean mnist?"),
         (["run", "--data", "mnist"], "the test images of mnist have shape [1, 28, 28], and the model was made for"),
         (["run", "--data", "others"], "others/pigs is none of the model's classes: there are cat, dog"),

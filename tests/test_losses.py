@@ -139,12 +139,13 @@ def test_class_weights_are_in_the_checkpoint_and_the_model_is_rebuilt_from_it(tr
         (["loss.weight=[1,-2,1,1,1,1,1,1,1,1]"], r"loss.weight is \[1.0, -2.0,.* 0 or more, not all 0"),
         ([f"loss.weight={[0] * 10}"], "loss.weight is .* not all 0"),
         (["loss=focal", f"loss.weight={[0] * 10}"], "loss.weight is .* not all 0"),
+        (["+loss.reduction=none"], "loss.reduction=none gives a loss for each image; set mean or sum"),
         (["loss.weight=2"], "loss.weight=2 must be a list of numbers, one for each class"),
         (["loss.weight=balanced"], "loss.weight=balanced must be a list of numbers"),
         (["loss.weight={a:1}"], "loss.weight=.*'a': 1.* must be a list of numbers"),
         (["loss.weight=[1,nan]"], r"loss.weight=.* must be a list of finite numbers"),
     ],
 )
-def test_class_weights_that_do_not_fit_are_refused_before_training(overrides, sentence):
+def test_a_loss_that_does_not_fit_is_refused_before_training(overrides, sentence):
     with pytest.raises(ConfigError, match=sentence):
         build_model(composed(*overrides), 10, (1, 28, 28))

@@ -113,8 +113,10 @@ def uninformed_loss(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, 
         return None
 
 
-def check_class_weights(loss: object, num_classes: int) -> None:
-    """Raises ConfigError if a loss's tensors do not fit the number of classes."""
+def check_loss(loss: object, num_classes: int) -> None:
+    """Raises ConfigError if a loss gives a number for each image, or if its tensors do not fit the classes."""
+    options = getattr(loss, "keywords", {}) | vars(loss) if hasattr(loss, "__dict__") else {}
+    require(options.get("reduction") != "none", "loss.reduction=none gives a loss for each image; set mean or sum")
     buffers = dict(loss.named_buffers()) if isinstance(loss, nn.Module) else {}
     if not buffers:
         return

@@ -164,7 +164,10 @@ def test_an_optimizer_that_needs_its_closure_can_be_built(optim):
 
 
 def test_a_loss_of_several_numbers_is_refused():
-    model = MLP(3, (1, 4, 4), hidden=[], **{**parts(), "loss": nn.CrossEntropyLoss(reduction="none")})
+    def for_each_image(logits, target):
+        return nn.functional.cross_entropy(logits, target, reduction="none")
+
+    model = MLP(3, (1, 4, 4), hidden=[], **{**parts(), "loss": for_each_image})
     with pytest.raises(StoppedRun, match=r"gives 5 numbers for a batch.*loss.reduction=mean"):
         model.costs(torch.randn(5, 1, 4, 4), torch.arange(5) % 3)
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import parts
@@ -56,7 +58,8 @@ def test_the_logits_have_a_row_for_each_image(model):
 
 def test_a_batch_of_one_image_that_batch_normalisation_cannot_take_stops_with_a_sentence(train):
     with pytest.raises(StoppedRun, match=r"choose a data.batch_size that leaves no single image over"):
-        train("model.batch_norm=true", "data.train_size=61", "data.val_size=20", "data.batch_size=20")
+        train("model.batch_norm=true", "data.train_size=61", "data.val_size=20", "data.batch_size=20", "output_dir=run")
+    assert not Path("run").exists()
     train("model.batch_norm=true", "data.train_size=62", "data.val_size=20", "data.batch_size=20")
 
 

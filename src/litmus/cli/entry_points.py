@@ -140,9 +140,21 @@ def _sentence(error: Exception) -> str | None:
         return f"{_shortened(str(error.filename))}: {PLACES[error.errno]}"
     if isinstance(error, ModuleNotFoundError):  # of a library's optional part, or of a file of the user's
         return str(error) if error.name is None else f"{error}; install it, or correct the import"
+    if _is_out_of_memory(error):
+        return (
+            f"out of memory ({str(error).strip().splitlines()[0]}); set a smaller data.batch_size or "
+            "data.eval_batch_size, or choose a smaller model"
+        )
     if isinstance(error, ConfigError | StoppedRun | HydraException | OmegaConfBaseException):
         return " ".join(line.strip() for line in str(error).splitlines())
     return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    on_cpu = (
+        isinstance(error, MemoryError | RuntimeError) and "allocate" in str(error) and "memory" in str(error).lower()
+    )
+    return on_cpu or type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported here
 
 
 def _shortened(path: str) -> str:

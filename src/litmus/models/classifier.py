@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from litmus.errors import ConfigError, Diverged, StoppedRun, number, one_of, require, whole_number
-from litmus.losses import check_class_weights
+from litmus.losses import check_loss
 from litmus.metrics import mode
 from litmus.models.defaults import ADAM, one_cycle
 from litmus.models.schedule import all_options, build_schedule, longest_fixed_phase
@@ -233,7 +233,7 @@ class Classifier(pl.LightningModule):
     def _try_out(self) -> None:
         """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
         self.penalty(self.network)
-        check_class_weights(self.loss, self.num_classes)
+        check_loss(self.loss, self.num_classes)
         given = getattr(self.optim, "keywords", {})
         number("optim.lr", given.get("lr", 0), least=0)
         number("optim.momentum", given.get("momentum", 0), least=0, below=1)

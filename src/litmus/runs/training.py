@@ -1,8 +1,11 @@
 """One run from its config to result.json."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 
 from litmus.data.protocol import complete_data_module
+from litmus.models.classifier import Classifier
 from litmus.runs.building import build
 from litmus.runs.model_building import build_model
 from litmus.runs.processes import is_first
@@ -24,6 +27,7 @@ def train(run: Run) -> float:
     if is_first():
         data.prepare_data()
     data.setup()
+    check_last_batch(model, data, trainer)
 
     with run.opened(trainer, model, data):
         trainer.fit(model, datamodule=data, ckpt_path=run.last_checkpoint)
@@ -34,3 +38,11 @@ def train(run: Run) -> float:
         if is_first():
             check_rebuilt(run.path, model, data.image_shape)
         return run.finish(trainer)
+
+
+def check_last_batch(model: Classifier, data: Any, trainer: pl.Trainer) -> None:
+    """Raises StoppedRun if the last batch of an epoch, of the images that are left over, is too small for the model."""
+    if not hasattr(data, "batches") or trainer.limit_train_batches != 1.0:  # other data modules form batches themselves
+        return
+    images = data.size("train") // trainer.world_size
+    model.check_batch(images % data.batch_size or min(images, data.batch_size))
