@@ -197,7 +197,7 @@ def test_a_plain_network_is_wrapped_trained_and_loaded(train, tmp_path, caplog):
     ("text", "sentence"),
     [
         ("_target_: torchvision.models.resnet18\n", "does not take images of 1×28×28"),
-        ("_target_: torch.nn.Flatten\n", r"output of shape \(2, 784\); it must give logits of shape \(2, 10\)"),
+        ("_target_: torch.nn.Flatten\n", r"output of shape \(4, 784\); it must give logits of shape \(4, 10\)"),
         ("_target_: pytorch_lightning.LightningModule\n", "is a LightningModule but not a litmus.models.Classifier"),
         ("_target_: builtins.dict\n", "gives a dict, not a torch module"),
         (f"_target_: {__name__}.Bare\nwide: 3\n", "model.wide is not an argument of .*did you mean width"),

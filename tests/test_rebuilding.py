@@ -11,7 +11,7 @@ import litmus
 from litmus.errors import ConfigError, StoppedRun
 from litmus.models.classifier import Classifier
 from litmus.runs.model_building import build_model
-from litmus.runs.rebuilding import check_optimizer, check_rebuildable
+from litmus.runs.rebuilding import check_model, check_optimizer
 
 NONE = ("logger=none", "callbacks=none", "trainer.max_epochs=1", "output_dir=run")
 
@@ -38,6 +38,22 @@ class PlainList(nn.Module):
         return self.head(self.layers[0](images.flatten(1)))
 
 
+class NotPersistent(nn.Module):
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.head = nn.Linear(784, num_classes)
+        self.register_buffer("scale", torch.rand(784), persistent=False)
+
+    def forward(self, images):
+        return self.head(images.flatten(1) * self.scale)
+
+
+class RandomWidth(nn.Sequential):
+    def __init__(self, num_classes: int):
+        width = int(torch.randint(1, 100, ()))
+        super().__init__(nn.Flatten(), nn.Linear(784, width), nn.Linear(width, num_classes))
+
+
 class RunningScale(nn.Module):
     """Divides by a running mean that is a plain number."""
 
@@ -62,6 +78,13 @@ class Constant(nn.Module):
 
     def forward(self, images):
         return self.head(images.flatten(1) - self.mean)
+
+
+class WeightNorm(nn.Sequential):
+    """With tensors that cannot be copied by copy.deepcopy."""
+
+    def __init__(self, num_classes: int):
+        super().__init__(nn.Flatten(), torch.nn.utils.weight_norm(nn.Linear(784, num_classes)))
 
 
 class Lazy(nn.Sequential):
@@ -99,11 +122,18 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.trust
-@pytest.mark.parametrize(("name", "attribute"), [("Plain", "projection"), ("PlainList", "layers")])
+@pytest.mark.parametrize(
+    ("name", "attribute"), [("Plain", "projection"), ("PlainList", "layers"), ("NotPersistent", "scale")]
+)
 def test_values_outside_the_state_dict_are_refused_before_training(name, attribute, tmp_path):
     with pytest.raises(ConfigError, match=rf"state_dict lacks \({attribute}\).*register_buffer"):
         run_of(name)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_of_random_size_is_refused():
+    with pytest.raises(ConfigError, match="RandomWidth is built differently each time"):
+        run_of("RandomWidth")
 
 
 @pytest.mark.trust
@@ -113,8 +143,9 @@ def test_a_value_that_only_training_changes_ends_the_run_without_a_result(tmp_pa
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_constants_and_lazy_layers_are_rebuilt(tmp_path):
-    for name in ("Constant", "Lazy"):
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_constants_and_unusual_layers_are_rebuilt(tmp_path):
+    for name in ("Constant", "Lazy", "WeightNorm"):
         run = run_of(name, f"output_dir={name}")
         assert run.metrics["test/acc"] == json.loads((run.path / "result.json").read_text())["metrics"]["test/acc"]
         assert run.load().class_names == [f"class {number}" for number in range(10)]
@@ -125,7 +156,7 @@ def test_the_check_changes_no_random_number_and_no_mode():
     model = build_model(cfg, 10, (1, 28, 28))
     model.network.head.eval()
     expected = torch.get_rng_state()
-    check_rebuildable(cfg, model, 10, (1, 28, 28))
+    check_model(cfg, model, 10, (1, 28, 28))
     assert torch.equal(torch.get_rng_state(), expected)
     assert [model.training, model.network.head.training] == [True, False]
 

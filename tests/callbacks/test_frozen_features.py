@@ -8,7 +8,7 @@ from conftest import assert_same, cut_off, weights
 from picture_files import folder
 
 from litmus.models import ResNetFineTuner
-from litmus.runs import rebuilding
+from litmus.runs import training
 
 TINY = (
     "data=synthetic",
@@ -39,7 +39,8 @@ def seen(monkeypatch):
         self.backbone.register_forward_hook(hook)
 
     monkeypatch.setattr(ResNetFineTuner, "__init__", __init__)
-    monkeypatch.setattr(rebuilding, "have_equal_logits", lambda *_: True)  # which compares on images of its own
+    for name in ("check_model", "check_rebuilt"):  # which compare on images of their own
+        monkeypatch.setattr(training, name, lambda *_: None)
     return count
 
 

@@ -1,14 +1,13 @@
 """The model of a config: a Classifier, or a plain network such as torchvision's, wrapped in one."""
 
-import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, open_dict
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from litmus.errors import ConfigError, require
@@ -32,7 +31,7 @@ def build_model(
     if is_restored:
         node.update({option: None for option in WEIGHT_FILES if option in node})
     if is_plain_network(node):
-        return wrap_network(node, num_classes, image_shape, parts, is_restored)
+        return wrap_network(node, num_classes, image_shape, parts)
     try:
         return build(node, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
     except TypeError as error:
@@ -58,12 +57,11 @@ def is_plain_network(node: DictConfig) -> bool:
 
 
 def wrap_network(
-    node: DictConfig, num_classes: int, image_shape: tuple[int, ...], parts: Mapping[str, Any], is_restored: bool
+    node: DictConfig, num_classes: int, image_shape: tuple[int, ...], parts: Mapping[str, Any]
 ) -> Classifier:
     """A Classifier around the network, which gets `num_classes` and `image_shape` if it takes them.
 
-    Raises ConfigError if the network does not map images (N, *image_shape) to logits (N, num_classes). That is tried
-    unless `is_restored`: then it was when the run started.
+    Raises ConfigError for what is not a network. Lazy layers (`nn.LazyLinear`) get their shapes.
     """
     name = str(node["_target_"])
     known, is_open = parameters(target_of(node))
@@ -95,8 +93,6 @@ def wrap_network(
     )
     if lazy := _lazy_parameters(network):
         _initialize(network, name, lazy, image_shape)
-    if not is_restored:
-        _check_logits(network, name, num_classes, image_shape)
     return Classifier(network, num_classes, **own, **parts)
 
 
@@ -109,33 +105,16 @@ def _initialize(network: nn.Module, name: str, lazy: list[str], image_shape: tup
     with torch.no_grad():
         try:
             network.eval()(torch.zeros(2, *image_shape))
-        except Exception as error:  # whatever the network does with images that it was not made for
-            raise ConfigError(_untakeable(name, image_shape, error)) from error
+        except Exception as error:
+            raise untakeable(name, image_shape, error) from error
     network.train()
     require(not _lazy_parameters(network), f"model._target_={name} does not use its layer of {lazy[0]}; remove it")
 
 
-def _untakeable(name: str, image_shape: tuple[int, ...], error: Exception) -> str:
+def untakeable(name: str, image_shape: Sequence[int], error: Exception) -> ConfigError:
+    """What to raise for whatever a network does with images that it was not made for."""
     shape, reason = "×".join(map(str, image_shape)), " ".join(str(error).split())[:200]
-    return f"model._target_={name} does not take images of {shape}: {reason}"
-
-
-def _check_logits(network: nn.Module, name: str, num_classes: int, image_shape: tuple[int, ...]) -> None:
-    network = copy.deepcopy(network)  # batch normalization counts what it sees
-    images = torch.zeros(2, *image_shape)
-    shape = "×".join(map(str, image_shape))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        for mode in (True, False):
-            try:
-                logits = network.train(mode)(images)
-            except Exception as error:  # whatever the network does with images that it was not made for
-                raise ConfigError(_untakeable(name, image_shape, error)) from error
-            what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
-            require(
-                isinstance(logits, Tensor) and logits.shape == (2, num_classes),
-                f"model._target_={name} maps 2 images of {shape} to an output of {what}; it must give logits of shape "
-                f"(2, {num_classes})",
-            )
+    return ConfigError(f"model._target_={name} does not take images of {shape}: {reason}")
 
 
 def described_model(model: Classifier) -> str:

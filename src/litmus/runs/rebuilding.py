@@ -5,8 +5,10 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.seed import isolate_rng
@@ -15,14 +17,17 @@ from torch import Tensor, nn
 from litmus.errors import ConfigError, StoppedRun, require
 from litmus.models.classifier import Classifier
 from litmus.runs.loading import load
-from litmus.runs.model_building import build_model, described_model
+from litmus.runs.model_building import build_model, described_model, untakeable
 from litmus.training.hooks import is_overridden
 
 log = logging.getLogger("litmus")
 
 IMAGES = 4  # random ones, that two models are compared on
 TOLERANCE = 1e-3  # of the largest logit: kernels may differ, and forgotten state changes more than this
-FIX = "keep all state in parameters, buffers (register_buffer) and nn.ModuleList, not in plain attributes or lists"
+FIX = (
+    "keep all state in parameters, persistent buffers (register_buffer) and nn.ModuleList, not in plain attributes or "
+    "lists"
+)
 
 
 def check_trains(model: Classifier) -> None:
@@ -33,9 +38,9 @@ def check_trains(model: Classifier) -> None:
     )
 
 
-def check_rebuildable(cfg: DictConfig, model: Classifier, num_classes: int, image_shape: Sequence[int]) -> None:
-    """Raises ConfigError unless the config and the state_dict of a model give its logits again."""
-    name = described_model(model)
+def check_model(cfg: DictConfig, model: Classifier, num_classes: int, image_shape: Sequence[int]) -> None:
+    """Raises ConfigError unless the model gives logits, and its config and state_dict the same ones again."""
+    name = str(cfg.model["_target_"])
     with _seeded(seed=1):  # unlike the model's own, which would draw the same numbers outside the state_dict
         other = build_model(cfg, num_classes, tuple(image_shape), is_restored=True)
     try:
@@ -44,20 +49,27 @@ def check_rebuildable(cfg: DictConfig, model: Classifier, num_classes: int, imag
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{name} is built differently each time, so a checkpoint cannot hold it: {reason}") from error
     try:
-        is_same = have_equal_logits(model, other, image_shape)
-    except Exception as error:  # whatever the network does with images that it was not made for
-        shape, reason = "×".join(map(str, image_shape)), " ".join(str(error).split())[:200]
-        raise ConfigError(f"{name} does not take images of {shape}: {reason}") from error
-    found = "".join(f" ({', '.join(names)})" for names in [plain_tensors(model.network)] if names)
+        outputs = [_outputs(other, image_shape, mode) for mode in (False, True)]
+    except Exception as error:
+        raise untakeable(name, image_shape, error) from error
+    for logits in outputs:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
+        require(
+            isinstance(logits, Tensor) and logits.shape == (IMAGES, num_classes),
+            f"model._target_={name} maps {IMAGES} images of {'×'.join(map(str, image_shape))} to an output of {found}; "
+            f"it must give logits of shape ({IMAGES}, {num_classes})",
+        )
+    lost = "".join(f" ({', '.join(names)})" for names in [outside_state_dict(model.network)] if names)
     require(
-        is_same, f"{name} computes with values that its state_dict lacks{found}, so a checkpoint would lose them; {FIX}"
+        _are_close(_outputs(model, image_shape), outputs[0]),
+        f"{name} computes with values that its state_dict lacks{lost}, so a checkpoint would lose them; {FIX}",
     )
 
 
 def check_rebuilt(run: Path, model: Classifier, image_shape: Sequence[int]) -> None:
     """Raises StoppedRun unless best.ckpt gives the logits of the model, which holds its weights."""
-    rebuilt = load(run).model.to(model.device)
-    if not have_equal_logits(model.float(), rebuilt, image_shape):
+    rebuilt: Any = load(run).model.to(model.device)
+    if not _are_close(_outputs(model.float(), image_shape), _outputs(rebuilt, image_shape)):
         raise StoppedRun(
             f"{described_model(model)} has changed values in training that its state_dict lacks, so best.ckpt does "
             f"not give the model that was trained; {FIX}, and start the run again in another output_dir"
@@ -81,34 +93,32 @@ def check_optimizer(model: Classifier, resumes: bool) -> None:
     log.warning(f"{sentence}, so this run cannot be resumed if it is interrupted; {fix}")
 
 
-def plain_tensors(network: nn.Module) -> list[str]:
-    """The attributes with tensors or layers that PyTorch does not find there, such as a list of layers."""
+def outside_state_dict(network: nn.Module) -> list[str]:
+    """The attributes whose tensors or layers a checkpoint does not hold, such as a plain list of layers."""
 
     def is_plain(value: object) -> bool:
-        values = value if isinstance(value, list | tuple) else [value]
-        return any(isinstance(item, Tensor) or (values is value and isinstance(item, nn.Module)) for item in values)
+        if isinstance(value, list | tuple):
+            return any(isinstance(item, Tensor | nn.Module) for item in value)
+        return isinstance(value, Tensor)
 
-    modules = network.named_modules()
-    return [
-        f"{path}.{key}".lstrip(".") for path, layer in modules for key, value in vars(layer).items() if is_plain(value)
-    ]
-
-
-def have_equal_logits(model: nn.Module, other: nn.Module, image_shape: Sequence[int]) -> bool:
-    """Whether both map the same random images to the same logits, in eval mode and within `TOLERANCE`."""
-    first, second = _logits(model, image_shape), _logits(other, image_shape)
-    scale = float(first.abs().nan_to_num(0.0, posinf=0.0).max())
-    return torch.allclose(first, second, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
+    attributes = [(path, *item) for path, layer in network.named_modules() for item in vars(layer).items()]
+    plain = [f"{path}.{name}".lstrip(".") for path, name, value in attributes if is_plain(value)]
+    return [*plain, *(name for name, _ in network.named_buffers() if name not in network.state_dict())]
 
 
-def _logits(model: nn.Module, image_shape: Sequence[int]) -> Tensor:
-    device = next(model.parameters()).device
+def _are_close(logits: Tensor, others: Tensor) -> bool:
+    scale = float(logits.abs().nan_to_num(0.0, posinf=0.0).max())
+    return torch.allclose(logits, others, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
+
+
+def _outputs(model: pl.LightningModule, image_shape: Sequence[int], training: bool = False) -> Tensor:
+    """Of the same random images for every model."""
     modes = [(module, module.training) for module in model.modules()]
     with _seeded(seed=2), torch.no_grad():
-        images = torch.randn(IMAGES, *image_shape).to(device)
+        images = torch.randn(IMAGES, *image_shape).to(model.device)
         try:
-            logits: Tensor = model.eval()(images)
-            return logits
+            outputs: Tensor = model.train(training)(images)
+            return outputs
         finally:
             for module, mode in modes:
                 module.training = mode

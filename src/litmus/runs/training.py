@@ -9,7 +9,7 @@ from litmus.models.classifier import Classifier
 from litmus.runs.building import build
 from litmus.runs.model_building import build_model
 from litmus.runs.processes import is_first
-from litmus.runs.rebuilding import check_optimizer, check_rebuildable, check_rebuilt, check_trains
+from litmus.runs.rebuilding import check_model, check_optimizer, check_rebuilt, check_trains
 from litmus.runs.run import Run
 
 
@@ -20,9 +20,9 @@ def train(run: Run) -> float:
     data = complete_data_module(build(run.cfg.data))
     is_restored = run.last_checkpoint is not None
     model = build_model(run.cfg, data.num_classes, data.image_shape, is_restored)
+    check_model(run.cfg, model, data.num_classes, data.image_shape)
     check_trains(model)
     check_optimizer(model, is_restored)
-    check_rebuildable(run.cfg, model, data.num_classes, data.image_shape)
     trainer = run.build_trainer(model, data)
     if is_first():
         data.prepare_data()
