@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litmus import cli
-from litmus.atomic import write_json
+from litmus.core.atomic_files import write_json
 from litmus.errors import ConfigError, closest, require
 
 if TYPE_CHECKING:
-    from litmus.runs.examining import Examination
+    from litmus.inference.evaluation import Examination
 
 ROOT = Path(__file__).resolve().parent.parent
 PRINTED = 20  # classes up to which the confusion matrix fits on a screen
@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write; RUN/evaluation/… if left out")
     args = parser.parse_args()
 
-    from litmus.runs.examining import examine, other_data, own_data, warn_if_unlike_run
-    from litmus.runs.loading import load
+    from litmus.inference.evaluation import examine, other_data, own_data, warn_if_unlike_run
+    from litmus.inference.loading import load
 
     trained = load(args.run, args.checkpoint)
     data_dir = args.data_dir or trained.config["data"].get("data_dir", "data")

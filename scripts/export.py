@@ -21,8 +21,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the file; RUN/export/model.FORMAT if left out")
     args = parser.parse_args()
 
-    from litmus.runs.exporting import export_onnx, export_safetensors
-    from litmus.runs.loading import load
+    from litmus.inference.export import export_onnx, export_safetensors
+    from litmus.inference.loading import load
 
     trained = load(args.run, args.checkpoint)
     above = Path(args.run).expanduser()

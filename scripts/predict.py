@@ -19,7 +19,7 @@ from litmus import cli
 from litmus.errors import require, whole_number
 
 if TYPE_CHECKING:
-    from litmus.prediction import Answer, Prediction
+    from litmus.inference.prediction import Answer, Prediction
 
 
 @cli.script
@@ -39,10 +39,10 @@ def main() -> None:
     run, images = (None, args.paths) if args.arch else (args.paths[0], args.paths[1:])
     require(bool(images), f"there is no picture to look at: python scripts/predict.py {run} IMAGE")
 
-    from litmus.perturbations import Perturbation
-    from litmus.prediction import predict
-    from litmus.runs.as_it_comes import as_it_comes
-    from litmus.runs.loading import load
+    from litmus.inference.loading import load
+    from litmus.inference.perturbations import Perturbation
+    from litmus.inference.prediction import predict
+    from litmus.inference.torchvision_models import as_it_comes
 
     perturb = Perturbation(args.perturb, args.seed) if args.perturb else None
     trained = load(run) if run else as_it_comes(args.arch, args.weights)
@@ -84,7 +84,7 @@ def as_json(found: list[Prediction]) -> str:
 def side_by_side(found: list[Prediction], change: str, path: Path) -> None:
     import torch
 
-    from litmus.pictures import image_grid, save, shortened
+    from litmus.callbacks.plots import image_grid, save, shortened
 
     images, captions = [], []
     for one in found:

@@ -15,11 +15,11 @@ from statistics import fmean
 from typing import Any
 
 from litmus import cli
-from litmus.atomic import read_json, write_json
+from litmus.core.atomic_files import read_json, write_json
 from litmus.errors import ConfigError, StoppedRun
 from litmus.report import write_report
 from litmus.report.statistics import spread
-from litmus.retraining import Plan, plan
+from litmus.sweeps.retraining import Plan, plan
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from litmus.environment import prepare_environment
+from litmus.core.environment import prepare_environment
 
 prepare_environment()  # as the command line does, before torch starts
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SMALL = ("data=synthetic", "data.batch_size=32", "trainer.max_epochs=2", "accelerator=cpu")
 
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "scripts/reproduce", "scripts/benchmark")]
 torch.set_num_threads(1)  # small networks gain nothing from more
 torch.manual_seed(0)  # for what the tests' files draw as they are imported
 

@@ -25,7 +25,7 @@ from threading import Thread
 import torch
 from conftest import ROOT, assert_same, weights
 
-from litmus.sweeps.screen import count_of
+from litmus.sweeps.console import count_of
 
 SWEEP = (
     *("data.train_size=4000", "trainer.max_epochs=150", "callbacks=none", "logger=none"),

@@ -12,7 +12,7 @@ from torch import nn
 from litmus.models import MLP
 from litmus.penalties import NoPenalty
 from litmus.runs import build
-from litmus.runs.arguments import parameters
+from litmus.runs.constructor_arguments import parameters
 
 # What one data set or directory has, and another does not.
 WITHOUT_DEFAULT = {"name", "source", "num_classes", "image_shape", "path", "root", "directory"}

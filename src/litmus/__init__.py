@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from litmus.cli.from_python import compose, train
-    from litmus.runs.loading import load
+    from litmus.inference.loading import load
 
 __all__ = ["compose", "load", "train"]
 __version__ = "0.1.0"
 
-PLACES = {"compose": "cli.from_python", "train": "cli.from_python", "load": "runs.loading"}
+PLACES = {"compose": "cli.from_python", "train": "cli.from_python", "load": "inference.loading"}
 
 
 def __getattr__(name: str) -> Any:

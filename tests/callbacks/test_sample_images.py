@@ -2,8 +2,8 @@ import torch
 from board import Board
 
 from litmus.callbacks import sample_images
+from litmus.callbacks.plots import image_grid
 from litmus.models import MLP
-from litmus.pictures import image_grid
 
 
 def test_the_picture_shows_the_first_batch_as_the_network_gets_it(train, monkeypatch):

@@ -7,7 +7,7 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from litmus.data.decode import BadPicture, Decode, opened
+from litmus.data.image_decoder import BadPicture, Decode, opened
 from litmus.data.preprocess import Preprocess
 from litmus.errors import ConfigError
 

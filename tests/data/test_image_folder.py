@@ -5,7 +5,7 @@ import pytest
 import torch
 from picture_files import TINY, folder, made, noise, picture, ready, truncated
 
-from litmus.data import decoding
+from litmus.data import batch_decoding as decoding
 from litmus.errors import ConfigError, StoppedRun
 
 

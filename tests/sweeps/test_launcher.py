@@ -12,7 +12,7 @@ from hydra_plugins.litmus import launcher as module
 from hydra_plugins.litmus.launcher import LocalLauncher, Running
 from litmus.data.sources import MNIST
 from litmus.errors import ConfigError
-from litmus.sweeps.process import gpu_names, share_cores
+from litmus.sweeps.job_process import gpu_names, share_cores
 
 
 def take(launcher: LocalLauncher, accelerator: str = "gpu", devices: int = 1) -> list[str] | None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from litmus.sweeps.line import messages
+from litmus.runs.job_channel import messages
 from litmus.sweeps.server import Server
 
 

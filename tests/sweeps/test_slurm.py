@@ -18,9 +18,10 @@ from hydra.types import HydraContext, RunMode
 
 from hydra_plugins.litmus import slurm as plugin
 from litmus.errors import ConfigError, StoppedRun
-from litmus.sweeps import process, slurm
+from litmus.sweeps import job_process as process
+from litmus.sweeps import slurm_jobs as slurm
+from litmus.sweeps.job_process import print_to
 from litmus.sweeps.jobs import Composer, Job
-from litmus.sweeps.process import print_to
 
 pytest.importorskip("submitit")
 

@@ -11,7 +11,8 @@ import pytest
 
 from litmus.errors import ConfigError
 from litmus.runs.identity import sweep_folder
-from litmus.sweeps import process, study
+from litmus.sweeps import job_process as process
+from litmus.sweeps import study
 from litmus.sweeps.space import Span
 
 

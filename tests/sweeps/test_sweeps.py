@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT, assert_same, weights
 from starter import processes
 
-from litmus.runs.lock import lock_directory
+from litmus.runs.directory import lock_directory
 
 SMALL = ("data=synthetic", "model.hidden=[16]", "accelerator=cpu", "accelerator.threads=1", "logger=none")
 

@@ -15,8 +15,8 @@ from pytorch_lightning.plugins.precision import Precision
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
-from litmus.trainer import quiet
 from litmus.training.epoch_loop import EpochLoop
+from litmus.training.trainer import quiet
 
 IMAGES = torch.randn(22, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(22) % 3

@@ -6,12 +6,11 @@ import torch
 from conftest import CONF, assert_same, parts, weights
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from litmus import trainer
 from litmus.data.batches import Batches
 from litmus.data.preprocess import Preprocess
 from litmus.errors import ConfigError, StoppedRun
 from litmus.models import CNN, MLP, ResNetFineTuner
-from litmus.training import compiled_step
+from litmus.training import compiled_step, trainer
 from litmus.training.signals import held_back, hold
 
 IMAGES = torch.randint(0, 256, (43, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

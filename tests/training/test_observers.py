@@ -70,7 +70,7 @@ def unobserved():
     every=st.sampled_from((1, 3, 50)),
 )
 def test_observers_leave_the_weights_as_they_are(profiler, logger, callbacks, observers, every):
-    from litmus import trainer
+    from litmus.training import trainer
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Observed, "observers", tuple(observers))

@@ -11,11 +11,11 @@ from conftest import SMALL, assert_same, composed, cut_off, weights
 from lightning_callbacks_table import CHANGES_WEIGHTS, CONSTANT, LAYOUT, NORMALIZED, WORKING
 
 import litmus
-from litmus import files
-from litmus.callbacks.metrics_csv import read_metrics
+from litmus.core import checkpoint_io as files
 from litmus.errors import ConfigError
 from litmus.runs import build, build_model
-from litmus.runs.loading import load_weights
+from litmus.runs.checkpoints import load_weights
+from litmus.training.metrics_csv import read_metrics
 
 HERE = "test_validated_weights"
 

@@ -14,7 +14,7 @@ def prepare(moment: dict[str, Any] | None = None, narrow: bool = False, beside: 
     if narrow:
         _narrow_the_resnet()
     if beside:
-        from litmus.files import AtomicCheckpointIO
+        from litmus.core.checkpoint_io import AtomicCheckpointIO
 
         AtomicCheckpointIO.LARGE = 0
     if moment is not None:

@@ -6,7 +6,7 @@ import signal
 import pytest
 from conftest import assert_same, weights
 
-from litmus.atomic import is_draft
+from litmus.core.atomic_files import is_draft
 
 pytestmark = [pytest.mark.trust, pytest.mark.slow]
 

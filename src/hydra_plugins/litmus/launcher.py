@@ -19,15 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from litmus.errors import ConfigError, StoppedRun, whole_number
 from litmus.runs.identity import sweep_folder
+from litmus.runs.job_channel import messages
 from litmus.sweeps.jobs import Ended, Job
-from litmus.sweeps.line import messages
 
 GRACE = 3.0  # seconds for a job to end by itself once it is told to
 IMPORTS = (
     "pytorch_lightning",
     "litmus.runs.run",
-    "litmus.runs.loading",
-    "litmus.trainer",
+    "litmus.inference.loading",
+    "litmus.training.trainer",
     "litmus.data",
     "litmus.models",
 )
@@ -86,7 +86,7 @@ class LocalLauncher(Launcher):
 
     def __enter__(self) -> None:
         """Starts the process that starts the jobs: early, while this one is small and has nothing open."""
-        from litmus.sweeps.process import Task
+        from litmus.sweeps.job_process import Task
         from litmus.sweeps.server import Server
 
         self.server = Server(self._prepare, Task(self.hydra_context, self.task_function))
@@ -147,7 +147,7 @@ class LocalLauncher(Launcher):
 
     def _start(self, job: Job) -> bool:
         """Whether it could be started now; not if it needs a GPU and none is free."""
-        from litmus.sweeps.process import Request
+        from litmus.sweeps.job_process import Request
 
         for running in self.running:
             if running.job.hash == job.hash:
@@ -179,7 +179,7 @@ class LocalLauncher(Launcher):
 
     def _find_gpus(self) -> list[str]:
         """Counted by torch in a process of its own, because whoever has asked CUDA anything can't be forked."""
-        from litmus.sweeps.process import gpu_names
+        from litmus.sweeps.job_process import gpu_names
 
         _, line = self.server.start(None)
         with line:

@@ -17,11 +17,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.atomic import read_json, write_json
+from litmus.core.atomic_files import read_json, write_json
 from litmus.errors import ConfigError, StoppedRun, require, whole_number
 from litmus.runs.identity import sweep_folder
+from litmus.sweeps.console import count_of
 from litmus.sweeps.jobs import Ended, Job
-from litmus.sweeps.screen import count_of
 
 log = logging.getLogger("litmus")
 
@@ -67,7 +67,8 @@ class SlurmLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises ConfigError for what Slurm can't do, before anything is composed."""
-        from litmus.sweeps import process, slurm
+        from litmus.sweeps import job_process as process
+        from litmus.sweeps import slurm_jobs as slurm
 
         self.slurm = slurm
         self.task = process.Task(hydra_context, task_function)
@@ -152,7 +153,7 @@ class SlurmLauncher(Launcher):
         log.info(f"{count_of(len(ids), 'job')} given to Slurm as {array}, {min(len(ids), self.jobs)} at once")
 
     def _request(self, name: str, job: Job) -> Any:
-        from litmus.sweeps.process import Request
+        from litmus.sweeps.job_process import Request
 
         command = ["-m", *job.overrides, f"sweep_name={name}"]
         return Request(job.config, command, self._log(job), {}, side_by_side=1, prunes=False)

@@ -15,16 +15,17 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
-from litmus.atomic import write_json
+from litmus.core.atomic_files import write_json
 from litmus.errors import ConfigError, require
+from litmus.runs.directory import discard_if_empty
 from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
-from litmus.runs.lock import discard_if_empty
-from litmus.runs.starts import with_this_start
-from litmus.sweeps import ending, leaderboard, space
-from litmus.sweeps.arguments import typed
+from litmus.runs.launch_history import with_this_start
+from litmus.sweeps import finish as ending
+from litmus.sweeps import leaderboard, space
+from litmus.sweeps.console import Screen, count_of
 from litmus.sweeps.grid import Grid
 from litmus.sweeps.jobs import Composer, Ended, Job
-from litmus.sweeps.screen import Screen, count_of
+from litmus.sweeps.override_syntax import typed
 
 log = logging.getLogger("litmus")
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from litmus.callbacks.plots import DOTS_PER_INCH, save, show
+from litmus.core.fonts import drawable, plain_text
 from litmus.errors import whole_number
-from litmus.fonts import drawable, plain_text
-from litmus.pictures import DOTS_PER_INCH, save, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

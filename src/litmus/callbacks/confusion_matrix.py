@@ -11,10 +11,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from litmus.callbacks.plots import DOTS_PER_INCH, save, shortened, show
+from litmus.core.checkpoint_io import write_text
+from litmus.core.fonts import drawable, plain_text
 from litmus.data.labels import class_name
-from litmus.files import write_text
-from litmus.fonts import drawable, plain_text
-from litmus.pictures import DOTS_PER_INCH, save, shortened, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

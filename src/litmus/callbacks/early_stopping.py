@@ -6,16 +6,16 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
-from litmus.callbacks.measured import is_never_logged, measured
+from litmus.callbacks.logged_metrics import is_never_logged, measured
+from litmus.core.metric_direction import mode as mode_of
 from litmus.errors import StoppedRun, number, require, whole_number
-from litmus.metrics import mode as mode_of
 
 
 class EarlyStopping(LightningEarlyStopping):
     """Ends the run when `monitor` has not improved by more than `min_delta` for `patience` epochs that measured it.
 
     It also ends it when `monitor` is NaN or infinite. `mode` is max or min; None: as the metric's name says
-    (`litmus.metrics`). `reason` says why it stopped, or is None.
+    (`litmus.core.metric_direction`). `reason` says why it stopped, or is None.
     """
 
     def __init__(self, monitor: str = "val/loss", patience: int = 10, min_delta: float = 0.0, mode: str | None = None):

@@ -6,9 +6,9 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
+from litmus.callbacks.plots import boards, show, weight_grid
 from litmus.errors import whole_number
 from litmus.penalties import weights_by_layer
-from litmus.pictures import boards, show, weight_grid
 
 
 class FirstLayerWeights(pl.Callback):

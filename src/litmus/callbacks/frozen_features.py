@@ -10,8 +10,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from tqdm import tqdm
 
+from litmus.core.lightning_hooks import callbacks_with, overridden_below, overrides_transfer
 from litmus.errors import number
-from litmus.training.hooks import callbacks_with, overridden_below, overrides_transfer
 
 log = logging.getLogger("litmus")
 

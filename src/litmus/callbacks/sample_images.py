@@ -4,9 +4,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from litmus.callbacks.plots import boards, image_grid, pixels, shortened, show
 from litmus.data.preprocess import UnknownPreprocess
 from litmus.errors import whole_number
-from litmus.pictures import boards, image_grid, pixels, shortened, show
 
 
 class SampleImages(pl.Callback):

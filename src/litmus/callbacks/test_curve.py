@@ -9,9 +9,9 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from litmus.callbacks.generalisation_gap import training_accuracy
+from litmus.callbacks.generalization_gap import training_accuracy
+from litmus.callbacks.measure import evaluate
 from litmus.errors import whole_number
-from litmus.evaluation import evaluate
 
 
 class TestCurve(pl.Callback):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from litmus.callbacks.plots import image_grid, pixels, save, shortened, show
 from litmus.data.preprocess import UnknownPreprocess
 from litmus.errors import whole_number
-from litmus.pictures import image_grid, pixels, save, shortened, show
 
 log = logging.getLogger("litmus")
 

@@ -9,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 
+from litmus.core.hydra_values import quoted
 from litmus.errors import ConfigError, require, user_path
-from litmus.sweeps.arguments import quoted
 
 PATHS = ("output_dir", "resume", "sweep_name", "data.root", "data.path", "model.init_from", "model.weights")
 PATH_ENDINGS = ("_dir", "_path", "_file")

@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import logging
 import os
 import signal
 import sys
@@ -19,10 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from litmus.cli.overrides import check
 from litmus.cli.streams import prepare_streams
-from litmus.environment import prepare_environment
+from litmus.core.console_log import start_logging
+from litmus.core.environment import prepare_environment
 from litmus.errors import ConfigError, StoppedRun
 from litmus.runs.identity import ANNOUNCEMENT
-from litmus.sweeps.arguments import typed
+from litmus.sweeps.override_syntax import typed
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # in the environment
 PLACES = {  # what the file system refuses
@@ -71,7 +71,8 @@ def script(main: Callable[[], Any]) -> Callable[[], Any]:
     @functools.wraps(main)
     def wrapped() -> Any:
         # Your own module beside train.py is found there, as train.py finds it.
-        sys.path.append(str(Path(main.__code__.co_filename).resolve().parents[1]))
+        folders = Path(main.__code__.co_filename).resolve().parents
+        sys.path.append(str(next((folder for folder in folders if (folder / "train.py").exists()), folders[0])))
         traceback_wanted = os.environ.get(FULL_ERROR) == "1"
         _prepare_process(traceback_wanted)
         return _answer(main, traceback_wanted)
@@ -159,22 +160,3 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _shortened(path: str) -> str:
     return path if len(path) <= 120 else f"{path[:60]}…{path[-50:]}"
-
-
-class Screen(logging.StreamHandler):
-    """Silent once nobody reads it any more, as after `| head`."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        if not isinstance(sys.exc_info()[1], BrokenPipeError):
-            super().handleError(record)
-
-
-def start_logging() -> None:
-    """What Litmus logs goes to the screen as it is; train.log adds the time."""
-    logger = logging.getLogger("litmus")
-    if not logger.handlers:
-        screen = Screen(sys.stdout)
-        screen.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(screen)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False

@@ -15,15 +15,15 @@ from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from litmus.cli.entry_points import start_logging
 from litmus.cli.overrides import check
-from litmus.environment import prepare_environment
+from litmus.core.config_diff import leaves
+from litmus.core.console_log import start_logging
+from litmus.core.environment import prepare_environment
+from litmus.core.hydra_values import as_hydra_value
 from litmus.errors import ConfigError, require
-from litmus.runs.identity import leaves
-from litmus.sweeps.arguments import as_hydra_value
 
 if TYPE_CHECKING:
-    from litmus.runs.loading import Trained
+    from litmus.inference.loading import Trained
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -42,7 +42,7 @@ class FinishedRun:
 
     def load(self, checkpoint: str = "best") -> Trained:
         """The trained model, as `litmus.load` gives it."""
-        from litmus.runs.loading import load
+        from litmus.inference.loading import load
 
         return load(self.path, checkpoint)
 

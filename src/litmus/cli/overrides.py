@@ -15,8 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from litmus.cli.additions import COMBINED, added_parts, adds, is_addition, is_named
 from litmus.cli.arguments import read_flags, read_paths, refuse_hydra_places, unreadable
 from litmus.cli.configs import Configs, open_configs
+from litmus.core.hydra_values import quoted
 from litmus.errors import DECODE, ConfigError, closest, require
-from litmus.sweeps.arguments import as_sweep, check_use, is_plain, lines, not_with_all, quoted, values
+from litmus.sweeps.override_syntax import as_sweep, check_use, is_plain, lines, not_with_all, values
 
 NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info")
 MODES = {

@@ -1,4 +1,4 @@
-"""Image sets, whole in memory or read from folders."""
+"""Image sets and how they become batches: data modules, sources, augmentation, preprocessing. No models or training."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from litmus.core.seeds import epoch_seed
 from litmus.errors import number, require, whole_number
-from litmus.seeds import epoch_seed
 
 POINTS = 4  # that elastic bending pulls at, along each side
 

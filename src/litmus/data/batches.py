@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from litmus.core.seeds import epoch_seed
 from litmus.data.augment import Augmentation
-from litmus.seeds import epoch_seed
 
 T = TypeVar("T")
 

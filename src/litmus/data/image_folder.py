@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from litmus.data.decode import PIPELINES, Decode
-from litmus.data.decoding import Bad, DecodedBatches, check_all, cores, decode_all, remembered, told
+from litmus.data.batch_decoding import Bad, DecodedBatches, check_all, cores, decode_all, remembered, told
 from litmus.data.duplicates import DUPLICATES, answer_duplicates, equal_files, find_repeats, kept, two_classes
+from litmus.data.image_decoder import PIPELINES, Decode
 from litmus.data.in_memory import InMemory, Part
 from litmus.data.labels import class_name
 from litmus.data.listing import (

@@ -8,9 +8,9 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from litmus.core.lightning_hooks import is_overridden
 from litmus.data.preprocess import Preprocess, UnknownPreprocess
 from litmus.errors import ConfigError, require
-from litmus.training.hooks import is_overridden
 
 
 class ImageData(Protocol):

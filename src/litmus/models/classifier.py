@@ -12,9 +12,9 @@ from torch.nn.parameter import is_lazy
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from litmus.core.metric_direction import mode
 from litmus.errors import ConfigError, Diverged, StoppedRun, number, one_of, require, whole_number
 from litmus.losses import check_loss
-from litmus.metrics import mode
 from litmus.models.defaults import ADAM, one_cycle
 from litmus.models.schedule import all_options, build_schedule, longest_fixed_phase
 from litmus.models.warm_start import warm_start

@@ -10,8 +10,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
 from litmus.errors import ConfigError, closest, require
-from litmus.files import CHECKPOINT_KEY, load_checkpoint
 from litmus.models.warm_start import best_of, network_weights, told, without_wrappers
 
 log = logging.getLogger("litmus")

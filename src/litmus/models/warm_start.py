@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from litmus.core.checkpoint_io import load_checkpoint
 from litmus.errors import require
-from litmus.files import load_checkpoint
 
 log = logging.getLogger("litmus")
 

@@ -1,4 +1,4 @@
-"""Many runs in, one page with its tables and figures out."""
+"""Many runs in, one report out: statistics, tables, figures, HTML, Markdown. Starts no runs."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from litmus.atomic import write_text
+from litmus.core.atomic_files import write_text
 from litmus.report import contents
 from litmus.report.blocks import Block, Folded, Heading, Image, Paragraph
 from litmus.report.html import html

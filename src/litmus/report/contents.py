@@ -7,11 +7,11 @@ from statistics import fmean
 from typing import Any
 
 from litmus.report.blocks import Block, Code, Folded, Heading, Paragraph, Table
+from litmus.report.formatting import axis, is_percentage, shown, title, unit, written
 from litmus.report.pairs import PairTable, better_is
 from litmus.report.reading import LeftOut, Run, Value
 from litmus.report.settings import Comparison, Setting, compared, key_of
 from litmus.report.statistics import spread
-from litmus.report.words import axis, is_percentage, shown, title, unit, written
 
 METRICS = ("val/acc", "val/loss", "train/acc", "gap/acc", "test/acc", "test/loss")
 ENDS = ("best_epoch", "epochs", "seconds", "stop_reason")

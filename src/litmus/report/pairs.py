@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from litmus.errors import ConfigError
+from litmus.report.formatting import shown
 from litmus.report.reading import Value
 from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import Difference, paired_difference
-from litmus.report.words import shown
 
 MOST_ROWS, MOST_KEYS, MOST_OPTIONS = 15, 4, 4
 BASELINES = ("none", "null", "false", "constant")  # what the others are compared with, where it is among them

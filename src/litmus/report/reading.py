@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from litmus.metrics import mode_of_result
-from litmus.runs.identity import NOT_THE_EXPERIMENT, leaves
+from litmus.core.config_diff import leaves
+from litmus.core.metric_direction import mode_of_result
+from litmus.runs.identity import NOT_THE_EXPERIMENT
 
 OURS = ("report", "retrain", "logs")  # folders that Litmus itself puts beside the runs
 # What two runs of one setting may differ in besides their seed: nothing of it is felt by the training.

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from litmus.report.blocks import Block, Code, Heading, Paragraph, Table
+from litmus.report.formatting import written
 from litmus.report.reading import DAMAGE
-from litmus.report.words import written
 
 
 def retrained(folder: Path) -> list[Block]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
+from litmus.report.formatting import shown
 from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, LeftOut, Run, Value
-from litmus.report.words import shown
 
 
 @dataclass(eq=False)

@@ -1,23 +1,20 @@
-"""A run: its directory, what is in it, and its model rebuilt from it."""
+"""One run and its directory: identity, resume, provenance, result. Many runs are in litmus.sweeps and litmus.report."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from litmus.runs.building import build
-    from litmus.runs.loading import Trained, load
     from litmus.runs.model_building import build_model
     from litmus.runs.run import Run
     from litmus.runs.training import train
 
-__all__ = ["Run", "Trained", "build", "build_model", "load", "train"]
+__all__ = ["Run", "build", "build_model", "train"]
 
 PLACES = {
     "Run": "run",
-    "Trained": "loading",
     "build": "building",
     "build_model": "model_building",
-    "load": "loading",
     "train": "training",
 }
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from litmus.errors import ConfigError, require
 from litmus.losses import CLASS_WEIGHTS, FunctionLoss
-from litmus.runs.arguments import check_arguments, tensor_arguments, unknown_argument
+from litmus.runs.constructor_arguments import check_arguments, tensor_arguments, unknown_argument
 
 UNEXPECTED = r"unexpected keyword argument '(\w+)'"
 

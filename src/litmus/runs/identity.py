@@ -4,13 +4,13 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from litmus.atomic import read_json
+from litmus.core.atomic_files import read_json
 
 NOT_THE_EXPERIMENT = (
     *("output_dir", "sweep_name", "resume", "hydra"),
@@ -74,23 +74,3 @@ def job_directory(sweep_name: str, overrides: Sequence[str], hash: str) -> Path:
         if record.exists() and read_json(record, "config_hash")["config_hash"] == hash:
             return path
     return folder / run_name(overrides, hash)
-
-
-def leaves(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested options, as {"group.key": value}. An empty group is a value too."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        found |= leaves(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
-    return found
-
-
-def differences(there: dict[str, Any], here: dict[str, Any], most: int = 5) -> str:
-    flat_there, flat_here = leaves(there), leaves(here)
-    keys = [k for k in sorted(flat_there.keys() | flat_here.keys()) if flat_there.get(k) != flat_here.get(k)]
-    found = [f"{k} is {_shown(flat_there.get(k))} there and {_shown(flat_here.get(k))} here" for k in keys[:most]]
-    return ", ".join(found) + (f", and {len(keys) - most} more" if len(keys) > most else "")
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else str(value)

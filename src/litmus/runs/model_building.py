@@ -12,8 +12,8 @@ from torch.nn.parameter import is_lazy
 
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
-from litmus.runs.arguments import parameters, target_of, unknown_argument
 from litmus.runs.building import UNEXPECTED, build, build_loss
+from litmus.runs.constructor_arguments import parameters, target_of, unknown_argument
 
 WEIGHT_FILES = ("init_from", "weights")  # options of a model that name a file of weights
 OWN = ("channels_last", "init_from", "init_strict")  # options that the Classifier around it takes

@@ -16,42 +16,39 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.profilers import PassThroughProfiler
 
-from litmus.atomic import remove_drafts
-from litmus.callbacks import (
-    BeforeOthers,
-    CheckDirection,
-    Checkpoint,
-    EpochSeed,
-    MetricsCSV,
-    Progress,
-    ReportEpoch,
-    TestCurve,
-    ValidateLast,
-)
-from litmus.callbacks.metrics_csv import read_metrics
-from litmus.environment import flush_denormals
+from litmus.callbacks import TestCurve
+from litmus.core.atomic_files import remove_drafts
+from litmus.core.checkpoint_io import AtomicCheckpointIO, read_json, write_json, write_text
+from litmus.core.environment import flush_denormals
+from litmus.core.tensorboard import write_best, write_config
 from litmus.errors import StoppedRun, require, whole_number
-from litmus.files import AtomicCheckpointIO, read_json, write_json, write_text
 from litmus.losses import uninformed_loss
 from litmus.models.classifier import Classifier
+from litmus.runs import job_channel as line
 from litmus.runs.building import build
-from litmus.runs.ending import final, has_diverged, summary, why_stopped
+from litmus.runs.checkpoints import FORMAT, check_resumable, load_weights
+from litmus.runs.directory import discard_if_empty, discard_if_refused, lock_directory
+from litmus.runs.distributed import announce, announced, check_processes, end_with_the_first, in_slurm, is_first
 from litmus.runs.identity import COMBINED, config_hash, experiment, job_directory, resolve_environment, run_name
-from litmus.runs.loading import FORMAT, check_resumable, load_weights
-from litmus.runs.lock import discard_if_empty, discard_if_refused, lock_directory
+from litmus.runs.interruption import explained, stoppable
+from litmus.runs.launch_history import with_this_start
+from litmus.runs.log_file import kept
 from litmus.runs.model_building import described_model
-from litmus.runs.processes import announce, announced, check_processes, end_with_the_first, in_slurm, is_first
-from litmus.runs.record import circumstances, described
-from litmus.runs.resuming import other_threads, refuse_another, resumed
-from litmus.runs.starts import with_this_start
-from litmus.runs.stopping import explained, stoppable
-from litmus.runs.train_log import kept
-from litmus.runs.watched import watched_metrics
-from litmus.sweeps import line
-from litmus.tensorboard import write_best, write_config
+from litmus.runs.monitors import watched_metrics
+from litmus.runs.provenance import circumstances, described
+from litmus.runs.result import final, has_diverged, summary, why_stopped
+from litmus.runs.resume import other_threads, refuse_another, resumed
+from litmus.training.before_others import BeforeOthers
+from litmus.training.check_direction import CheckDirection
+from litmus.training.checkpoint import Checkpoint
 from litmus.training.compile_checks import check_compilable
+from litmus.training.epoch_seed import EpochSeed
 from litmus.training.lightning_callbacks import check_callbacks, has_progress_bar, log_like_litmus
+from litmus.training.metrics_csv import MetricsCSV, read_metrics
+from litmus.training.progress import Progress
+from litmus.training.report_epoch import ReportEpoch
 from litmus.training.trainer_options import check_trainer_options
+from litmus.training.validate_last import ValidateLast
 
 log = logging.getLogger("litmus")
 

@@ -7,9 +7,9 @@ import pytorch_lightning as pl
 from litmus.data.protocol import complete_data_module
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build
+from litmus.runs.distributed import is_first
 from litmus.runs.model_building import build_model
-from litmus.runs.processes import is_first
-from litmus.runs.rebuilding import check_model, check_optimizer, check_rebuilt, check_trains
+from litmus.runs.model_checks import check_model, check_optimizer, check_rebuilt, check_trains
 from litmus.runs.run import Run
 
 

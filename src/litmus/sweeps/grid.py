@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterator
 
-from litmus.metrics import mode_of_result
+from litmus.core.metric_direction import mode_of_result
+from litmus.sweeps.console import count_of
 from litmus.sweeps.jobs import Composer, Ended, Job
 from litmus.sweeps.leaderboard import Row, ranked
-from litmus.sweeps.screen import count_of
 from litmus.sweeps.space import Space, fixed, grid
 
 log = logging.getLogger("litmus")

@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from litmus.atomic import read_json
+from litmus.core.atomic_files import read_json
 from litmus.errors import ConfigError, require
 from litmus.runs.identity import config_hash, experiment, job_directory
-from litmus.runs.watched import watched_metrics
+from litmus.runs.monitors import watched_metrics
 from litmus.training.trainer_options import check_trainer_options
 
 Settings = dict[str, str]  # each override's key and value, as on the command line

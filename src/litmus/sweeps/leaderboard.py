@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from litmus.atomic import write_text
+from litmus.core.atomic_files import write_text
 
 SHOWN = 20
 

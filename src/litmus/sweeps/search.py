@@ -8,13 +8,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from litmus.core.seeds import epoch_seed
 from litmus.errors import require, whole_number
-from litmus.runs.watched import objective
-from litmus.seeds import epoch_seed
+from litmus.runs.monitors import objective
 from litmus.sweeps import study
+from litmus.sweeps.console import count_of
 from litmus.sweeps.jobs import Composer, Ended, Job, Settings
 from litmus.sweeps.leaderboard import Row, ranked
-from litmus.sweeps.screen import count_of
 from litmus.sweeps.space import Space, Span, fixed
 
 log = logging.getLogger("litmus")

@@ -15,8 +15,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
-from litmus.sweeps import line
-from litmus.sweeps.line import Line
+from litmus.runs import job_channel as line
+from litmus.runs.job_channel import Line
 
 Work = Callable[[Any, Line], int]
 

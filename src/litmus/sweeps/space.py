@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 
 from litmus.errors import ConfigError, require
 from litmus.runs.identity import NOT_THE_EXPERIMENT
-from litmus.sweeps.arguments import lines
 from litmus.sweeps.jobs import Settings
+from litmus.sweeps.override_syntax import lines
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""One fit: the epoch loop, the compiled step and what they need. Models, data and callbacks are not here."""
+"""One fit: trainer, epoch loop, compiled step, checkpoints, callbacks of every run. No run directories or configs."""

@@ -10,9 +10,9 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from litmus.core.lightning_hooks import callbacks_with, is_overridden
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
-from litmus.training.hooks import callbacks_with, is_overridden
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Between the forward pass and the update, where a graph has no place for them.

@@ -13,11 +13,11 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.trainer import call
 
+from litmus.core.lightning_hooks import callback_hooks, is_overridden, overrides_transfer
 from litmus.errors import StoppedRun, require
 from litmus.training.compile_checks import at_unchanged_weights, check_compilable, check_hooks, check_mode
 from litmus.training.compiled_step import CompiledStep
 from litmus.training.fallback import fallback_reason, untested_release
-from litmus.training.hooks import callback_hooks, is_overridden, overrides_transfer
 
 log = logging.getLogger("litmus")
 

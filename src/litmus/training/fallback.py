@@ -8,7 +8,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
-from litmus.training.hooks import is_overridden
+from litmus.core.lightning_hooks import is_overridden
 
 # The releases with which CI compares the fast path to Lightning's loop, see tests/training/test_epoch_loop.py.
 TESTED_LIGHTNING = ("2.6.4", "2.6.5", "2.6.6")

@@ -22,10 +22,10 @@ from litmus.report.figures.style import (
     short,
     show_errors,
 )
+from litmus.report.formatting import scaled, shown, title, unit
 from litmus.report.reading import Row
 from litmus.report.settings import Comparison, Setting, by_values, in_order
 from litmus.report.statistics import spread
-from litmus.report.words import scaled, shown, title, unit
 
 MOST_SETTINGS = 24
 PARTS, KINDS = ("train", "val", "gap", "test"), {"loss": "loss", "acc": "accuracy"}

@@ -10,9 +10,9 @@ from matplotlib.patches import Rectangle
 
 from litmus.report.blocks import Image
 from litmus.report.figures.style import draw, file_name, reach, short
+from litmus.report.formatting import axis, scaled, shown, written
 from litmus.report.settings import Comparison, Setting
 from litmus.report.statistics import spread
-from litmus.report.words import axis, scaled, shown, written
 
 MOST_PAIRS, MOST_CELLS = 6, 12
 FILLED = 0.6  # of the cells, or else a matrix shows mostly holes

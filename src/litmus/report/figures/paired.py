@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from litmus.report.blocks import Image
 from litmus.report.figures.style import WIDTH, draw, file_name, look, reach, short
+from litmus.report.formatting import is_percentage, scaled, title, written
 from litmus.report.pairs import PairTable, better_is
-from litmus.report.words import is_percentage, scaled, title, written
 
 
 def draw_paired(table: PairTable, metric: str, mode: str, folder: Path) -> Image:

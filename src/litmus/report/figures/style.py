@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from litmus.atomic import replacing
-from litmus.fonts import plain_text
+from litmus.core.atomic_files import replacing
+from litmus.core.fonts import plain_text
 from litmus.report.blocks import Image
 
 # Okabe and Ito's colours, without the yellow that white paper swallows.

@@ -1,0 +1,43 @@
+"""The generalisation gap."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from litmus.callbacks.logged_metrics import measured
+from litmus.callbacks.measure import evaluate
+from litmus.errors import whole_number
+
+
+def training_accuracy(trainer: pl.Trainer, pl_module: pl.LightningModule, first: int | None = None) -> float:
+    """Accuracy on the first training images, in eval mode and without augmentation."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    batches = data.batches("train", first=first)
+    correct = evaluate(trainer, pl_module, batches, lambda logits, target: (logits.argmax(dim=1) == target).sum())
+    return int(sum(correct)) / len(data.parts["train"][1][:first])
+
+
+class GeneralisationGap(pl.Callback):
+    """Logs `gap/acc`: accuracy on the first `images` training images, in eval mode and without augmentation, minus
+    `val/acc`. The running `train/acc` would not do: dropout lowers it, and it lags behind the weights.
+
+    Never on more images than there are to validate: the difference is no surer than the less sure of its two sides.
+    Only with data of litmus.data: the training batches of another data module may be augmented.
+    """
+
+    def __init__(self, images: int = 5000):
+        self.images = whole_number("callbacks.generalisation_gap.images", images, least=1)
+        self.accuracy: float | None = None
+
+    # Not at the epoch's end, when the weights may be others than those validated, as with weight averaging.
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if batch_idx == 0 and not trainer.sanity_checking and hasattr(data, "batches"):
+            self.accuracy = training_accuracy(trainer, pl_module, first=min(self.images, data.size("val")))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        validated = measured(trainer).get("val/acc")
+        if validated is not None and self.accuracy is not None:
+            pl_module.log("gap/acc", self.accuracy - float(validated))

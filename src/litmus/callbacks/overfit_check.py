@@ -1,0 +1,26 @@
+"""Whether the training images can be learned by heart."""
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from litmus.callbacks.generalization_gap import training_accuracy
+from litmus.errors import StoppedRun
+
+
+class LearnedByHeart(Checkpoint):
+    """Ends the run when every training image is right in eval mode. Raises StoppedRun if that never comes.
+
+    A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.
+    """
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.accuracy = training_accuracy(trainer, pl_module)
+        trainer.should_stop = self.accuracy == 1
+        self.reason = "every training image is right" if self.accuracy == 1 else None
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.accuracy < 1:
+            raise StoppedRun(
+                f"only {100 * self.accuracy:.1f} % of the batch was learned in {trainer.current_epoch} epochs: look "
+                "for a fault in the model or the loss, or raise optim.lr or trainer.max_epochs"
+            )

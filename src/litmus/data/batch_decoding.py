@@ -1,0 +1,151 @@
+"""Many picture files at once: all of them into memory, or a batch at a time, and those among them that are no good."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from litmus.core.atomic_files import read_json, write_json
+from litmus.data.batches import Batches
+from litmus.data.image_decoder import BadPicture, Decode
+from litmus.data.listing import readable
+from litmus.errors import StoppedRun
+
+Bad = dict[Path, str]  # what is wrong with a file
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def decode_all(files: Sequence[Path], decode: Decode, keep: bool = True) -> tuple[Tensor, Bad]:
+    """The images (N, C, H, W), black where a file is bad, none if they need not be kept; and the bad files."""
+    images = torch.zeros((len(files) if keep else 0, *decode.shape), dtype=torch.uint8)
+    bad: Bad = {}
+
+    def one(i: int) -> None:
+        try:
+            image = decode(files[i])
+            if keep:
+                images[i] = image
+        except BadPicture as error:
+            bad[files[i]] = str(error)
+
+    # Threads will do: Pillow lets go of Python's lock while it decodes and resizes. It warns of odd but whole files.
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+        warnings.simplefilter("ignore")
+        what = f"{'decoding' if keep else 'checking'} {len(files):,} pictures"
+        for _ in tqdm(pool.map(one, range(len(files))), what, len(files), leave=False, disable=None, unit="picture"):
+            pass
+    return images, dict(sorted(bad.items()))
+
+
+def check_all(files: Sequence[Path], decode: Decode, memory: Path) -> Bad:
+    """The bad ones, found by decoding every file, unless they were found before (see `remembered`)."""
+    return remembered("checked", files, memory, lambda some: decode_all(some, decode, keep=False)[1])
+
+
+def remembered(
+    kind: str, files: Sequence[Path], memory: Path, find: Callable[[Sequence[Path]], dict[Path, str]]
+) -> dict[Path, str]:
+    """What `find` says of some of the files. It is kept in the folder `memory`, for as long as no file's size or time
+    of change is another: a large set is not read twice."""
+    state = [(str(file), *_size_and_time(file)) for file in files]
+    digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()
+    record = memory / kind / f"{digest[:32]}.json"
+    if record.exists():
+        return {Path(name): said for name, said in read_json(record).items()}
+    found = find(files)
+    write_json(record, {str(file): said for file, said in found.items()})
+    return found
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:  # a link that leads nowhere, or to itself
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def told(bad: Bad, total: int, root: Path, most: int = 5) -> str:
+    shown = [f"{readable(path.relative_to(root))} ({reason})" for path, reason in list(bad.items())[:most]]
+    more = [f"and {len(bad) - most} more"] if len(bad) > most else []
+    return f"{len(bad):,} of {total:,} files are no good pictures: {', '.join(shown + more)}"
+
+
+class Files(Dataset):
+    """Positions to uint8 images, and the position again."""
+
+    def __init__(self, files: Sequence[Path], decode: Decode):
+        self.files, self.decode = files, decode
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return self.decode(self.files[i]), i
+            except BadPicture as error:
+                raise BadPicture(f"{readable(self.files[i])} is {error}") from None
+
+
+class DecodedBatches(Batches):
+    """The batches that `Batches` would give of images in memory, of files that `workers` decode as they are wanted."""
+
+    def __init__(
+        self,
+        images: Any,
+        labels: Tensor,
+        batch_size: int,
+        preprocess: Callable[[Tensor], Tensor],
+        *others: Any,
+        decode: Decode,
+        workers: int,
+        **options: Any,
+    ):
+        super().__init__(images, labels, batch_size, preprocess, *others, **options)
+        self.order: list[list[int]] = []
+        self.loader = None if isinstance(images, Tensor) else self._start(decode, workers)
+
+    def _start(self, decode: Decode, workers: int) -> DataLoader:
+        return DataLoader(
+            Files(self.images, decode),  # type: ignore[arg-type]
+            batch_sampler=self.order,  # filled anew for each epoch
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.labels.device.type == "cuda",
+            generator=torch.Generator(),  # of its own, or it would draw from torch's
+        )
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if isinstance(self.images, Tensor):
+            yield from super().__iter__()
+            return
+        assert self.loader is not None
+        device, count = self.labels.device, len(self.labels)
+        order, drawn = torch.arange(count), None
+        if self.seed is not None:
+            order = self._order(self.seed)
+            if self.augment is not None:
+                drawn = self.augment.draw(count, self.seed, self.epoch)
+        self.order[:] = [part.tolist() for part in order.split(self.batch_size)]
+        try:
+            for images, index in self.loader:
+                images = images.to(device, non_blocking=True)
+                if drawn is not None and self.augment is not None:
+                    images = self.augment(images, drawn[index].to(device))
+                yield self.preprocess(images), self.labels[index.to(device)]
+        except BadPicture as error:  # from a worker, its traceback comes before it
+            raise StoppedRun(f"{str(error).strip().splitlines()[-1]}, and was good when it was checked") from error

@@ -1,0 +1,172 @@
+"""A trained model, tested again: on its run's own test images, or on others of the same classes."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from litmus.callbacks import Calibration, ConfusionMatrix, WorstMistakes
+from litmus.core.checkpoint_io import read_json
+from litmus.data.array_file import ArrayFile
+from litmus.data.image_folder import ImageFolder
+from litmus.data.in_memory import InMemory
+from litmus.data.listing import Listing, check_classes, listed, named_parts, without_repeats
+from litmus.errors import first_few, require, user_path
+from litmus.inference.class_metrics import class_scores, mean_of
+from litmus.inference.loading import Trained
+from litmus.runs.building import build
+from litmus.training.trainer import quiet
+
+log = logging.getLogger("litmus")
+
+BINS = 15  # of the reliability diagram, as in Guo et al. 2017
+MISTAKES = 24
+
+
+class FolderToTest(ImageFolder):
+    """The pictures of a folder, or of its test/, all to be tested on; a subfolder for each class, which may be absent.
+    Files that are no good are named and left out."""
+
+    def __init__(self, root: str, trained: Trained):
+        config = trained.config["data"]
+        kept = {name: config[name] for name in ("batch_size", "eval_batch_size", "data_dir", "seed") if name in config}
+        super().__init__(
+            root,
+            trained.decode.pipeline,
+            image_size=trained.decode.shape[1],
+            scaling="raw",
+            channels=trained.decode.shape[0],
+            classes=trained.class_names,
+            test_share=0.0,
+            bad_files="skip",
+            memory_gb=config.get("memory_gb", 4.0),
+            workers=config.get("workers"),
+            train_size=None,
+            val_size=0,
+            test_size=None,
+            **kept,
+        )
+        self.decode = trained.decode
+
+    def _class_names(self, wanted: Any) -> list[str]:
+        return list(wanted)
+
+    def _split(self, every_class: bool) -> dict[str, Listing]:
+        folder = named_parts(self.root).get("test", self.root)
+        check_classes(folder, self.class_names)
+        found = without_repeats({"test": listed(folder, self.class_names)}, self.notes)["test"]
+        require(len(found) > 0, f"{folder} has no pictures in subfolders named {', '.join(self.class_names[:5])} …")
+        return {"train": found[:0], "val": found[:0], "test": found}
+
+
+class ArraysToTest(ArrayFile):
+    """The x_test and y_test of an array file, which may lack the other parts."""
+
+    required_part = "test"
+
+    def __init__(self, path: str, trained: Trained):
+        super().__init__(path, trained.config["data"].get("layout"), scaling="raw")
+
+
+def own_data(trained: Trained, data_dir: str | None = None) -> InMemory:
+    """The run's own test images; downloads may lie elsewhere than the run had them."""
+    config = trained.config["data"]
+    require(
+        "data_dir" in config,
+        f"the data module of this run, {config.get('_target_')}, is not one of litmus.data, and its test was part of "
+        "the run; give other data with --data",
+    )
+    data: InMemory = build(OmegaConf.create({**config, "data_dir": data_dir or config["data_dir"]}))
+    return ready(data, trained)
+
+
+def other_data(trained: Trained, config: Any) -> InMemory:
+    """The test images of another data set, by its config; or of a folder or an array file, by its path."""
+    if isinstance(config, str):
+        path = user_path("--data", config)
+        is_folder = path.is_dir() and not any(path.glob("x_*.npy"))
+        return ready((FolderToTest if is_folder else ArraysToTest)(config, trained), trained)
+    return ready(build(config), trained)
+
+
+def ready(data: InMemory, trained: Trained) -> InMemory:
+    """Reads the test images and hands them over with the preprocessing that the model was trained with. Raises
+    ConfigError if they are not what it was made for."""
+    data.setup("test")
+    for note in data.notes:
+        log.info(note)
+    require(data.size("test") > 0, f"{data.name} has no test images: give other data with --data")
+    images = data.parts["test"][0]
+    shape = tuple(images.shape[1:]) if isinstance(images, Tensor) else data.source_shape
+    wanted = trained.decode.shape
+    require(
+        shape == wanted or (trained.preprocess.size is not None and shape[0] == wanted[0]),
+        f"the test images of {data.name} have shape {list(shape)}, and the model was made for {list(wanted)}",
+    )
+    names = trained.class_names
+    is_known = data.use_classes(names) if isinstance(data, ArrayFile) else data.class_names == names
+    hint = ", or add class_names, one for each label, to the arrays" if isinstance(data, ArrayFile) else ""
+    require(
+        is_known,
+        f"the classes of {data.name} ({first_few(data.class_names, most=4)}) are not those that the model was "
+        f"trained on ({first_few(names, most=4)}): choose data of the same classes{hint}",
+    )
+    data.preprocess = trained.preprocess
+    return data
+
+
+@dataclass
+class Examination:
+    figures: dict[str, Any]  # what evaluation.json holds
+    counts: Tensor  # (true class, predicted class)
+
+
+def warn_if_unlike_run(run: Path, figures: Mapping[str, Any]) -> None:
+    """Logs a warning if the run's own test, of the same images, gave another accuracy.
+
+    One image in a thousand may differ: devices and numbers of threads round differently.
+    """
+    file, images = run / "result.json", figures["images"]
+    before = read_json(file, "metrics")["metrics"].get("test/acc") if file.exists() else None
+    if before is not None and abs(before - figures["accuracy"]) * images > max(1.5, images / 1000):
+        log.warning(
+            f"{run} measured a test accuracy of {100 * before:.2f} % and this is {100 * figures['accuracy']:.2f} %: "
+            "the test images or the model's code have changed since; run it again in another output_dir"
+        )
+
+
+def examine(trained: Trained, data: InMemory, directory: Path) -> Examination:
+    """Tests the model and leaves confusion_matrix.png and .csv, calibration.png and worst_mistakes.png."""
+    matrix = ConfusionMatrix(str(directory))
+    calibration = Calibration(BINS, str(directory))
+    (directory / "worst_mistakes.png").unlink(missing_ok=True)  # there may be no mistake this time
+    quiet()
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        callbacks=[matrix, calibration, WorstMistakes(MISTAKES, str(directory))],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    (measured,) = trainer.test(trained.model, datamodule=data, verbose=False)  # type: ignore[arg-type]
+    counts = matrix.counts.view(data.num_classes, -1).cpu()
+    scores = class_scores(counts, data.class_names)
+    figures = {
+        "data": data.name,
+        "images": int(counts.sum()),
+        "accuracy": measured["test/acc"],
+        "loss": measured["test/loss"],
+        "expected_calibration_error": calibration.error,
+        "macro": {name: mean_of(scores, name) for name in ("precision", "recall", "f1")},
+        "classes": [one.as_dict() for one in scores],
+        "torch": torch.__version__,
+    }
+    return Examination(figures, counts)

@@ -1,0 +1,68 @@
+"""A trained model, rebuilt from its run or from a checkpoint alone."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from litmus.core.environment import flush_denormals
+from litmus.data.image_decoder import Decode
+from litmus.data.preprocess import Preprocess, UnknownPreprocess
+from litmus.errors import require
+from litmus.runs.checkpoints import rebuild_model
+
+
+class Trained(nn.Module):
+    """A run's model in eval mode with its preprocessing: uint8 images (N, C, H, W) to logits (N, num_classes).
+
+    `decode` reads a picture file, of any size, as such an image. `card` holds what the checkpoint said of it all.
+    """
+
+    def __init__(self, model: nn.Module, preprocess: Preprocess, decode: Decode, card: dict[str, Any]):
+        super().__init__()
+        self.model, self.preprocess, self.decode, self.card = model, preprocess, decode, card
+        self.class_names: list[str] = card["class_names"]
+        self.eval()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.card["config"]
+
+    def forward(self, images: Tensor) -> Tensor:
+        channels = len(self.preprocess.mean)
+        require(
+            images.ndim == 4 and images.shape[1] in (1, channels),
+            f"images of shape {tuple(images.shape)} do not fit: give (N, {channels}, H, W)",
+        )
+        height, width = self.decode.shape[1:]
+        require(
+            self.preprocess.size is not None or tuple(images.shape[2:]) == (height, width),
+            f"images of shape {tuple(images.shape)} do not fit: give (N, {channels}, {height}, {width}), which decode "
+            "makes of a picture file of any size",
+        )
+        if images.dtype != torch.uint8 and images.numel() and not isinstance(self.preprocess, UnknownPreprocess):
+            low, high = float(images.min()), float(images.max())
+            require(
+                low >= 0 and (1 < high <= 255 or high == 0),
+                f"these images run from {low:g} to {high:g}; give pixels from 0 to 255, as uint8",
+            )
+        return self.model(self.preprocess(images))
+
+
+def load(run: str | Path, checkpoint: str = "best") -> Trained:
+    """The trained model of a run directory (its best, or `last`), or of a checkpoint file alone, on the CPU.
+
+    Raises ConfigError if there is none, or if it is not Litmus'.
+    """
+    file = Path(run).expanduser()
+    flush_denormals()
+    if file.is_dir():
+        file = file / "checkpoints" / f"{checkpoint}.ckpt"
+        require(file.exists(), f"{run} holds no checkpoints/{file.name}: it is no run, or has not got that far")
+    model, card = rebuild_model(file)
+    kind = UnknownPreprocess if card["mean"].isnan().any() else Preprocess
+    preprocess = kind(card["mean"], card["std"], card["image_size"])
+    # What a run from before there were pictures does not say is this.
+    decode = Decode(card.get("source_shape") or card["image_shape"], card.get("pipeline", "resize"))
+    return Trained(model, preprocess, decode, card)

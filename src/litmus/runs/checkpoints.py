@@ -1,0 +1,113 @@
+"""A run's checkpoints, read and checked."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+from yaml import YAMLError
+
+from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
+from litmus.core.config_diff import differences
+from litmus.errors import ConfigError, require
+from litmus.models.classifier import Classifier
+from litmus.models.warm_start import told
+from litmus.runs.model_building import build_model
+from litmus.training.metrics_csv import read_metrics
+
+CARD = ("config", "class_names", "image_shape", "mean", "std")  # what every checkpoint's card has, and image_size
+FIRST_NAME = "litmus"  # renaming keeps this
+FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
+
+
+def rebuild_model(file: Path) -> tuple[Classifier, dict[str, Any]]:
+    """The model of a checkpoint with its weights, on the CPU, and the checkpoint's card."""
+    contents, card = read_checkpoint(file)
+    config = OmegaConf.create(card["config"])
+    assert isinstance(config, DictConfig)
+    model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]), is_restored=True)
+    _take(contents["state_dict"], model, file)
+    return model, card
+
+
+def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A checkpoint's contents and its card. Raises ConfigError if it is damaged, not Litmus', or of a later one."""
+    contents = load_checkpoint(file)
+    card = contents.get(CHECKPOINT_KEY)
+    if not isinstance(card, dict):
+        raise ConfigError(f"{file} is not a Litmus checkpoint; use one from the checkpoints folder of a run")
+    format = card.get("format")
+    require(
+        isinstance(format, int) and format <= FORMAT,
+        f"{file} was written by a later Litmus (format {format}, and {FORMAT} is the newest known here); update Litmus",
+    )
+    missing = [key for key in CARD if card.get(key) is None]  # an image_size of None leaves images as they are
+    missing += [key for key, place in (("image_size", card), ("state_dict", contents)) if key not in place]
+    require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}); use another file")
+    card["config"] = with_own_targets(card["config"])
+    return contents, card
+
+
+def with_own_targets(config: Any) -> Any:
+    """The config, in which `_target_` names this package also where it was called Litmus (see scripts/rename)."""
+    if isinstance(config, dict):
+        return {key: _own(value) if key == "_target_" else with_own_targets(value) for key, value in config.items()}
+    return [with_own_targets(value) for value in config] if isinstance(config, list) else config
+
+
+def _own(target: Any) -> Any:
+    package, _, rest = str(target).partition(".")
+    return f"{__name__.partition('.')[0]}.{rest}" if package == FIRST_NAME else target
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """The weights of a checkpoint of this very model. Raises ConfigError if it is of another."""
+    contents, _ = read_checkpoint(file)
+    _take(contents["state_dict"], model, file)
+
+
+def _take(state: dict[str, Any], model: nn.Module, file: Path) -> None:
+    _check_weights(state, model, file)
+    model.load_state_dict(state)
+
+
+def _check_weights(state: dict[str, Any], model: nn.Module, file: Path) -> None:
+    misfits = told(state, model.state_dict())
+    require(not misfits, f"{file} is of another model ({misfits}); use another file")
+
+
+def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> None:
+    """Raises ConfigError unless the run of this config can resume from the file.
+
+    The number of epochs and early stopping may differ.
+    """
+    fix = "restore it from a backup, or delete it to start the run again from its first epoch"
+    try:
+        contents, card = read_checkpoint(file)
+        _check_weights(contents["state_dict"], model, file)
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rpartition('; ')[0]}; {fix}") from None
+    there = copy.deepcopy(card["config"])
+    there["trainer"]["max_epochs"] = config["trainer"]["max_epochs"]
+    if there["callbacks"].get("early_stopping") is not None:
+        there["callbacks"]["early_stopping"] = config["callbacks"].get("early_stopping")
+    require(there == config, f"{file} is of another run ({differences(there, config)}); {fix}")
+    rows = file.parent.parent / "metrics.csv"
+    epochs = [row["epoch"] for row in read_metrics(rows)]
+    require(
+        epochs[: contents["epoch"]] == list(range(1, contents["epoch"] + 1)),
+        f"{rows} lacks epochs that the run has behind it (it has {len(epochs)}): put it back, or start a new run",
+    )
+
+
+def read_config(file: Path) -> Any:
+    """A YAML file of a run's .hydra folder. Raises ConfigError if it is gone or damaged."""
+    try:
+        return OmegaConf.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"{file} is gone: put it back, or start a new run") from None
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{file} is damaged ({reason}): put it back, or start a new run") from None

@@ -1,0 +1,103 @@
+"""How a run ends before its end: by a signal, or because one of its processes is gone."""
+
+import _thread
+import errno
+import logging
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from litmus.errors import ConfigError, StoppedRun
+from litmus.runs.distributed import lost_with, others
+from litmus.training.signals import hold
+
+log = logging.getLogger("litmus")
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PLAIN: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
+@contextmanager
+def explained(trainer: pl.Trainer, path: Path) -> Iterator[None]:
+    """Turns what the machine, or Lightning, refuses in the middle of a run into a sentence."""
+    try:
+        yield
+    except (ConfigError, StoppedRun):
+        raise
+    except MisconfigurationException as error:
+        raise StoppedRun(" ".join(str(error).split())) from error
+    except OSError as error:
+        if error.errno in FORBIDDEN:
+            raise StoppedRun(
+                f"{error.filename or path} can't be written ({error.strerror}): choose another output_dir"
+            ) from error
+        if error.errno not in FULL:
+            raise
+        raise StoppedRun(
+            f"the disk is full ({error.strerror}): free some space, then say resume={path}, which goes on from the "
+            "last epoch that was saved"
+        ) from error
+    except Exception as error:
+        sentence = lost_with(error, others(trainer))
+        if sentence is None:
+            raise
+        raise StoppedRun(sentence) from error
+
+
+@contextmanager
+def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what is within, and the process with the exit status that shells expect: 130 and 143.
+
+    They raise, so that a file that is being written is left as it was; and again a moment later if that was within
+    what Python tidies up, which lets no exception through. Whoever handles a signal already (submitit, on a cluster)
+    goes on doing so.
+    """
+    number = 0
+    unraisable = sys.unraisablehook
+
+    def end(signum: int, frame: Any) -> None:
+        nonlocal number
+        number = signum
+        for other in ours:
+            signal.signal(other, signal.SIG_DFL)  # for whoever doesn't want to wait
+        if not hold(signum):
+            raise SystemExit(128 + signum)
+
+    def lost(what: Any) -> None:
+        if not number or not isinstance(what.exc_value, SystemExit):
+            unraisable(what)
+            return
+        signal.signal(number, end)
+        again = threading.Timer(0.05, _thread.interrupt_main, (number,))
+        again.daemon = True
+        again.start()
+
+    in_main = threading.current_thread() is threading.main_thread()
+    ours = [signum for signum, plain in PLAIN.items() if in_main and signal.getsignal(signum) == plain]
+    if signal.SIGTERM in ours:  # Lightning's handler, in front of ours, would wait for the other processes
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    for signum in ours:
+        signal.signal(signum, end)
+    sys.unraisablehook = lost
+    try:
+        yield
+    except BaseException:
+        if number and not in_sweep and (path / ".hydra" / "overrides.yaml").exists():
+            log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], f'resume={path}'])}")
+        for process in others(trainer):
+            process.kill()
+            process.wait()
+        raise
+    finally:
+        sys.unraisablehook = unraisable
+        for signum in ours:
+            signal.signal(signum, PLAIN[signum])

@@ -1,0 +1,17 @@
+"""The commands that a run or a sweep was started with, each time it was."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from litmus.core.atomic_files import read_json
+
+
+def with_this_start(record: Path, arguments: Sequence[str]) -> list[dict[str, Any]]:
+    """The starts in the file `record`, and the one of now."""
+    earlier = read_json(record, "starts")["starts"] if record.exists() else []
+    command = shlex.join([sys.argv[0], *arguments])
+    return [*earlier, {"time": datetime.now().isoformat(timespec="seconds"), "command": command}]

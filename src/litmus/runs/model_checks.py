@@ -1,0 +1,134 @@
+"""Checks that a checkpoint alone gives the model that was trained, and that a run resumes as if it had not stopped."""
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from litmus.core.lightning_hooks import is_overridden
+from litmus.errors import ConfigError, StoppedRun, require
+from litmus.models.classifier import Classifier
+from litmus.runs.checkpoints import rebuild_model
+from litmus.runs.model_building import build_model, described_model, untakeable
+
+log = logging.getLogger("litmus")
+
+IMAGES = 4  # random ones, that two models are compared on
+TOLERANCE = 1e-3  # of the largest logit: kernels may differ, and forgotten state changes more than this
+FIX = (
+    "keep all state in parameters, persistent buffers (register_buffer) and nn.ModuleList, not in plain attributes or "
+    "lists"
+)
+
+
+def check_trains(model: Classifier) -> None:
+    """Raises ConfigError if no parameter requires a gradient."""
+    require(
+        any(parameter.requires_grad for parameter in model.network.parameters()),
+        f"no parameter of {described_model(model)} requires a gradient, so nothing would train; leave one unfrozen",
+    )
+
+
+def check_model(cfg: DictConfig, model: Classifier, num_classes: int, image_shape: Sequence[int]) -> None:
+    """Raises ConfigError unless the model gives logits, and its config and state_dict the same ones again."""
+    name = str(cfg.model["_target_"])
+    with _seeded(seed=1):  # unlike the model's own, which would draw the same numbers outside the state_dict
+        other = build_model(cfg, num_classes, tuple(image_shape), is_restored=True)
+    try:
+        other.load_state_dict(model.state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{name} is built differently each time, so a checkpoint cannot hold it: {reason}") from error
+    try:
+        outputs = [_outputs(other, image_shape, mode) for mode in (False, True)]
+    except Exception as error:
+        raise untakeable(name, image_shape, error) from error
+    for logits in outputs:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
+        require(
+            isinstance(logits, Tensor) and logits.shape == (IMAGES, num_classes),
+            f"model._target_={name} maps {IMAGES} images of {'×'.join(map(str, image_shape))} to an output of {found}; "
+            f"it must give logits of shape ({IMAGES}, {num_classes})",
+        )
+    lost = "".join(f" ({', '.join(names)})" for names in [outside_state_dict(model.network)] if names)
+    require(
+        _are_close(_outputs(model, image_shape), outputs[0]),
+        f"{name} computes with values that its state_dict lacks{lost}, so a checkpoint would lose them; {FIX}",
+    )
+
+
+def check_rebuilt(run: Path, model: Classifier, image_shape: Sequence[int]) -> None:
+    """Raises StoppedRun unless best.ckpt gives the logits of the model, which holds its weights."""
+    rebuilt, _ = rebuild_model(run / "checkpoints" / "best.ckpt")
+    rebuilt.to(model.device)
+    if not _are_close(_outputs(model.float(), image_shape), _outputs(rebuilt, image_shape)):
+        raise StoppedRun(
+            f"{described_model(model)} has changed values in training that its state_dict lacks, so best.ckpt does "
+            f"not give the model that was trained; {FIX}, and start the run again in another output_dir"
+        )
+
+
+def check_optimizer(model: Classifier, resumes: bool) -> None:
+    """Logs a warning, or raises ConfigError if the run `resumes`, where the optimizer's state_dict is incomplete.
+
+    It lacks the state of an optimizer that this one holds, in many implementations of SAM.
+    """
+    optimizer = model.optim([{"params": [nn.Parameter(torch.zeros(1))]}])
+    inner = [name for name, value in vars(optimizer).items() if isinstance(value, torch.optim.Optimizer)]
+    lost = [name for name in inner if getattr(optimizer, name).state is not optimizer.state]
+    if not lost or is_overridden(optimizer, "state_dict", torch.optim.Optimizer):
+        return
+    kind = type(optimizer).__name__
+    sentence = f"the state_dict of {kind} lacks the state of its {lost[0]}"
+    fix = f"define state_dict and load_state_dict in {kind}"
+    require(not resumes, f"{sentence}, so the run cannot resume where it stopped; {fix}, and start it again")
+    log.warning(f"{sentence}, so this run cannot be resumed if it is interrupted; {fix}")
+
+
+def outside_state_dict(network: nn.Module) -> list[str]:
+    """The attributes whose tensors or layers a checkpoint does not hold, such as a plain list of layers."""
+
+    def is_plain(value: object) -> bool:
+        if isinstance(value, list | tuple):
+            return any(isinstance(item, Tensor | nn.Module) for item in value)
+        return isinstance(value, Tensor)
+
+    attributes = [(path, *item) for path, layer in network.named_modules() for item in vars(layer).items()]
+    plain = [f"{path}.{name}".lstrip(".") for path, name, value in attributes if is_plain(value)]
+    return [*plain, *(name for name, _ in network.named_buffers() if name not in network.state_dict())]
+
+
+def _are_close(logits: Tensor, others: Tensor) -> bool:
+    scale = float(logits.abs().nan_to_num(0.0, posinf=0.0).max())
+    return torch.allclose(logits, others, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
+
+
+def _outputs(model: pl.LightningModule, image_shape: Sequence[int], training: bool = False) -> Tensor:
+    """Of the same random images for every model."""
+    modes = [(module, module.training) for module in model.modules()]
+    with _seeded(seed=2), torch.no_grad():
+        images = torch.randn(IMAGES, *image_shape).to(model.device)
+        try:
+            outputs: Tensor = model.train(training)(images)
+            return outputs
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """The random numbers of `seed`, without a change to those drawn afterwards."""
+    with isolate_rng():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        yield

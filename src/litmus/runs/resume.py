@@ -1,0 +1,122 @@
+"""What is in a run's directory already, and whether to go on with it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from litmus.core.atomic_files import is_draft
+from litmus.core.checkpoint_io import read_json
+from litmus.core.config_diff import differences
+from litmus.errors import ConfigError, require
+from litmus.models.schedule import laid_out_over_all_steps
+from litmus.runs.checkpoints import read_config
+from litmus.runs.directory import LOCK
+from litmus.runs.distributed import is_first
+from litmus.runs.identity import config_hash, experiment
+from litmus.training.lightning_callbacks import find_averaging_over_run
+from litmus.training.metrics_csv import read_metrics
+
+EPOCHS, EARLY_STOPPING = "trainer.max_epochs", "callbacks.early_stopping"
+PATIENCE = f"{EARLY_STOPPING}.patience"
+CHANGEABLE = (EPOCHS, PATIENCE, EARLY_STOPPING)  # what a resumed run may change
+
+
+def refuse_another(path: Path, digest: str, config: dict[str, Any]) -> None:
+    """Raises ConfigError if the directory holds another experiment, naming what differs, or is none of a run's."""
+    record = path / "run.json"
+    if record.exists():
+        if read_json(record, "config_hash")["config_hash"] != digest:
+            there = experiment(read_config(path / ".hydra" / "config.yaml"))
+            raise ConfigError(f"{path} holds another run: {differences(there, config)}; choose another output_dir")
+    elif (
+        is_first()
+        and path.exists()
+        and not (path.is_dir() and all(is_draft(p) or p.name == LOCK for p in path.iterdir()))
+    ):
+        raise ConfigError(f"{path} is there already and is not a run: choose another output_dir")
+
+
+def other_threads(record: Path) -> str | None:
+    """What to say where a run goes on with another number of threads than its run.json has."""
+    before, now = read_json(record).get("threads") if record.exists() else None, torch.get_num_threads()
+    if before in (None, now):
+        return None
+    return (
+        f"it was begun with {before} threads on the CPU and goes on with {now}: it may differ in its last bits from "
+        "one that never stopped"
+    )
+
+
+def resumed(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[str]]:
+    """The config, the choices and the overrides of the run to resume. Of `overrides`, those of this command, only
+    those of `CHANGEABLE` may be given; raises ConfigError for others, and where no epoch is left to train."""
+    record = path / "run.json"
+    require(record.exists(), f"resume={path} is not a run directory: it has no run.json")
+    given = dict(o.split("=", 1) for o in overrides if not o.startswith("resume="))
+    others = [f"{key}={value}" for key, value in given.items() if key not in CHANGEABLE]
+    require(
+        not others,
+        f"resume takes the run's own config, and only {' and '.join(CHANGEABLE)} may change; leave out "
+        f"{' '.join(others)}",
+    )
+    facts = read_json(record, "config_hash", "choices")
+    cfg = read_config(path / ".hydra" / "config.yaml")
+    require(
+        config_hash(experiment(cfg)) == facts["config_hash"],
+        f"{path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start a new run",
+    )
+    choices, overrides_of_run = facts["choices"], list(read_config(path / ".hydra" / "overrides.yaml"))
+    _set_patience(cfg, path, given)
+    _set_epochs(cfg, path, given)
+    return cfg, choices, overrides_of_run
+
+
+def _set_patience(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
+    """Changes early stopping as requested: its patience, or the whole of it to null."""
+    for key in (EARLY_STOPPING, PATIENCE):
+        if key in given:
+            require(cfg.callbacks.get("early_stopping") is not None, f"{path} has no early stopping; leave out {key}")
+    if EARLY_STOPPING in given:
+        require(given[EARLY_STOPPING] == "null", f"{EARLY_STOPPING} can only be set to null when a run is resumed")
+        cfg.callbacks.early_stopping = None
+    elif PATIENCE in given:
+        before, new = cfg.callbacks.early_stopping.patience, given[PATIENCE]
+        require(
+            new.isdecimal() and int(new) >= before,
+            f"{PATIENCE} is {before} in {path} and can only be raised when it is resumed; set it above {before}",
+        )
+        cfg.callbacks.early_stopping.patience = int(new)
+
+
+def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
+    """Changes `trainer.max_epochs` as requested. Raises ConfigError if the run could not use the new number."""
+    epochs, before = int(given.get(EPOCHS, cfg.trainer.max_epochs)), cfg.trainer.max_epochs
+    rows = read_metrics(path / "metrics.csv")
+    done = int(rows[-1]["epoch"]) if rows else 0
+    if epochs != before:
+        require(
+            epochs > done,
+            f"{path} has trained {done} epochs already, so it cannot be resumed to {epochs}; set {EPOCHS} above {done}",
+        )
+        require(
+            not laid_out_over_all_steps(cfg.scheduler.scheduler),
+            f"{path} laid its learning rates out over {before} epochs, so it can't go on to {epochs}: start a new run, "
+            "or use scheduler=constant from the start",
+        )
+        averaging = find_averaging_over_run(cfg.callbacks)
+        require(
+            averaging is None,
+            f"{path} averages its weights up to epoch {before} (callbacks.{averaging}), so it cannot resume to "
+            f"{epochs}; start a new run",
+        )
+        cfg.trainer.max_epochs = epochs
+    file = path / "result.json"
+    reason = str(read_json(file).get("stop_reason")) if file.exists() and given else ""
+    require(
+        not reason.startswith("early stopping") or bool(given.keys() & {EARLY_STOPPING, PATIENCE}),
+        f"{path} has ended by early stopping after {done} epochs, and would stop there again; set a larger {PATIENCE} "
+        f"as well, or {EARLY_STOPPING}=null",
+    )

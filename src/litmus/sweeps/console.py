@@ -1,0 +1,63 @@
+"""What a sweep says while it goes."""
+
+import logging
+import sys
+
+from litmus.core.terminal import overwrite_line
+from litmus.sweeps.jobs import Ended, Job
+
+log = logging.getLogger("litmus")
+
+
+class Screen:
+    """A line for each job that ends, and on a terminal one more that tells how far those that run are."""
+
+    def __init__(self, total: int, done: int, side_by_side: int):
+        self.total, self.done, self.side_by_side = total, done, side_by_side
+        self.terminal = sys.stderr.isatty()
+        self.seconds: list[float] = []
+        self.running: dict[str, str] = {}
+
+    def epoch(self, job: Job, shown: str, epoch: int, value: float) -> None:
+        if self.terminal:
+            self.running[job.hash] = f"{shown}: epoch {epoch}/{job.config.trainer.max_epochs}, {value:.4f}"
+            overwrite_line("   ".join(self.running.values()))
+
+    def ended(self, ended: Ended, shown: str) -> None:
+        self.clear()
+        self.running.pop(ended.job.hash, None)
+        self.done += 1
+        self.seconds.append(ended.seconds)
+        number = f"{self.done:>{len(str(self.total))}}/{self.total}"
+        log.info(f"{number}  {shown}  {_outcome(ended)}  {duration(ended.seconds)}{self._left()}")
+
+    def clear(self) -> None:
+        if self.terminal:
+            overwrite_line("")
+
+    def _left(self) -> str:
+        left = self.total - self.done
+        if left <= 0:
+            return ""
+        mean = sum(self.seconds) / len(self.seconds)
+        return f"  ({left} left, about {duration(mean * left / min(left, self.side_by_side))})"
+
+
+def _outcome(ended: Ended) -> str:
+    if ended.result is None:
+        return f"{'stopped' if ended.diverged else 'FAILED'}: {ended.reason}"
+    told = f"{ended.result['objective_name']} {ended.result['objective']:.4f}"
+    if ended.result.get("diverged"):
+        told += ", diverged"
+    return f"{told}, pruned after epoch {ended.result['epochs']}" if ended.result.get("pruned") else told
+
+
+def count_of(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

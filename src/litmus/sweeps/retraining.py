@@ -1,0 +1,185 @@
+"""From a sweep to the command that trains its best setting on everything."""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from litmus.core.hydra_values import as_hydra_value
+from litmus.errors import ConfigError, require
+from litmus.report import Comparison, Run, Setting, compare, read_runs
+from litmus.runs.identity import NOT_THE_EXPERIMENT
+
+OWN = (  # what retraining decides
+    *("seed", "test", "objective", "objective_mode", "data.val_size", "trainer.max_epochs", "callbacks.early_stopping"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train: the best setting of a sweep, and the overrides that give its config, without a seed."""
+
+    setting: Setting
+    why: str
+    epochs: str
+    overrides: list[str]
+    notes: list[str]  # what its reader must know besides
+
+    def directory(self, sweep: Path, seed: int) -> Path:
+        digest = hashlib.sha256("\n".join(self.overrides).encode()).hexdigest()
+        return sweep / "retrain" / f"seed-{seed}-{digest[:6]}"
+
+
+def plan(sweep: Path, changes: Sequence[str], conf: Path) -> Plan:
+    """Chooses by the mean objective over seeds, on validation alone. Raises ConfigError where there is no choice."""
+    require(sweep.is_dir(), f"{sweep} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
+    runs, left_out = read_runs([sweep])
+    there = sorted({f"{run.status}: {run.why}" for run in left_out if run.status != "foreign"})
+    require(bool(runs or there), f"{sweep} holds no run: give the folder of a sweep, such as outputs/sweeps/NAME")
+    comparison, _ = compare(runs)
+    if comparison is None:
+        raise ConfigError(f"nothing in {sweep} has finished ({'; '.join(there[:3])}): start the sweep again first")
+    _refuse_what_cannot_be_ranked(sweep, comparison)
+    best = comparison.best
+    run = best.runs[0]
+    epochs, reason = _epochs(best.runs)
+    overrides, new = _reproduce(run, _wanted(run, epochs), changes, conf)
+    among = f"of {len(comparison.settings)} setting{'s' * (len(comparison.settings) != 1)}"
+    over = f"over {len(best.runs)} seed{'s' * (len(best.runs) != 1)}"
+    value = f"{best.mean(comparison.metric):.5g}"
+    why = f"the best {among} by mean {comparison.metric}, {value} {over}"
+    if comparison.ties:
+        why += f" ({comparison.ties} more have the same, none with a lower val/loss)"
+    return Plan(best, why, reason, overrides, _notes(best, new, changes))
+
+
+def _notes(setting: Setting, new: Sequence[str], changes: Sequence[str]) -> list[str]:
+    notes = []
+    if diverged := sum(other.diverged for other in setting.runs):
+        notes.append(f"training diverged in {diverged} of the setting's {len(setting.runs)} runs")
+    size = read_config(setting.runs[0])["data"].get("train_size")
+    if size is not None and "data.train_size" not in map(_key, changes):
+        notes.append(f"data.train_size={size} as in the sweep: say data.train_size=null to train on every image")
+    if new:
+        notes.append(f"options that are new since the sweep, left at their default: {', '.join(new)}")
+    return notes
+
+
+def _refuse_what_cannot_be_ranked(sweep: Path, comparison: Comparison) -> None:
+    require(
+        comparison.metric.startswith("val/"),
+        f"{sweep} was judged by {comparison.metric}, and the best setting is chosen by validation alone",
+    )
+    data = sorted({run.choices.get("data", "unknown") for run in comparison.runs})
+    require(
+        len(data) == 1,
+        f"{sweep} has runs on {', '.join(data)}, which have no best setting in common: give a sweep of one data set",
+    )
+
+
+def _epochs(runs: Sequence[Run]) -> tuple[int, str]:
+    """How long to train. A learning rate laid out over the whole run is kept whole: its last, small steps are part of
+    what was found to be best, and a shorter run would squeeze it. Else the median best epoch is what was needed."""
+    from litmus.models.schedule import laid_out_over_all_steps
+
+    config = read_config(runs[0])
+    planned = int(config["trainer"]["max_epochs"])
+    if laid_out_over_all_steps(config["scheduler"]["scheduler"]):
+        schedule = runs[0].choices.get("scheduler", "the scheduler")
+        return planned, f"{planned} epochs as in the sweep, because scheduler={schedule} is laid out over all of them"
+    needed = math.floor(median(run.best_epoch for run in runs) + 0.5)
+    best = ", ".join(str(run.best_epoch) for run in runs)
+    return needed, f"{needed} epochs, the median best epoch of the sweep's runs ({best})"
+
+
+def _wanted(run: Run, epochs: int) -> dict[str, Any]:
+    config = {key: value for key, value in read_config(run).items() if key not in NOT_THE_EXPERIMENT}
+    require("val_size" in config["data"], f"data={run.choices.get('data')} has no data.val_size to set to 0")
+    config["data"]["val_size"] = 0
+    # The defaults: without validation the last epoch is kept.
+    config |= {"objective": "val/acc"} | ({"objective_mode": None} if "objective_mode" in config else {})
+    config["trainer"]["max_epochs"] = epochs
+    config["callbacks"] = config.get("callbacks") or {}
+    if config["callbacks"].get("early_stopping"):
+        config["callbacks"]["early_stopping"] = None
+    return config
+
+
+def read_config(run: Run) -> dict[str, Any]:
+    """A run's config as it was written: an interpolation is its own text."""
+    text = (run.path / ".hydra" / "config.yaml").read_text(encoding="utf-8")
+    return {str(key): value for key, value in yaml.safe_load(text).items()}
+
+
+def _reproduce(run: Run, wanted: dict[str, Any], changes: Sequence[str], conf: Path) -> tuple[list[str], list[str]]:
+    """The overrides that give the wanted config and then the changes, and the options that are new since the run.
+
+    They begin with the run's own. Whatever conf/ makes of them that the run had otherwise, it may have changed since,
+    is set to the run's value. Raises ConfigError if that is not possible.
+    """
+    changed = [_key(change) for change in changes]
+    kept = [o for o in run.overrides if not _is_below(_key(o), (*NOT_THE_EXPERIMENT, *OWN, *changed))]
+    config, choices = _compose(kept, conf, run)
+    for group, option in run.choices.items():
+        if choices.get(group) != option and not _is_below(group, (*NOT_THE_EXPERIMENT, *changed)):
+            kept = [o for o in kept if _key(o) != group] + [f"{group}={'null' if option == 'None' else option}"]
+    config, _ = _compose(kept, conf, run)
+    gone: list[str] = []
+    new: list[str] = []
+    pins = []
+    for key, value in _differences(wanted, config, gone, new):
+        if not _is_below(key, ("seed", "test", *changed)):
+            pins.append(f"{key}={as_hydra_value(value)}")
+    require(
+        not gone,
+        f"conf/ has changed since the sweep, and {', '.join(gone[:5])} can't be set any more: go back to the sweep's "
+        f"commit, {run.circumstances.get('git_commit')}",
+    )
+    return [*kept, *pins, *changes], new
+
+
+def _key(override: str) -> str:
+    return override.split("=")[0].lstrip("+~")
+
+
+def _is_below(key: str, others: Sequence[str]) -> bool:
+    return any(re.match(rf"{re.escape(other)}($|[./@])", key) for other in others)
+
+
+def _compose(overrides: Sequence[str], conf: Path, run: Run) -> tuple[dict[str, Any], dict[str, str]]:
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            config = hydra_compose("train", list(overrides), return_hydra_config=True)
+    except Exception as error:  # Hydra's and OmegaConf's have no base in common
+        reason = " ".join(str(error).split())
+        commit = run.circumstances.get("git_commit")
+        raise ConfigError(
+            f"conf/ has changed since the sweep ({reason[:200]}): go back to the sweep's commit, {commit}"
+        ) from error
+    choices = {str(group): str(option) for group, option in config.hydra.runtime.choices.items()}
+    container = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items() if k not in NOT_THE_EXPERIMENT}, choices
+
+
+def _differences(
+    wanted: dict[str, Any], found: dict[str, Any], gone: list[str], new: list[str], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """The keys that both have, with the wanted value where it is another; `gone` and `new` take what only one has."""
+    new += [f"{prefix}{key}" for key in found if key not in wanted]
+    for key, value in wanted.items():
+        if key not in found:
+            gone.append(f"{prefix}{key}")
+        elif isinstance(value, dict) and isinstance(found[key], dict):
+            yield from _differences(value, found[key], gone, new, f"{prefix}{key}.")
+        elif value != found[key]:
+            yield f"{prefix}{key}", value

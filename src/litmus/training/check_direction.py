@@ -1,0 +1,34 @@
+"""The direction of a metric by what was logged."""
+
+from collections.abc import Iterable
+
+import pytorch_lightning as pl
+
+from litmus.callbacks.logged_metrics import logged_mode
+from litmus.errors import StoppedRun
+
+
+class CheckDirection(pl.Callback):
+    """Stops the run if a metric is logged as a torchmetrics object whose better values lie on the other side.
+
+    `watched` holds (metric, max or min as its name says, the option that sets it); leave out those that were set.
+    """
+
+    def __init__(self, watched: Iterable[tuple[str, str, str]]):
+        self.watched = list(watched)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check(trainer)
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        for metric, mode, option in self.watched:
+            logged = logged_mode(trainer, metric)
+            if logged not in (None, mode):
+                better = "higher" if logged == "max" else "lower"
+                raise StoppedRun(
+                    f"{metric} is logged by a metric of which {better} is better, and its name says otherwise: set "
+                    f"{option}={logged}, or {option}={mode} if the name is right"
+                )

@@ -1,0 +1,32 @@
+"""A word to the sweep after each epoch."""
+
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from litmus.callbacks.logged_metrics import measured
+
+
+class ReportEpoch(Checkpoint):
+    """Tells `report` the number of each epoch that measured `monitor`, with its value, and ends the run there if the
+    answer is True.
+
+    `reason` then says why it ended; the last epoch ends by itself. A Checkpoint to Lightning only so that it comes
+    after the callbacks that log at the epoch's end.
+    """
+
+    def __init__(self, monitor: str, report: Callable[[int, float], bool]):
+        self.monitor = monitor
+        self.report = report
+        self.reason: str | None = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = measured(trainer)
+        if self.monitor not in metrics:  # in an epoch without validation
+            return
+        epoch, value = trainer.current_epoch + 1, float(metrics[self.monitor])
+        hopeless = self.report(epoch, value)
+        if hopeless and not trainer.should_stop and epoch != trainer.max_epochs:
+            self.reason = f"pruned: {self.monitor} of {value:.4g} after epoch {epoch} was behind the other trials"
+            trainer.should_stop = True

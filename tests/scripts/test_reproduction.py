@@ -1,0 +1,133 @@
+"""Published figures beside those of runs that were made on the spot."""
+
+import shutil
+from dataclasses import replace
+from statistics import fmean, stdev
+
+import pytest
+import yaml
+from fake_runs import fake_run
+
+from figures import draw_figures
+from page import page, table_of
+from protocol import load, measured, value_in
+
+SPEC = {
+    "title": "X. A trial",
+    "config": "x",
+    "sweeps": ["optim=sgd", "optim=adam model.init_from={FIRST}"],
+    "needs": {"FIRST": ["x", "optim=sgd"]},
+    "tables": [
+        {
+            "text": "Accuracy.",
+            "measures": [{"metric": "val/acc", "at": "last", "title": "validation"}],
+            "rows": [["plain", "optim=sgd optim.lr=1e-1", 91.5], ["other", "optim=adam", None]],
+        }
+    ],
+    "figures": [
+        {"kind": "curves", "file": "x-curves", "metrics": ["train/loss", "val/acc"], "caption": "X: curves."},
+    ],
+}
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump(SPEC))
+    return load(file, tmp_path / "out")
+
+
+def finished(experiment, *overrides, **options):
+    directory = experiment.folder / "+".join(overrides)
+    return fake_run(directory, *overrides, **options)
+
+
+def test_ours_is_the_mean_and_deviation_over_the_seeds_in_percent(experiment):
+    accuracies = [0.90, 0.92, 0.97]
+    for seed, accuracy in enumerate(accuracies):
+        finished(experiment, "optim=sgd", "optim.lr=0.1", f"seed={seed}", accuracy=accuracy)
+    experiment.read()
+    line = table_of(experiment, SPEC["tables"][0]).splitlines()[2]
+    expected = f"| plain | 91.50 | {100 * fmean(accuracies):.2f} ± {100 * stdev(accuracies):.2f} | 3 | 2 |"
+    assert line == expected
+
+
+def test_what_was_not_published_but_aimed_at_is_called_so(experiment):
+    experiment.read()
+    table = experiment.tables[0] | {"theirs": "aim"}
+    assert table_of(experiment, table).startswith("| setting | validation, aim | validation, ours |")
+
+
+def test_what_has_not_run_is_said_so(experiment):
+    experiment.read()
+    assert table_of(experiment, SPEC["tables"][0]).splitlines()[3] == "| other | – | not run yet | – | – |"
+
+
+def test_a_measure_can_be_of_an_epoch_in_the_middle_of_the_last_or_of_the_best(experiment):
+    finished(experiment, "optim=adam", epochs=4)
+    experiment.read()
+    (run,) = experiment.runs_of("other")
+    rows = run.curves()
+    assert measured(run, {"metric": "val/acc", "at": 2}) == rows[1]["val/acc"]
+    assert measured(run, {"metric": "val/acc", "at": "last"}) == rows[3]["val/acc"]
+    assert measured(run, {"metric": "val/acc", "at": "best"}) == run.metrics["val/acc"]
+    assert measured(run, {"metric": "val/acc", "at": 9}) is None
+
+
+def test_the_cost_is_the_loss_and_the_penalty_of_the_weights_at_the_epochs_end(experiment):
+    finished(experiment, "optim=adam")
+    experiment.read()
+    (run,) = experiment.runs_of("other")
+    run.config["penalty.weight"] = 0.5
+    row = {"val/loss": 2.0, "weight_norm/hidden1": 3.0, "weight_norm/output": 4.0}
+    assert value_in(row, "val/cost", run) == 2.0 + 0.5 * 0.5 * (9 + 16)
+    assert value_in({"train_eval/acc": 0.9, "test/acc": 0.7}, "gap/test", run) == pytest.approx(0.2)
+
+
+def test_a_row_knows_its_runs_however_their_values_are_written(experiment):
+    experiment.tables[0]["rows"].append(["normalised", "model.batch_norm=true optim.lr=1e-4", None])
+    finished(experiment, "optim.lr=0.0001", "model.batch_norm=True", "seed=0")
+    finished(experiment, "optim.lr=0.0001", "model.batch_norm=False", "seed=1")
+    experiment.read()
+    assert [run.seed for run in experiment.runs_of("normalised")] == [0]
+
+
+def test_a_run_that_another_starts_from_is_the_finished_one_with_the_lowest_seed(experiment, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LookupError, match="has not finished"):
+        experiment.filled_in(SPEC["sweeps"][1])
+    finished(experiment, "optim=sgd", "seed=1")
+    run = finished(experiment, "optim=sgd", "seed=0")
+    assert experiment.filled_in(SPEC["sweeps"][1]) == f"optim=adam model.init_from={run.relative_to(tmp_path)}"
+    shutil.rmtree(run)
+    assert "seed=1" in experiment.filled_in(SPEC["sweeps"][1])
+
+
+def test_the_page_holds_the_tables_the_figures_and_the_prose(experiment, tmp_path):
+    for seed in (0, 1):
+        finished(experiment, "optim=sgd", "optim.lr=0.1", f"seed={seed}")
+    experiment.read()
+    (image,) = draw_figures(experiment, tmp_path / "pictures")
+    assert (tmp_path / "pictures" / image.file).stat().st_size > 10_000
+    (tmp_path / "introduction.md").write_text("# All\n")
+    (tmp_path / "X.md").write_text("It holds.\n")
+    text = page([experiment], tmp_path, {"x": [("pictures/x-curves.png", image.caption)]})
+    for part in ("# All", "## X. A trial", "| plain | 91.50 |", "![X](pictures/x-curves.png)", "It holds."):
+        assert part in text
+
+
+def test_the_page_keeps_what_it_has_of_an_experiment_whose_runs_are_elsewhere(experiment, tmp_path):
+    (tmp_path / "introduction.md").write_text("# All\n")
+    other = replace(experiment, name="y", title="Y. Another")
+    finished(experiment, "optim=sgd", "optim.lr=0.1", "seed=0", accuracy=0.9)
+    experiment.read()
+    pictures = {"x": [("x.png", "X: curves.")], "y": []}
+    full = page([experiment, other], tmp_path, pictures)
+    shutil.rmtree(experiment.folder)
+    experiment.read()
+    assert page([experiment, other], tmp_path, {"x": [], "y": []}, full) == full
+    (tmp_path / "Y.md").write_text("Not yet.\n")  # of what never ran, the page is made anew
+    assert page([experiment, other], tmp_path, {"x": [], "y": []}, full) == f"{full.rstrip()}\n\nNot yet.\n"
+    finished(experiment, "optim=sgd", "optim.lr=0.1", "seed=0", accuracy=0.8)
+    experiment.read()
+    assert "| plain | 91.50 | 80.00 |" in page([experiment, other], tmp_path, {"x": [], "y": []}, full)
