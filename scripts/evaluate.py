@@ -18,7 +18,7 @@ from litmus.core.atomic_files import write_json
 from litmus.errors import ConfigError, closest, require
 
 if TYPE_CHECKING:
-    from litmus.inference.evaluation import Examination
+    from litmus.inference.evaluation import EvaluationResult
 
 ROOT = Path(__file__).resolve().parent.parent
 PRINTED = 20  # classes up to which the confusion matrix fits on a screen
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to write; RUN/evaluation/… if left out")
     args = parser.parse_args()
 
-    from litmus.inference.evaluation import examine, other_data, own_data, warn_if_unlike_run
+    from litmus.inference.evaluation import evaluate, other_data, own_data, warn_if_unlike_run
     from litmus.inference.loading import load
 
     trained = load(args.run, args.checkpoint)
@@ -44,7 +44,7 @@ def main() -> None:
     above = Path(args.run).expanduser()
     name = ("own" if is_own else data.name) + ("-last" if args.checkpoint == "last" else "")
     directory = args.out or (above if above.is_dir() else above.parent) / "evaluation" / name
-    found = examine(trained, data, directory)
+    found = evaluate(trained, data, directory)
     if is_own and args.checkpoint == "best":
         warn_if_unlike_run(above, found.figures)
     write_json(directory / "evaluation.json", {"run": args.run, "checkpoint": args.checkpoint, **found.figures})
@@ -67,7 +67,7 @@ def config_of(what: str, data_dir: str) -> Any:
         return compose("train", [f"data={what}", f"data.data_dir='{data_dir}'"]).data
 
 
-def as_text(found: "Examination") -> str:
+def as_text(found: "EvaluationResult") -> str:
     figures = found.figures
     wide = max(len("class"), *(len(one["name"]) for one in figures["classes"]))
     rows = [*figures["classes"], {"name": "mean", "images": figures["images"], **figures["macro"]}]

@@ -42,10 +42,10 @@ def main() -> None:
     from litmus.inference.loading import load
     from litmus.inference.perturbations import Perturbation
     from litmus.inference.prediction import predict
-    from litmus.inference.torchvision_models import as_it_comes
+    from litmus.inference.torchvision_models import load_torchvision
 
     perturb = Perturbation(args.perturb, args.seed) if args.perturb else None
-    trained = load(run) if run else as_it_comes(args.arch, args.weights)
+    trained = load(run) if run else load_torchvision(args.arch, args.weights)
     found = predict(trained, images, args.top, perturb, left_out=lambda line: print(line, file=sys.stderr))
     require(bool(found), f"there is no picture in {', '.join(images)}")
     print(as_json(found) if args.json else as_table(found))
@@ -84,7 +84,7 @@ def as_json(found: list[Prediction]) -> str:
 def side_by_side(found: list[Prediction], change: str, path: Path) -> None:
     import torch
 
-    from litmus.callbacks.plots import image_grid, save, shortened
+    from litmus.callbacks.plots import image_grid, save, shorten_names
 
     images, captions = [], []
     for one in found:
@@ -92,7 +92,7 @@ def side_by_side(found: list[Prediction], change: str, path: Path) -> None:
             assert image is not None
             assert answer is not None
             images.append(image)
-            names = shortened([name for name, _ in answer[:3]], 24)
+            names = shorten_names([name for name, _ in answer[:3]], 24)
             captions.append(
                 "\n".join(f"{100 * p:.1f} %  {name}" for name, (_, p) in zip(names, answer[:3], strict=True))
             )

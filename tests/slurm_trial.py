@@ -25,7 +25,7 @@ from threading import Thread
 import torch
 from conftest import ROOT, assert_same, weights
 
-from litmus.sweeps.console import count_of
+from litmus.sweeps.console import format_count
 
 SWEEP = (
     *("data.train_size=4000", "trainer.max_epochs=150", "callbacks=none", "logger=none"),
@@ -174,7 +174,10 @@ def compare(one: Path, other: Path) -> None:
             assert_same(weights(job, name), weights(second, name))
         starts = len(json.loads((second / "run.json").read_text())["starts"])
         short = job.name.split("+acc")[0]
-        say(f"{short}: the same result, metrics and weights as with launcher=local, after {count_of(starts, 'start')}")
+        say(
+            f"{short}: the same result, metrics and weights as with launcher=local, "
+            f"after {format_count(starts, 'start')}"
+        )
         lines = [line.split(" ", 2)[2] for line in (second / "train.log").read_text().splitlines() if line[:2] == "20"]
         for before, line, after in zip(lines, lines[1:], lines[2:], strict=False):
             if line.startswith("stopped by"):

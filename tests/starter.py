@@ -53,7 +53,7 @@ class Starter:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def ask(self, **question: object) -> int:
+    def request(self, **question: object) -> int:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(question) + "\n")
@@ -64,10 +64,10 @@ class Starter:
         """With `prepared`, the process first calls trust/killing.py's `prepare` with it."""
         path = cwd / f"output-{time.monotonic_ns()}.txt"
         question = {"arguments": arguments, "cwd": str(cwd), "path": str(path), "prepared": prepared}
-        return Started(self, self.ask(**question), path)
+        return Started(self, self.request(**question), path)
 
     def wait(self, pid: int) -> int:
-        return self.ask(wait=pid)
+        return self.request(wait=pid)
 
     def close(self) -> None:
         self.process.communicate()

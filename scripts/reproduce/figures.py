@@ -139,7 +139,7 @@ def _scalars(run: Run) -> Callable[[str], tuple[list[int], list[float]]]:
 
 
 def _weights(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image | None:
-    from litmus.callbacks.plots import SIGNED, tiled
+    from litmus.callbacks.plots import SIGNED, tile
     from litmus.core.checkpoint_io import load_checkpoint
 
     found = experiment.found(experiment.rows)
@@ -154,7 +154,7 @@ def _weights(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Imag
             checkpoint = load_checkpoint(runs[0].path / "checkpoints" / "last.ckpt")
             weights = checkpoint["state_dict"]["network.hidden1.weight"].numpy().reshape(-1, 28, 28, 1)
             most = float(np.quantile(np.abs(weights), 0.99))
-            grid = axes.imshow(tiled(weights)[..., 0], cmap=colours, vmin=-most, vmax=most, interpolation="nearest")
+            grid = axes.imshow(tile(weights)[..., 0], cmap=colours, vmin=-most, vmax=most, interpolation="nearest")
             axes.set(title=name, xticks=[], yticks=[])
             axes.grid(False)
             figure.colorbar(grid, ax=axes, label="weight", shrink=0.8, extend="both")

@@ -137,8 +137,8 @@ def test_the_test_is_of_images(train, caplog):
 
 
 class Mixed(ResNetFineTuner):
-    def costs(self, images, target):
-        return super().costs(images.lerp(images.flip(0), 0.25), target)
+    def loss_terms(self, images, target):
+        return super().loss_terms(images.lerp(images.flip(0), 0.25), target)
 
 
 class Watched(ResNetFineTuner):

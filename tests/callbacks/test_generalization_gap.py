@@ -27,7 +27,7 @@ def test_it_is_the_accuracy_on_the_first_training_images_in_eval_mode_minus_that
         "test=false",
         "logger=none",
     )
-    run = train(*options, f"callbacks.generalisation_gap.images={images}")
+    run = train(*options, f"callbacks.generalization_gap.images={images}")
     data = build(composed(*SMALL, *options).data)
     data.setup()
     x, y = data.parts["train"]

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from litmus.callbacks import calibration, confusion_matrix
-from litmus.callbacks.plots import image_grid, pixels, save, shortened, show, tiled, weight_grid
+from litmus.callbacks.plots import image_grid, pixels, save, shorten_names, show, tile, weight_grid
 from litmus.core import fonts
 
 
@@ -40,7 +40,7 @@ def test_tiles_lie_row_by_row_with_a_line_between_them():
     tiles = np.arange(3).reshape(3, 1, 1, 1).repeat(2, axis=1).repeat(2, axis=2).astype(float)
     nan = np.nan
     expected = [[0, 0, nan, 1, 1], [0, 0, nan, 1, 1], [nan] * 5, [2, 2, nan, nan, nan], [2, 2, nan, nan, nan]]
-    assert np.array_equal(tiled(tiles)[..., 0], expected, equal_nan=True)
+    assert np.array_equal(tile(tiles)[..., 0], expected, equal_nan=True)
 
 
 def test_weights_are_drawn_on_one_scale_with_zero_in_its_middle():
@@ -97,7 +97,7 @@ def test_a_colour_image_keeps_its_colours(tmp_path):
 
 
 def test_long_names_are_shortened():
-    assert shortened(["abc", "abcd", "abcdefgh"], 4) == ["abc", "abcd", "abc…"]
+    assert shorten_names(["abc", "abcd", "abcdefgh"], 4) == ["abc", "abcd", "abc…"]
 
 
 def test_a_picture_that_was_shown_leaves_nothing_in_memory(monkeypatch):
@@ -127,7 +127,7 @@ AWKWARD = ["$1_to_$5", "a_$b^{", "猫", "tab\there", "\\frac{", "𝒳🐈"]
 
 def test_any_name_can_be_drawn_and_saved(tmp_path):
     images = torch.zeros(len(AWKWARD), 1, 8, 8, dtype=torch.uint8)
-    names = shortened(AWKWARD, 14)
+    names = shorten_names(AWKWARD, 14)
     save(image_grid(images, names, f"{AWKWARD[0]} {AWKWARD[2]}", columns=3), tmp_path / "grid.png")
     counts = torch.eye(len(AWKWARD), dtype=torch.long)
     save(confusion_matrix.draw(counts, AWKWARD, AWKWARD[1]), tmp_path / "matrix.png")
@@ -148,7 +148,7 @@ def test_characters_without_a_font_are_escaped_and_the_log_says_so_once(caplog, 
     monkeypatch.setattr(fonts, "_families", lambda: ("DejaVu Sans",))
     fonts._has_glyph.cache_clear()
     fonts._log_missing.cache_clear()
-    assert [fonts.drawable(text) for text in ("Äpfel №1", "猫a", "犬", "a\tb")] == [
+    assert [fonts.replace_missing_glyphs(text) for text in ("Äpfel №1", "猫a", "犬", "a\tb")] == [
         "Äpfel №1",
         "\\u732ba",
         "\\u72ac",
@@ -166,4 +166,4 @@ def test_an_installed_fallback_font_is_used(monkeypatch):
 
 
 def test_names_that_are_numbers_or_bytes_are_text():
-    assert shortened([1, 2.5, b"caf\xc3\xa9"], 9) == ["1", "2.5", "café"]
+    assert shorten_names([1, 2.5, b"caf\xc3\xa9"], 9) == ["1", "2.5", "café"]

@@ -51,8 +51,8 @@ def test_without_it_an_untested_run_has_no_test_metrics(train):
 
 
 def test_the_training_images_can_be_measured_in_the_same_way(train):
-    # As many as generalisation_gap measures, and so the same figure.
-    few = ("callbacks.test_curve.training_images=50", "callbacks.generalisation_gap.images=50")
+    # As many as generalization_gap measures, and so the same figure.
+    few = ("callbacks.test_curve.training_images=50", "callbacks.generalization_gap.images=50")
     run = train(*OPTIONS, *few, "data.val_size=60", "model.dropout=0.5", "logger=none")
     ours = curve(run, "train_eval/acc")
     theirs = [gap + val for gap, val in zip(curve(run, "gap/acc"), curve(run, "val/acc"), strict=True)]

@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassF1Score
 from litmus.core.metric_direction import known_mode, mode
 from litmus.errors import ConfigError, StoppedRun
 from litmus.report import compare, read_runs
-from litmus.runs.monitors import watched_metrics
+from litmus.runs.monitors import find_monitors
 from litmus.training.metrics_csv import read_metrics
 
 HERE = "test_metric_direction"
@@ -149,19 +149,19 @@ def test_an_unknown_direction_is_asked_for_before_anything_is_read(train, tmp_pa
 
 def test_a_mistyped_objective_is_answered_with_the_right_one():
     with pytest.raises(ConfigError, match="did you mean val/acc"):
-        watched_metrics(composed("objective=val/accu"))
+        find_monitors(composed("objective=val/accu"))
 
 
 def test_an_objective_on_the_test_set_is_refused():
     with pytest.raises(ConfigError, match="objective=test/acc would choose by the test set"):
-        watched_metrics(composed("objective=test/acc"))
+        find_monitors(composed("objective=test/acc"))
 
 
 def test_lightnings_default_mode_is_refused_where_it_minimizes_accuracy(added):
     options = added("EarlyStopping", monitor="val/acc")
     with pytest.raises(ConfigError, match=r"callbacks.added watches val/acc.*mode: max"):
-        watched_metrics(composed(*options))
-    watched_metrics(composed(*added("EarlyStopping", monitor="val/acc", mode="max")))
+        find_monitors(composed(*options))
+    find_monitors(composed(*added("EarlyStopping", monitor="val/acc", mode="max")))
 
 
 def test_a_metric_that_is_never_logged_stops_the_run_after_one_epoch(train):

@@ -66,9 +66,17 @@ def test_two_processes_measure_each_image_once():
     assert sorted(label for batch in first + second for label in batch) == LABELS.tolist()
 
 
-def augmented(spare_core, augment, count=9000):
+def augmented(prefetch_in_thread, augment, count=9000):
     images = torch.arange(count * 784).view(count, 1, 28, 28).to(torch.uint8)
-    loader = Batches(images, torch.arange(count), 64, lambda images: images.float(), 5, augment, spare_core=spare_core)
+    loader = Batches(
+        images,
+        torch.arange(count),
+        64,
+        lambda images: images.float(),
+        5,
+        augment,
+        prefetch_in_thread=prefetch_in_thread,
+    )
     loader.set_epoch(1)
     return loader
 

@@ -7,7 +7,7 @@ from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from litmus.data.image_decoder import BadPicture, Decode, opened
+from litmus.data.image_decoder import ImageDecodeError, ImageDecoder, open_image
 from litmus.data.preprocess import Preprocess
 from litmus.errors import ConfigError
 
@@ -15,7 +15,7 @@ GREY = np.array([[0, 100, 255], [7, 8, 9]], np.uint8)
 
 
 def shown(path) -> np.ndarray:
-    return np.asarray(opened(path))
+    return np.asarray(open_image(path))
 
 
 def saved(tmp_path, image: Image.Image, suffix="png", **options):
@@ -55,14 +55,14 @@ def test_floating_point_runs_to_1_or_to_255(tmp_path, top):
 )
 def test_floating_point_that_is_not_pixels_is_bad(tmp_path, values, reason):
     path = saved(tmp_path, Image.fromarray(np.array([values], np.float32)), "tiff")
-    with pytest.raises(BadPicture, match=reason):
-        opened(path)
+    with pytest.raises(ImageDecodeError, match=reason):
+        open_image(path)
 
 
 def test_32_bit_numbers_above_16_bits_are_bad(tmp_path):
     path = saved(tmp_path, Image.fromarray(np.array([[0, 70_000]], np.int32)), "tiff")
-    with pytest.raises(BadPicture, match="from 0 to 65535: it holds numbers from 0 to 70000"):
-        opened(path)
+    with pytest.raises(ImageDecodeError, match="from 0 to 65535: it holds numbers from 0 to 70000"):
+        open_image(path)
 
 
 def test_a_16_bit_picture_without_a_bright_pixel_stays_dark(tmp_path):
@@ -98,8 +98,8 @@ def test_it_is_turned_as_its_exif_says(tmp_path):
 @pytest.mark.parametrize("size", [(300, 260), (260, 300)])
 def test_the_imagenet_pipeline_is_torchvisions(tmp_path, size):
     path = noise(tmp_path / "p.png", size)
-    theirs = ResNet18_Weights.DEFAULT.transforms()(opened(path))
-    image = Decode((3, 224, 224), "imagenet")(path)
+    theirs = ResNet18_Weights.DEFAULT.transforms()(open_image(path))
+    image = ImageDecoder((3, 224, 224), "imagenet")(path)
     assert image.dtype == torch.uint8
     torch.testing.assert_close(Preprocess.fit("imagenet", image[None])(image[None])[0], theirs)
 
@@ -107,7 +107,7 @@ def test_the_imagenet_pipeline_is_torchvisions(tmp_path, size):
 def test_resize_keeps_all_of_the_picture(tmp_path):
     image = Image.new("RGB", (40, 20))
     image.paste((255, 255, 255), (20, 0, 40, 20))
-    small = Decode((3, 8, 8), "resize")(saved(tmp_path, image))
+    small = ImageDecoder((3, 8, 8), "resize")(saved(tmp_path, image))
     assert small.shape == (3, 8, 8)
     assert (small[:, :, :3] == 0).all()
     assert (small[:, :, 5:] == 255).all()
@@ -115,15 +115,15 @@ def test_resize_keeps_all_of_the_picture(tmp_path):
 
 def test_with_one_channel_it_is_grey(tmp_path):
     path = saved(tmp_path, Image.new("RGB", (4, 4), (255, 0, 0)))
-    assert Decode((1, 2, 2), "resize")(path).tolist() == [[[76, 76], [76, 76]]]  # 0.299 of 255
+    assert ImageDecoder((1, 2, 2), "resize")(path).tolist() == [[[76, 76], [76, 76]]]  # 0.299 of 255
 
 
 def test_a_large_jpeg_is_read_smaller_and_looks_the_same(tmp_path):
     gradient = np.add.outer(np.arange(800), np.arange(1200)) * 255 // 2000
     path = saved(tmp_path, Image.fromarray(gradient.astype(np.uint8)), "jpg", quality=95)
-    assert opened(path, least=128).size == (300, 200)
-    whole = torch.tensor(np.array(opened(path).resize((64, 64))))[..., 0].float()
-    assert (Decode((3, 64, 64), "resize")(path)[0] - whole).abs().max() <= 3
+    assert open_image(path, least=128).size == (300, 200)
+    whole = torch.tensor(np.array(open_image(path).resize((64, 64))))[..., 0].float()
+    assert (ImageDecoder((3, 64, 64), "resize")(path)[0] - whole).abs().max() <= 3
 
 
 @pytest.mark.parametrize(
@@ -139,17 +139,17 @@ def test_a_large_jpeg_is_read_smaller_and_looks_the_same(tmp_path):
 def test_a_bad_file_says_why(tmp_path, make, reason):
     path = tmp_path / "p.jpg"
     make(path)
-    with pytest.raises(BadPicture, match=reason):
-        Decode((3, 8, 8), "resize")(path)
+    with pytest.raises(ImageDecodeError, match=reason):
+        ImageDecoder((3, 8, 8), "resize")(path)
 
 
 def test_too_many_pixels_are_bad_and_many_are_not(tmp_path, monkeypatch):
     path = noise(tmp_path / "p.png", (40, 30))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # a warning up to twice that
-    assert Decode((3, 8, 8), "resize")(path).shape == (3, 8, 8)
+    assert ImageDecoder((3, 8, 8), "resize")(path).shape == (3, 8, 8)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    with pytest.raises(BadPicture, match="megapixels"):
-        Decode((3, 8, 8), "resize")(path)
+    with pytest.raises(ImageDecodeError, match="megapixels"):
+        ImageDecoder((3, 8, 8), "resize")(path)
 
 
 def test_a_file_without_permission_is_bad(tmp_path, monkeypatch):
@@ -157,8 +157,8 @@ def test_a_file_without_permission_is_bad(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Image, "open", refuse)
-    with pytest.raises(BadPicture, match="permission denied"):
-        opened(tmp_path / "p.png")
+    with pytest.raises(ImageDecodeError, match="permission denied"):
+        open_image(tmp_path / "p.png")
 
 
 @pytest.mark.parametrize("size", [(8001, 1), (1, 8000), (700, 50)])
@@ -168,16 +168,16 @@ def test_the_ends_of_a_long_picture_are_not_enlarged(tmp_path, monkeypatch, size
     monkeypatch.setattr(
         Image.Image, "resize", lambda self, to, *args, **options: sizes.append(to) or resize(self, to, *args, **options)
     )
-    assert Decode((3, 56, 56), "imagenet")(noise(tmp_path / "p.png", size)).shape == (3, 56, 56)
+    assert ImageDecoder((3, 56, 56), "imagenet")(noise(tmp_path / "p.png", size)).shape == (3, 56, 56)
     assert max(sizes[0]) <= 9 * 64
 
 
 def test_the_middle_of_a_long_picture_is_what_torchvision_gives(tmp_path):
     path = noise(tmp_path / "p.png", (700, 50))
-    whole = v2.Compose([v2.Resize(64), v2.CenterCrop(56)])(opened(path))
-    assert torch.equal(Decode((3, 56, 56), "imagenet")(path), pil_to_tensor(whole))
+    whole = v2.Compose([v2.Resize(64), v2.CenterCrop(56)])(open_image(path))
+    assert torch.equal(ImageDecoder((3, 56, 56), "imagenet")(path), pil_to_tensor(whole))
 
 
 def test_another_pipeline_is_refused():
     with pytest.raises(ConfigError, match=r"data.pipeline is 'imagnet', which does not exist: did you mean imagenet\?"):
-        Decode((3, 8, 8), "imagnet")
+        ImageDecoder((3, 8, 8), "imagnet")

@@ -8,7 +8,14 @@ from picture_files import TINY, folder, made, noise, picture, ready
 
 from litmus.data import duplicates, listing
 from litmus.data.duplicates import equal_files
-from litmus.data.listing import class_folders, files_below, listed, named_parts, readable, without_repeats
+from litmus.data.listing import (
+    class_folders,
+    drop_repeated_files,
+    files_below,
+    find_part_folders,
+    list_images,
+    readable,
+)
 from litmus.errors import ConfigError
 from litmus.runs import build
 
@@ -57,7 +64,7 @@ def test_parts_without_class_folders_are_no_classes(tmp_path):
     folder(tmp_path, train=5, test=5)
     with pytest.raises(ConfigError, match="train has no subfolders: put the pictures of each class into one"):
         made(tmp_path)
-    assert set(named_parts(tmp_path)) == {"train", "test"}
+    assert set(find_part_folders(tmp_path)) == {"train", "test"}
 
 
 def test_a_class_that_holds_only_folders_is_refused(tmp_path):
@@ -188,7 +195,7 @@ def test_a_file_counts_once_however_many_links_lead_to_it(tmp_path):
     (root / "train" / "dog" / "leak.png").symlink_to(root / "test" / "dog" / "1.png")
     folders = {part: root / part for part in ("train", "test")}
     notes = []
-    parts = without_repeats({part: listed(path, ["cat", "dog"]) for part, path in folders.items()}, notes)
+    parts = drop_repeated_files({part: list_images(path, ["cat", "dog"]) for part, path in folders.items()}, notes)
     assert {part: len(files) for part, files in parts.items()} == {"train": 8, "test": 4}
     assert notes[0].startswith("left out 3 links")
 

@@ -8,7 +8,7 @@ from picture_files import folder, noise, picture, truncated
 from torchvision.transforms.v2 import functional as F
 
 import litmus
-from litmus.data.image_decoder import Decode
+from litmus.data.image_decoder import ImageDecoder
 from litmus.errors import ConfigError
 from litmus.inference.perturbations import Perturbation
 
@@ -37,7 +37,7 @@ def test_pictures_of_any_size_are_named_with_the_models_probabilities(run, tmp_p
     assert (light["path"], light["top"][0]["class"]) == (str(large), "light")
     trained = litmus.load(run)
     with torch.no_grad():
-        p = trained(Decode((3, 8, 8), "imagenet")(small)[None]).softmax(dim=1)[0]
+        p = trained(ImageDecoder((3, 8, 8), "imagenet")(small)[None]).softmax(dim=1)[0]
     assert [one["probability"] for one in dark["top"]] == pytest.approx(
         p.sort(descending=True).values.tolist(), abs=1e-6
     )
@@ -177,4 +177,4 @@ def test_a_phone_sized_photograph_is_read_at_the_networks_size(tmp_path):
 
     path = tmp_path / "phone.jpg"
     Image.linear_gradient("L").resize((4000, 3000)).convert("RGB").save(path)
-    assert Decode((3, 224, 224), "imagenet")(path).shape == (3, 224, 224)
+    assert ImageDecoder((3, 224, 224), "imagenet")(path).shape == (3, 224, 224)

@@ -169,7 +169,7 @@ def test_a_loss_of_several_numbers_is_refused():
 
     model = MLP(3, (1, 4, 4), hidden=[], **{**parts(), "loss": for_each_image})
     with pytest.raises(StoppedRun, match=r"gives 5 numbers for a batch.*loss.reduction=mean"):
-        model.costs(torch.randn(5, 1, 4, 4), torch.arange(5) % 3)
+        model.loss_terms(torch.randn(5, 1, 4, 4), torch.arange(5) % 3)
 
 
 class OwnStep(MLP):

@@ -9,7 +9,7 @@ from conftest import assert_same, cut_off, weights
 from torch.optim.lr_scheduler import ChainedScheduler, CosineAnnealingLR, ExponentialLR, LinearLR, SequentialLR
 
 from litmus.errors import ConfigError
-from litmus.models.schedule import laid_out_over_all_steps
+from litmus.models.schedule import spans_whole_run
 from litmus.training.metrics_csv import read_metrics
 
 QUICK = ("data.num_images=80", "data.batch_size=16", "trainer.max_epochs=5", "logger=none", "test=false", "optim=sgd")
@@ -130,4 +130,4 @@ def test_what_cannot_follow_another_scheduler_is_refused(train, schedule, tmp_pa
     ],
 )
 def test_only_a_last_phase_without_a_length_depends_on_the_whole_run(options, expected):
-    assert laid_out_over_all_steps(options) == expected
+    assert spans_whole_run(options) == expected

@@ -9,7 +9,7 @@ from conftest import ROOT
 from fake_runs import copies, fake_run, fake_sweep
 
 from litmus.report import write_report
-from litmus.report.formatting import shown, written
+from litmus.report.formatting import format_metric, format_value
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_of_many_settings_the_best_are_drawn_and_the_page_says_so(tmp_path):
     ],
 )
 def test_metrics_are_written_in_their_unit(metric, value, text):
-    assert written(metric, value) == text
+    assert format_metric(metric, value) == text
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_metrics_are_written_in_their_unit(metric, value, text):
     ],
 )
 def test_config_values_are_written_short(value, text):
-    assert shown(value) == text
+    assert format_value(value) == text
 
 
 def script(monkeypatch, *arguments: object) -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 from pytorch_lightning import Trainer
 
-from litmus.runs.interruption import stoppable
+from litmus.runs.interruption import handle_signals
 from litmus.runs.result import has_diverged
 
 
@@ -28,7 +28,7 @@ def tidy_up_and_go_on(seen):
 
 def test_a_signal_while_python_tidies_up_ends_the_run_all_the_same(tmp_path):
     trainer, seen = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), []
-    with pytest.raises(SystemExit) as ended, stoppable(trainer, tmp_path, in_sweep=False):
+    with pytest.raises(SystemExit) as ended, handle_signals(trainer, tmp_path, in_sweep=False):
         tidy_up_and_go_on(seen)
     assert seen == ["the exception did not come through"]
     assert ended.value.code == 128 + signal.SIGTERM

@@ -16,7 +16,7 @@ from conftest import ROOT, SMALL, assert_same, composed, snapshot, weights
 import litmus
 from litmus.errors import ConfigError, StoppedRun
 from litmus.runs import build
-from litmus.runs.provenance import described
+from litmus.runs.provenance import device_label
 
 
 def metrics(path):
@@ -128,8 +128,8 @@ def test_a_finished_run_is_not_run_again_and_says_so(train, caplog):
 @pytest.mark.parametrize(("threads", "name"), [(1, "cpu (1 thread)"), (2, "cpu (2 threads)")])
 def test_a_run_names_its_device(set_threads, threads, name):
     set_threads(threads)
-    assert described(torch.device("cpu")) == name
-    assert described(torch.device("mps")) == "mps"
+    assert device_label(torch.device("cpu")) == name
+    assert device_label(torch.device("mps")) == "mps"
 
 
 @pytest.mark.trust

@@ -8,7 +8,7 @@ from conftest import CONF, ROOT, composed
 from fake_runs import edit, fake_run, fake_sweep
 from omegaconf import OmegaConf
 
-from litmus.core.config_diff import leaves
+from litmus.core.config_diff import flatten
 from litmus.core.hydra_values import as_hydra_value
 from litmus.errors import ConfigError
 from litmus.report import read_runs
@@ -19,7 +19,7 @@ DECIDED = {"data.val_size", "trainer.max_epochs", "callbacks.early_stopping", "s
 
 def differences(run, overrides) -> dict[str, tuple]:
     """The keys whose values differ between a run's config and what overrides compose to."""
-    there, here = leaves(read_config(run)), leaves(OmegaConf.to_container(composed(*overrides)))
+    there, here = flatten(read_config(run)), flatten(OmegaConf.to_container(composed(*overrides)))
     return {
         key: (there.get(key), here.get(key)) for key in there.keys() | here.keys() if there.get(key) != here.get(key)
     }

@@ -18,13 +18,13 @@ def prepare():
 
 def work(request, line):
     if request == "modules":
-        line.tell("modules", there="tabnanny" in sys.modules, pid=os.getpid(), group=os.getpgid(0))
+        line.send("modules", there="tabnanny" in sys.modules, pid=os.getpid(), group=os.getpgid(0))
     elif request == "ask":
-        line.tell("heard", answer=line.ask("question"))
+        line.send("heard", answer=line.request("question"))
     elif request == "raise":
         raise ValueError("on purpose")
     elif request == "sleep":
-        line.tell("asleep")
+        line.send("asleep")
         time.sleep(60)
     return 3 if request == "status" else 0
 

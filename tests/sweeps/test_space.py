@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from litmus.errors import ConfigError
 from litmus.sweeps import space
-from litmus.sweeps.space import Span
+from litmus.sweeps.space import Interval
 
 
 def read(*arguments: str, **params):
@@ -35,12 +35,12 @@ def test_the_command_line_stands_in_place_of_the_file():
 @pytest.mark.parametrize(
     ("text", "span"),
     [
-        ("interval(0.1,1)", Span(0.1, 1.0)),
-        ("tag(log,interval(1e-4,1e-1))", Span(1e-4, 1e-1, log=True)),
-        ("int(interval(16,256))", Span(16, 256, 1)),
-        ("int(tag(log,interval(16,256)))", Span(16, 256, 1, log=True)),
-        ("range(1,10,3)", Span(1, 7, 3, listed=("1", "4", "7"))),
-        ("range(10,0,-5)", Span(5, 10, 5, listed=("10", "5"))),
+        ("interval(0.1,1)", Interval(0.1, 1.0)),
+        ("tag(log,interval(1e-4,1e-1))", Interval(1e-4, 1e-1, log=True)),
+        ("int(interval(16,256))", Interval(16, 256, 1)),
+        ("int(tag(log,interval(16,256)))", Interval(16, 256, 1, log=True)),
+        ("range(1,10,3)", Interval(1, 7, 3, listed=("1", "4", "7"))),
+        ("range(10,0,-5)", Interval(5, 10, 5, listed=("10", "5"))),
     ],
 )
 def test_intervals_and_ranges_become_spans(text, span):
@@ -48,16 +48,16 @@ def test_intervals_and_ranges_become_spans(text, span):
 
 
 def test_the_points_of_a_span_include_its_ends():
-    assert Span(1e-4, 1e-1, log=True).points(4) == [1e-4, 1e-3, 1e-2, 1e-1]
-    assert Span(0.0, 0.5).points(3) == [0.0, 0.25, 0.5]
-    assert Span(1, 4, 1).points(9) == [1, 2, 3, 4]
-    assert Span(1, 7, 3, listed=("1", "4", "7")).points(2) == [1, 4, 7]
+    assert Interval(1e-4, 1e-1, log=True).points(4) == [1e-4, 1e-3, 1e-2, 1e-1]
+    assert Interval(0.0, 0.5).points(3) == [0.0, 0.25, 0.5]
+    assert Interval(1, 4, 1).points(9) == [1, 2, 3, 4]
+    assert Interval(1, 7, 3, listed=("1", "4", "7")).points(2) == [1, 4, 7]
 
 
 def test_a_number_is_shown_with_four_digits_and_stays_inside():
-    assert Span(1e-4, 1e-1).text(0.00123456) == "0.001235"
-    assert Span(0.0, 0.99999).text(0.99999) == "0.99999"
-    assert Span(16, 256, 1).text(17.0) == "17"
+    assert Interval(1e-4, 1e-1).text(0.00123456) == "0.001235"
+    assert Interval(0.0, 0.99999).text(0.99999) == "0.99999"
+    assert Interval(16, 256, 1).text(17.0) == "17"
 
 
 @pytest.mark.parametrize(

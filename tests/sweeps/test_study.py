@@ -13,7 +13,7 @@ from litmus.errors import ConfigError
 from litmus.runs.identity import sweep_folder
 from litmus.sweeps import job_process as process
 from litmus.sweeps import study
-from litmus.sweeps.space import Span
+from litmus.sweeps.space import Interval
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_a_study_of_something_else_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "possible"),
     [
-        (Span(1, 7, 3, listed=("1", "4", "7")), {"1", "4", "7"}),
-        (Span(0.5, 1.0, 0.25, listed=("0.5", "0.75", "1.0")), {"0.5", "0.75", "1.0"}),
+        (Interval(1, 7, 3, listed=("1", "4", "7")), {"1", "4", "7"}),
+        (Interval(0.5, 1.0, 0.25, listed=("0.5", "0.75", "1.0")), {"0.5", "0.75", "1.0"}),
         (["[8,8]", "[16]"], {"[8,8]", "[16]"}),
     ],
 )
@@ -91,7 +91,9 @@ def test_a_suggestion_from_an_interval_stays_in_it_and_a_whole_one_is_whole():
     import optuna
 
     trials = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    floats = [float(study.suggest(trials.ask(), "a", Span(1e-4, 1e-1, log=True))) for _ in range(50)]
+    floats = [float(study.suggest(trials.ask(), "a", Interval(1e-4, 1e-1, log=True))) for _ in range(50)]
     assert all(1e-4 <= value <= 1e-1 for value in floats)
     assert sum(value < 10**-2.5 for value in floats) > 15  # half the logarithms
-    assert all(int(study.suggest(trials.ask(), "b", Span(16, 256, 1, log=True))) in range(16, 257) for _ in range(20))
+    assert all(
+        int(study.suggest(trials.ask(), "b", Interval(16, 256, 1, log=True))) in range(16, 257) for _ in range(20)
+    )

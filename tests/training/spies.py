@@ -44,14 +44,14 @@ def summary(value: Any) -> Any:
 
 
 class Calls(list):
-    def note(self, name: str, *arguments: Any, **options: Any) -> None:
+    def record_step(self, name: str, *arguments: Any, **options: Any) -> None:
         self.append((name, *map(summary, arguments), summary(options)))
 
     def spy(self, name: str, function: Any = None) -> Any:
         """A function that records its calls, then does what `function` does."""
 
         def spied(*arguments: Any, **options: Any) -> Any:
-            self.note(name, *arguments, **options)
+            self.record_step(name, *arguments, **options)
             return function(*arguments, **options) if function is not None else None
 
         return spied
@@ -109,13 +109,13 @@ class SpyLogger(Logger):
         self.calls = calls
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        self.calls.note("logger.log_metrics", metrics, step)
+        self.calls.record_step("logger.log_metrics", metrics, step)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self.calls.note("logger.log_hyperparams")
+        self.calls.record_step("logger.log_hyperparams")
 
     def save(self) -> None:
-        self.calls.note("logger.save")
+        self.calls.record_step("logger.save")
 
 
 class SpyStrategy(SingleDeviceStrategy):
@@ -145,7 +145,7 @@ def spied_callbacks(calls: Calls) -> list[pl.Callback]:
     """One whose class has every hook, one on whose instance they were set."""
 
     def hook(name: str) -> Any:
-        return lambda self, *arguments, **options: calls.note(f"class.{name}", *arguments, **options)
+        return lambda self, *arguments, **options: calls.record_step(f"class.{name}", *arguments, **options)
 
     every = type("Every", (pl.Callback,), {name: hook(name) for name in CALLBACK_HOOKS})
     settable = [name for name in CALLBACK_HOOKS if "checkpoint" not in name]

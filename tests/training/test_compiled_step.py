@@ -97,8 +97,8 @@ def test_bfloat16_trains_in_bfloat16():
     seen = []
 
     class Seen(MLP):
-        def costs(self, images, target):
-            costs = super().costs(images, target)
+        def loss_terms(self, images, target):
+            costs = super().loss_terms(images, target)
             seen.append(costs.logits.dtype)
             return costs
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from litmus.errors import ConfigError
 from litmus.runs import build
-from litmus.runs.monitors import watched_metrics
+from litmus.runs.monitors import find_monitors
 from litmus.training import trainer as litmus_trainer
 from litmus.training.metrics_csv import read_metrics
 from litmus.training.trainer_options import REFUSED, check_trainer_options
@@ -110,7 +110,7 @@ def test_plateau_steps_after_validations_only(train):
 
 def test_a_plateau_without_a_rhythm_of_validations_is_refused():
     with pytest.raises(ConfigError, match="trainer.check_val_every_n_epoch=null leaves epochs without val/loss"):
-        watched_metrics(composed("scheduler=plateau", "trainer.check_val_every_n_epoch=null"))
+        find_monitors(composed("scheduler=plateau", "trainer.check_val_every_n_epoch=null"))
 
 
 def test_the_best_checkpoint_by_training_loss_has_the_weights_of_its_own_epoch(train):

@@ -248,9 +248,9 @@ def template(tmp_path_factory):
     return folder
 
 
-def changed(path: Path, **card: object) -> None:
+def changed(path: Path, **metadata: object) -> None:
     contents = torch.load(path, weights_only=True)
-    contents["litmus"] |= card
+    contents["litmus"] |= metadata
     torch.save(contents, path)
 
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from litmus.errors import ConfigError, StoppedRun, whole_number
 from litmus.runs.identity import sweep_folder
 from litmus.runs.job_channel import messages
-from litmus.sweeps.jobs import Ended, Job
+from litmus.sweeps.jobs import Job, JobOutcome
 
 GRACE = 3.0  # seconds for a job to end by itself once it is told to
 IMPORTS = (
@@ -48,7 +48,7 @@ class Running:
     refused: bool = False
     waiting: list[Job] = field(default_factory=list)  # for the same result
 
-    def ended(self, status: int) -> Iterator[Ended]:
+    def ended(self, status: int) -> Iterator[JobOutcome]:
         self.line.close()
         with suppress(OSError):
             if self.log.stat().st_size == 0:
@@ -58,9 +58,9 @@ class Running:
         for job in (self.job, *self.waiting):
             seconds = time.monotonic() - self.started
             if result is not None:
-                yield Ended(job, result, seconds)
+                yield JobOutcome(job, result, seconds)
             else:
-                yield Ended(job, None, seconds, reason, self.diverged, self.log, self.refused)
+                yield JobOutcome(job, None, seconds, reason, self.diverged, self.log, self.refused)
 
 
 class LocalLauncher(Launcher):
@@ -103,7 +103,7 @@ class LocalLauncher(Launcher):
             with suppress(Exception):  # a job that can't read them says why
                 MNIST.preload()
 
-    def work(self, jobs: Iterator[Job], watch: Watch, prunes: bool) -> Iterator[Ended]:
+    def work(self, jobs: Iterator[Job], watch: Watch, prunes: bool) -> Iterator[JobOutcome]:
         """Runs the jobs, asking for the next one when there is room, and gives each as it ends.
 
         `watch` hears of every epoch, and if `prunes`, its answer may end the job.
@@ -187,7 +187,7 @@ class LocalLauncher(Launcher):
             line.send("heard")
         return gpu_names(facts["count"])
 
-    def _some_that_end(self, watch: Watch) -> Iterator[Ended]:
+    def _some_that_end(self, watch: Watch) -> Iterator[JobOutcome]:
         # A closed line would end every wait at once, for the 20 to 50 ms until the job's process is gone.
         self.server.wait([running.line for running in self.running if not running.line.closed])
         for running in list(self.running):

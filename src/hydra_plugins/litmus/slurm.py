@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from litmus.core.atomic_files import read_json, write_json
 from litmus.errors import ConfigError, StoppedRun, require, whole_number
 from litmus.runs.identity import sweep_folder
-from litmus.sweeps.console import count_of
-from litmus.sweeps.jobs import Ended, Job
+from litmus.sweeps.console import format_count
+from litmus.sweeps.jobs import Job, JobOutcome
 
 log = logging.getLogger("litmus")
 
@@ -42,16 +42,16 @@ class Submitted:
     submitted: float = field(default_factory=time.monotonic, init=False)
     over: tuple[str, float] | None = None  # its last state in Slurm, and since when
 
-    def ended(self, outcome: dict[str, Any], logs: list[Path]) -> Iterator[Ended]:
+    def ended(self, outcome: dict[str, Any], logs: list[Path]) -> Iterator[JobOutcome]:
         result = outcome.get("result")
         seconds = result["seconds"] if result else time.monotonic() - self.submitted
         shown = next((path for path in logs if path.exists() and path.stat().st_size), logs[-1])  # what tells most
         for job in self.jobs:
             if result:
-                yield Ended(job, result, seconds)
+                yield JobOutcome(job, result, seconds)
             else:
                 diverged, refused = outcome.get("diverged", False), outcome.get("refused", False)
-                yield Ended(job, None, seconds, outcome["reason"], diverged, shown, refused)
+                yield JobOutcome(job, None, seconds, outcome["reason"], diverged, shown, refused)
 
 
 class SlurmLauncher(Launcher):
@@ -89,7 +89,7 @@ class SlurmLauncher(Launcher):
     def __enter__(self) -> None:
         pass
 
-    def work(self, jobs: Iterator[Job], watch: Watch, prunes: bool) -> Iterator[Ended]:
+    def work(self, jobs: Iterator[Job], watch: Watch, prunes: bool) -> Iterator[JobOutcome]:
         """Gives each job as it ends. Of a search, the next ones are asked for when there is room."""
         while True:
             chosen: list[Job] = []
@@ -108,8 +108,8 @@ class SlurmLauncher(Launcher):
         if self.running:
             arrays = " ".join(dict.fromkeys(s.id.split("_")[0] for s in self.running))
             log.info(
-                f"\nSlurm keeps the {count_of(len(self.running), 'job')} that had not ended: the same command waits "
-                f"for them again and collects what they found, and scancel {arrays} ends them"
+                f"\nSlurm keeps the {format_count(len(self.running), 'job')} that had not ended: the same command "
+                f"waits for them again and collects what they found, and scancel {arrays} ends them"
             )
 
     # --- giving jobs to Slurm ---
@@ -137,7 +137,7 @@ class SlurmLauncher(Launcher):
             else:
                 new.append(Submitted("", [job]))
         if waiting:
-            log.info(f"{count_of(waiting, 'job')} in Slurm's queue already")
+            log.info(f"{format_count(waiting, 'job')} in Slurm's queue already")
         for first in range(0, len(new), MOST):
             self._submit(name, new[first : first + MOST], record, known)
 
@@ -150,7 +150,7 @@ class SlurmLauncher(Launcher):
             self.running.append(submitted)
         write_json(record, known)
         array = ids[0].split("_")[0]
-        log.info(f"{count_of(len(ids), 'job')} given to Slurm as {array}, {min(len(ids), self.jobs)} at once")
+        log.info(f"{format_count(len(ids), 'job')} given to Slurm as {array}, {min(len(ids), self.jobs)} at once")
 
     def _request(self, name: str, job: Job) -> Any:
         from litmus.sweeps.job_process import Request
@@ -163,7 +163,7 @@ class SlurmLauncher(Launcher):
 
     # --- waiting for them ---
 
-    def _some_that_end(self) -> Iterator[Ended]:
+    def _some_that_end(self) -> Iterator[JobOutcome]:
         asked = time.monotonic() - ASK / 2  # what Slurm can't start ends soon
         while True:
             with suppress(OSError):
@@ -191,7 +191,7 @@ class SlurmLauncher(Launcher):
             elif submitted.over is None:
                 submitted.over = (state, time.monotonic())
 
-    def _finish(self, submitted: Submitted) -> Iterator[Ended]:
+    def _finish(self, submitted: Submitted) -> Iterator[JobOutcome]:
         paths = self._paths(submitted)
         if paths.result_pickle.exists():
             kind, outcome = pickle.loads(paths.result_pickle.read_bytes())

@@ -19,13 +19,13 @@ from litmus.core.atomic_files import write_json
 from litmus.errors import ConfigError, require
 from litmus.runs.directory import discard_if_empty
 from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
-from litmus.runs.launch_history import with_this_start
+from litmus.runs.launch_history import append_launch
 from litmus.sweeps import finish as ending
 from litmus.sweeps import leaderboard, space
-from litmus.sweeps.console import Screen, count_of
+from litmus.sweeps.console import SweepProgress, format_count
 from litmus.sweeps.grid import Grid
-from litmus.sweeps.jobs import Composer, Ended, Job
-from litmus.sweeps.override_syntax import typed
+from litmus.sweeps.jobs import Composer, Job, JobOutcome
+from litmus.sweeps.override_syntax import cli_args
 
 log = logging.getLogger("litmus")
 
@@ -57,7 +57,7 @@ class LitmusSweeper(Sweeper):
         log.info(f"sweep {name}: {plan.introduction}")
         folder = sweep_folder(name)
         with discard_if_empty(folder), written(folder / "sweep.json"):
-            failures: list[Ended] = []
+            failures: list[JobOutcome] = []
             if not plan.over:
                 with stoppable(name), self.launcher:
                     plan.open()
@@ -74,9 +74,9 @@ class LitmusSweeper(Sweeper):
 
         return Search(swept, composer, self.config)
 
-    def _work(self, plan: Any) -> list[Ended]:
+    def _work(self, plan: Any) -> list[JobOutcome]:
         failures = []
-        screen = Screen(plan.total, plan.done, self.launcher.jobs)
+        screen = SweepProgress(plan.total, plan.done, self.launcher.jobs)
 
         def watch(job: Job, epoch: int, value: float) -> bool:
             screen.epoch(job, job.shown(plan.keys), epoch, value)
@@ -94,7 +94,7 @@ class LitmusSweeper(Sweeper):
             screen.ended(ended, ended.job.shown(plan.keys))
         return failures
 
-    def _conclude(self, plan: Any, name: str, failures: list[Ended]) -> None:
+    def _conclude(self, plan: Any, name: str, failures: list[JobOutcome]) -> None:
         folder = sweep_folder(name)
         with suppress(OSError):
             (folder / "logs").rmdir()  # if no job left anything there
@@ -106,7 +106,7 @@ class LitmusSweeper(Sweeper):
             log.info(f"\n{summary}")
         log.info(f"\n{folder}")
         if failures:
-            log.info(f"\n{len(failures)} of {count_of(plan.total, 'job')} failed{plan.after_failures}:")
+            log.info(f"\n{len(failures)} of {format_count(plan.total, 'job')} failed{plan.after_failures}:")
             for ended in failures:
                 log.info(f"  {ended.job.shown(plan.keys)}: {ended.reason}\n    {ended.log}")
             sys.exit(1)
@@ -116,7 +116,7 @@ class LitmusSweeper(Sweeper):
 def written(record: Path) -> Iterator[None]:
     """Adds this start to a sweep.json, which is removed again if it is new and ConfigError is raised within."""
     is_new = not record.exists()
-    write_json(record, {"starts": with_this_start(record, typed)})
+    write_json(record, {"starts": append_launch(record, cli_args)})
     try:
         yield
     except ConfigError:
@@ -154,8 +154,8 @@ def stoppable(sweep_name: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
-        named = [] if any(a.startswith("sweep_name=") for a in typed) else [f"sweep_name={sweep_name}"]
-        log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], *typed, *named])}")
+        named = [] if any(a.startswith("sweep_name=") for a in cli_args) else [f"sweep_name={sweep_name}"]
+        log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], *cli_args, *named])}")
         sys.exit(128 + signal.SIGINT if isinstance(stop, KeyboardInterrupt) else stop.code)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -5,10 +5,10 @@ from litmus.callbacks.confusion_matrix import ConfusionMatrix
 from litmus.callbacks.early_stopping import EarlyStopping
 from litmus.callbacks.first_layer_weights import FirstLayerWeights
 from litmus.callbacks.frozen_features import FrozenFeatures
-from litmus.callbacks.generalization_gap import GeneralisationGap
+from litmus.callbacks.generalization_gap import GeneralizationGap
 from litmus.callbacks.grad_norm import GradNorm
 from litmus.callbacks.learning_rate import LearningRate
-from litmus.callbacks.overfit_check import LearnedByHeart
+from litmus.callbacks.overfit_check import OverfitCheck
 from litmus.callbacks.sample_images import SampleImages
 from litmus.callbacks.sparsity import Sparsity
 from litmus.callbacks.test_curve import TestCurve
@@ -21,10 +21,10 @@ __all__ = [
     "EarlyStopping",
     "FirstLayerWeights",
     "FrozenFeatures",
-    "GeneralisationGap",
+    "GeneralizationGap",
     "GradNorm",
-    "LearnedByHeart",
     "LearningRate",
+    "OverfitCheck",
     "SampleImages",
     "Sparsity",
     "TestCurve",

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from litmus.callbacks.plots import DOTS_PER_INCH, save, show
-from litmus.core.fonts import drawable, plain_text
+from litmus.core.fonts import plain_text, replace_missing_glyphs
 from litmus.errors import whole_number
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def draw(counts: Tensor, sure: Tensor, correct: Tensor, title: str) -> Figure:
     above.bar(left, correct.tolist(), wide, align="edge", color="#2b55b8", edgecolor="white", label="right")
     above.plot(own, own, "o", color="#f0a040", markersize=5, label="the model's own probability")
     above.plot([0, 1], [0, 1], "--", color="0.4", linewidth=1)
-    above.set(title=drawable(title), ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    above.set(title=replace_missing_glyphs(title), ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     above.legend(loc="upper left")
     below.bar(left, counts.tolist(), wide, align="edge", color="0.6", edgecolor="white")
     below.set(xlabel="the model's probability of the class it says", ylabel="images")

@@ -11,9 +11,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from litmus.callbacks.plots import DOTS_PER_INCH, save, shortened, show
+from litmus.callbacks.plots import DOTS_PER_INCH, save, shorten_names, show
 from litmus.core.checkpoint_io import write_text
-from litmus.core.fonts import drawable, plain_text
+from litmus.core.fonts import plain_text, replace_missing_glyphs
 from litmus.data.labels import class_name
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def draw(counts: Tensor, names: list[str], title: str) -> Figure:
     cell = 0.5 if len(names) <= COUNTED else max(0.13, 5 / len(names))  # inches
     side = min(max(len(names) * cell, 2), 14) + 2
     figure = Figure(figsize=(side + 0.8, side), dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
-    axes = figure.add_subplot(title=drawable(title), xlabel="predicted class", ylabel="true class")
+    axes = figure.add_subplot(title=replace_missing_glyphs(title), xlabel="predicted class", ylabel="true class")
     drawn = axes.imshow(shares, "Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     bar = figure.colorbar(drawn, ax=axes, ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], format=lambda share, _: f"{share:.0%}")
     bar.set_label("share of the true class")
     if len(names) * cell <= 14:
-        labels = shortened(names, 20)
+        labels = shorten_names(names, 20)
         axes.set_xticks(range(len(names)), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
         axes.set_yticks(range(len(names)), labels)
         axes.tick_params(labelsize=10 if len(names) <= COUNTED else 6, length=0)

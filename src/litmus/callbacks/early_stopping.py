@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
-from litmus.callbacks.logged_metrics import is_never_logged, measured
+from litmus.callbacks.logged_metrics import is_never_logged, metrics_of_epoch
 from litmus.core.metric_direction import mode as mode_of
 from litmus.errors import StoppedRun, number, require, whole_number
 
@@ -51,7 +51,7 @@ class EarlyStopping(LightningEarlyStopping):
                 f"callbacks.early_stopping.monitor={self.monitor} is not measured, or not in time: choose one of "
                 f"{', '.join(sorted(trainer.callback_metrics))}"
             )
-        if self.monitor in measured(trainer):
+        if self.monitor in metrics_of_epoch(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from litmus.callbacks.plots import boards, show, weight_grid
+from litmus.callbacks.plots import show, tensorboard_loggers, weight_grid
 from litmus.errors import whole_number
 from litmus.penalties import weights_by_layer
 
@@ -35,7 +35,7 @@ class FirstLayerWeights(pl.Callback):
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
         self.shown = epoch
-        if not boards(trainer):
+        if not tensorboard_loggers(trainer):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         layer, weights = next(iter(weights_by_layer(pl_module.network).items()))  # type: ignore[arg-type]

@@ -16,7 +16,14 @@ from litmus.errors import number
 log = logging.getLogger("litmus")
 
 PARTS = ("train", "val")
-STEP = ("forward", "costs", "training_step", "validation_step", "on_train_batch_start", "on_validation_batch_start")
+STEP = (
+    "forward",
+    "loss_terms",
+    "training_step",
+    "validation_step",
+    "on_train_batch_start",
+    "on_validation_batch_start",
+)
 
 
 class FrozenFeatures(Callback):

@@ -1,10 +1,10 @@
-"""The generalisation gap."""
+"""The generalization gap."""
 
 from typing import Any
 
 import pytorch_lightning as pl
 
-from litmus.callbacks.logged_metrics import measured
+from litmus.callbacks.logged_metrics import metrics_of_epoch
 from litmus.callbacks.measure import evaluate
 from litmus.errors import whole_number
 
@@ -17,7 +17,7 @@ def training_accuracy(trainer: pl.Trainer, pl_module: pl.LightningModule, first:
     return int(sum(correct)) / len(data.parts["train"][1][:first])
 
 
-class GeneralisationGap(pl.Callback):
+class GeneralizationGap(pl.Callback):
     """Logs `gap/acc`: accuracy on the first `images` training images, in eval mode and without augmentation, minus
     `val/acc`. The running `train/acc` would not do: dropout lowers it, and it lags behind the weights.
 
@@ -26,7 +26,7 @@ class GeneralisationGap(pl.Callback):
     """
 
     def __init__(self, images: int = 5000):
-        self.images = whole_number("callbacks.generalisation_gap.images", images, least=1)
+        self.images = whole_number("callbacks.generalization_gap.images", images, least=1)
         self.accuracy: float | None = None
 
     # Not at the epoch's end, when the weights may be others than those validated, as with weight averaging.
@@ -38,6 +38,6 @@ class GeneralisationGap(pl.Callback):
             self.accuracy = training_accuracy(trainer, pl_module, first=min(self.images, data.size("val")))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        validated = measured(trainer).get("val/acc")
+        validated = metrics_of_epoch(trainer).get("val/acc")
         if validated is not None and self.accuracy is not None:
             pl_module.log("gap/acc", self.accuracy - float(validated))

@@ -20,7 +20,7 @@ class KeepEarlier(pl.Callback):
         self.has_validated = True
 
 
-def measured(trainer: pl.Trainer) -> dict[str, Any]:
+def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, Any]:
     """The metrics that this epoch logged. `trainer.callback_metrics` also holds those of earlier epochs, as the very
     same tensors, such as `val/acc` in an epoch without validation."""
     keeper = _keeper(trainer)

@@ -7,7 +7,7 @@ from litmus.callbacks.generalization_gap import training_accuracy
 from litmus.errors import StoppedRun
 
 
-class LearnedByHeart(Checkpoint):
+class OverfitCheck(Checkpoint):
     """Ends the run when every training image is right in eval mode. Raises StoppedRun if that never comes.
 
     A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from litmus.core.checkpoint_io import replacing
-from litmus.core.fonts import drawable, plain_text
+from litmus.core.fonts import plain_text, replace_missing_glyphs
 from litmus.core.tensorboard import write_image
 from litmus.data.labels import class_name
 
@@ -28,7 +28,7 @@ DOTS_PER_INCH = 100
 SIGNED = ("#02023a", "#2b55b8", "#8f8f8f", "#f0a040", "#fff6c8")
 
 
-def boards(trainer: pl.Trainer) -> list[TensorBoardLogger]:
+def tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
     """Those of the trainer's loggers that take pictures, in the one process that writes."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero]
 
@@ -42,7 +42,7 @@ def show(trainer: pl.Trainer, tag: str, figure: Figure) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = np.asarray(canvas.buffer_rgba())[..., :3]
-    for board in boards(trainer):
+    for board in tensorboard_loggers(trainer):
         write_image(board, tag, image, trainer.global_step)
     # A figure's parts refer to each other, so that Python's collector finds them late: 2.5 MB each time until then.
     for artist in [*figure.artists, *figure.texts]:
@@ -63,9 +63,9 @@ def pixels(images: Tensor, preprocess: Any) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8).cpu()
 
 
-def shortened(names: Sequence[object], most: int) -> list[str]:
+def shorten_names(names: Sequence[object], most: int) -> list[str]:
     """Names of classes that can be drawn, in `most` characters."""
-    texts = [drawable(class_name(name)) for name in names]
+    texts = [replace_missing_glyphs(class_name(name)) for name in names]
     return [text if len(text) <= most else f"{text[: most - 1]}…" for text in texts]
 
 
@@ -75,7 +75,9 @@ def sheet(width: float, height: float, title: str) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
-    figure.text(0.1, height - 0.1, drawable(title), va="top", fontsize=10, transform=figure.dpi_scale_trans)
+    figure.text(
+        0.1, height - 0.1, replace_missing_glyphs(title), va="top", fontsize=10, transform=figure.dpi_scale_trans
+    )
     return figure
 
 
@@ -103,13 +105,13 @@ def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     tall = wide * images.shape[2] / images.shape[3]
-    captions = [drawable(caption) for caption in captions]
+    captions = [replace_missing_glyphs(caption) for caption in captions]
     lines = [line for caption in captions for line in caption.split("\n")]
     size = min(13.0, 72 * wide / (0.6 * max(map(len, lines))))  # in points, of which a letter is about 0.6 wide
     cell = tall + 1.4 * size / 72 * len(lines) / len(captions) + 0.15
     figure = sheet(max(columns * (wide + 0.1) + 0.1, 5.0), rows * cell + 0.4, title)
     colours = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
-    for i, (image, caption) in enumerate(zip(resized(colours, wide, tall), captions, strict=True)):
+    for i, (image, caption) in enumerate(zip(resize(colours, wide, tall), captions, strict=True)):
         left, top = 0.1 + i % columns * (wide + 0.1), (rows - i // columns) * cell
         figure.add_artist(Pixels(image, left, top - tall))
         position = left + wide / 2, top - tall - 0.04
@@ -117,7 +119,7 @@ def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int
     return figure
 
 
-def resized(images: Tensor, wide: float, tall: float) -> np.ndarray:
+def resize(images: Tensor, wide: float, tall: float) -> np.ndarray:
     """uint8 images (N, C, H, W) as (N, H, W, C) for `wide` × `tall` inches. Small ones keep their pixels visible."""
     size = max(1, round(tall * DOTS_PER_INCH)), round(wide * DOTS_PER_INCH)
     if size[1] > 2 * images.shape[3]:
@@ -139,7 +141,7 @@ def weight_grid(weights: Tensor, title: str) -> Figure:
     coloured = weights.shape[1] == 3
     most = float(np.quantile(weights.abs().numpy(), 0.99)) or 1.0
     scale = Normalize(-most, most, clip=True)
-    tiles = tiled(weights.permute(0, 2, 3, 1).numpy())
+    tiles = tile(weights.permute(0, 2, 3, 1).numpy())
     colours = ScalarMappable(scale, "gray" if coloured else LinearSegmentedColormap.from_list("signed", SIGNED, N=65))
     if coloured:
         picture = (255 * np.nan_to_num(scale(tiles), nan=1.0)).astype(np.uint8)
@@ -155,7 +157,7 @@ def weight_grid(weights: Tensor, title: str) -> Figure:
     return figure
 
 
-def tiled(tiles: np.ndarray) -> np.ndarray:
+def tile(tiles: np.ndarray) -> np.ndarray:
     """(N, H, W, C) side by side in about a square (H', W', C), with a line of nan between them."""
     count, height, width, channels = tiles.shape
     columns = math.ceil(math.sqrt(count * (height + 1) / (width + 1)))

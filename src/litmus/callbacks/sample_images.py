@@ -4,7 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from litmus.callbacks.plots import boards, image_grid, pixels, shortened, show
+from litmus.callbacks.plots import image_grid, pixels, shorten_names, show, tensorboard_loggers
 from litmus.data.preprocess import UnknownPreprocess
 from litmus.errors import whole_number
 
@@ -17,7 +17,7 @@ class SampleImages(pl.Callback):
         self.images = whole_number("callbacks.sample_images.images", images, least=1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch > 0 or not boards(trainer):
+        if trainer.current_epoch > 0 or not tensorboard_loggers(trainer):
             return
         # Now and not in the first step, whose batch may be of features (see FrozenFeatures).
         batch = next(iter(trainer.train_dataloader))  # type: ignore[arg-type]
@@ -25,7 +25,7 @@ class SampleImages(pl.Callback):
         if isinstance(data.preprocess, UnknownPreprocess):  # its images cannot be shown
             return
         images, target = (part[: self.images] for part in batch)
-        names = shortened(data.class_names, 18)
+        names = shorten_names(data.class_names, 18)
         captions = [names[label] for label in target.tolist()]
         title = f"{data.name}: the first images of the first batch"
         show(trainer, "sample_images", image_grid(pixels(images, data.preprocess), captions, title, columns=8))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from litmus.callbacks.plots import image_grid, pixels, save, shortened, show
+from litmus.callbacks.plots import image_grid, pixels, save, shorten_names, show
 from litmus.data.preprocess import UnknownPreprocess
 from litmus.errors import whole_number
 
@@ -67,7 +67,7 @@ class WorstMistakes(pl.Callback):
             return
         if isinstance(data.preprocess, UnknownPreprocess):  # its images cannot be shown
             return
-        names = shortened(data.class_names, 14)
+        names = shorten_names(data.class_names, 14)
         captions = [
             f"is {names[true]}: p = {row[true]:.2g}\nsaid {names[said]}: p = {row[said]:.2g}"
             for row, true, said in zip(log_p.exp().tolist(), target.tolist(), log_p.argmax(dim=1).tolist(), strict=True)

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 
-from litmus.core.hydra_values import quoted
+from litmus.core.hydra_values import quote
 from litmus.errors import ConfigError, require, user_path
 
 PATHS = ("output_dir", "resume", "sweep_name", "data.root", "data.path", "model.init_from", "model.weights")
@@ -79,7 +79,7 @@ def _quote(key: str, path: str) -> str:
         path = str(user_path(key, path))
     override = _parse(f"{key}={path}")
     plain = override is not None and not override.is_sweep_override() and override.value() in (path, None)
-    return path if plain else quoted(path)
+    return path if plain else quote(path)
 
 
 def _parse(argument: str) -> Override | None:
@@ -101,7 +101,7 @@ def unreadable(line: str) -> ConfigError:
     key, equals, value = line.partition("=")
     if not equals or not key.strip("+~") or not value:
         return ConfigError(f"{line!r} cannot be read: write key=value")
-    typed = f"{key}={quoted(value)}"
+    typed = f"{key}={quote(value)}"
     if _parse(typed) is None:
         return ConfigError(f"{line!r} cannot be read: write key=value")
     return ConfigError(f"{line!r} cannot be read: for this text as the value, type {_in_shell(typed)}")

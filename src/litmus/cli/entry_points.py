@@ -22,7 +22,7 @@ from litmus.core.console_log import start_logging
 from litmus.core.environment import prepare_environment
 from litmus.errors import ConfigError, StoppedRun
 from litmus.runs.identity import ANNOUNCEMENT
-from litmus.sweeps.override_syntax import typed
+from litmus.sweeps.override_syntax import cli_args
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # in the environment
 PLACES = {  # what the file system refuses
@@ -57,7 +57,7 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         if ANNOUNCEMENT in os.environ:  # another process of a run, which the first one ends
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         _prepare_process(traceback_wanted)
-        typed[:] = sys.argv[1:]
+        cli_args[:] = sys.argv[1:]
         sys.argv[1:] = _answer(lambda: check(sys.argv[1:], conf), traceback_wanted)
         with _full_error("1"):  # Hydra then raises its errors instead of printing them
             return _answer(hydra_main, traceback_wanted)

@@ -16,14 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from litmus.cli.overrides import check
-from litmus.core.config_diff import leaves
+from litmus.core.config_diff import flatten
 from litmus.core.console_log import start_logging
 from litmus.core.environment import prepare_environment
 from litmus.core.hydra_values import as_hydra_value
 from litmus.errors import ConfigError, require
 
 if TYPE_CHECKING:
-    from litmus.inference.loading import Trained
+    from litmus.inference.loading import TrainedModel
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -40,7 +40,7 @@ class FinishedRun:
     stop_reason: str
     result: dict[str, Any] = field(repr=False)  # all of result.json
 
-    def load(self, checkpoint: str = "best") -> Trained:
+    def load(self, checkpoint: str = "best") -> TrainedModel:
         """The trained model, as `litmus.load` gives it."""
         from litmus.inference.loading import load
 
@@ -124,7 +124,7 @@ def _leaves(cfg: DictConfig) -> dict[str, Any]:
     """The values by their dotted keys, without Hydra's; interpolations stay as they are."""
     values = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(values, dict)
-    return leaves({key: value for key, value in values.items() if key != "hydra"})
+    return flatten({key: value for key, value in values.items() if key != "hydra"})
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from litmus.cli.additions import COMBINED, added_parts, adds, is_addition, is_named
 from litmus.cli.arguments import read_flags, read_paths, refuse_hydra_places, unreadable
 from litmus.cli.configs import Configs, open_configs
-from litmus.core.hydra_values import quoted
+from litmus.core.hydra_values import quote
 from litmus.errors import DECODE, ConfigError, closest, require
 from litmus.sweeps.override_syntax import as_sweep, check_use, is_plain, lines, not_with_all, values
 
@@ -58,7 +58,7 @@ def check(argv: list[str], conf: Path) -> list[str]:
         require(
             not places, "--config-dir and hydra.searchpath cannot go together: name both folders in hydra.searchpath"
         )
-        places = [f"hydra.searchpath=[{quoted(f'file://{Path(args.config_dir).resolve()}')}]"]
+        places = [f"hydra.searchpath=[{quote(f'file://{Path(args.config_dir).resolve()}')}]"]
     with open_configs(conf, args.config_name or "train", places) as configs:
         given = _parse(typed, configs.loader)
         refuse_hydra_places(given)

@@ -76,7 +76,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             _write(checkpoint, path, also)
             return
         self._thread = self._thread or ThreadPoolExecutor(max_workers=1)
-        self._writing = self._thread.submit(_write, self._copied(checkpoint), path, also)
+        self._writing = self._thread.submit(_write, self._copy(checkpoint), path, also)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
         return load_checkpoint(path, map_location)
@@ -87,7 +87,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             self._thread.shutdown()
         self._thread, self._copies = None, []
 
-    def _copied(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    def _copy(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """With copies of its tensors, in the memory of the last ones: fresh memory costs more than the copying."""
         before, self._copies = iter(self._copies), []
 

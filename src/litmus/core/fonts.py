@@ -40,7 +40,7 @@ def text_style() -> dict[Any, Any]:
     return {"text.parse_math": False, "font.family": list(_families())}
 
 
-def drawable(text: str) -> str:
+def replace_missing_glyphs(text: str) -> str:
     """The text, with escapes such as \\u732b for the characters that no installed font has; the log says so once."""
     if text.isascii() and text.isprintable():
         return text

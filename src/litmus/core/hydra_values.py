@@ -22,9 +22,9 @@ def as_hydra_value(value: Any) -> str:
         return f"{{{','.join(f'{key}:{as_hydra_value(item)}' for key, item in value.items())}}}"
     if re.fullmatch(r"[A-Za-z_][\w./-]*", value, re.ASCII) and value.lower() not in NOT_TEXT:
         return str(value)
-    return quoted(str(value))
+    return quote(str(value))
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A text that Hydra's grammar reads as it is."""
     return QuotedString(text, Quote.single).with_quotes()

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
-from litmus.core.config_diff import leaves
+from litmus.core.config_diff import flatten
 
 GROUPS = ("data", "model", "loss", "penalty", "optim", "scheduler", "accelerator")
 # Facts that follow from the choices. HParams shows what differs between runs first, and these would crowd it.
@@ -32,7 +32,7 @@ def write_config(logger: Logger, config: dict[str, Any], choices: dict[str, str]
     values: dict[str, Any] = {group: choices[group] for group in GROUPS if group in choices}
     values |= {"seed": config["seed"], "trainer.max_epochs": config["trainer"]["max_epochs"]}
     for group in GROUPS[:-1]:
-        values |= _shown(leaves(config[group], f"{group}."))
+        values |= _shown(flatten(config[group], f"{group}."))
     values = {name: value for name, value in values.items() if name not in DERIVED}
     _, start, end = hparams(values, {})
     for summary in (start, end):

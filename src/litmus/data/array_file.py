@@ -12,7 +12,14 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
-from litmus.data.duplicates import DUPLICATES, answer_duplicates, find_repeats, image_contents, kept, two_classes
+from litmus.data.duplicates import (
+    DUPLICATES,
+    answer_duplicates,
+    find_repeats,
+    image_digests,
+    indices_to_keep,
+    two_classes,
+)
 from litmus.data.in_memory import InMemory, Loaded, Part
 from litmus.data.labels import Classes, read_labels
 from litmus.data.part_names import PART_NAMES
@@ -61,7 +68,7 @@ class ArrayFile(InMemory):
         shape: Sequence[int] | None = None
         for part, (x, _) in arrays.parts.items():
             pixels, units[part] = read_pixels(x, f"x_{part}")
-            with _named(f"x_{part} of data.path={self.path}"):
+            with _prefix_errors(f"x_{part} of data.path={self.path}"):
                 images = channels_first(pixels, self.layout, shape)
             shape = shape or images.shape[1:]
             kinds = ["text" if labels[one].dtype.kind == "U" else "numbers" for one in (part, leading)]
@@ -84,7 +91,7 @@ class ArrayFile(InMemory):
         return None if found is None else (*found, self.classes.names)
 
     def _check_parts(self) -> None:
-        contents = {part: image_contents(images) for part, (images, _) in self.parts.items()}
+        contents = {part: image_digests(images) for part, (images, _) in self.parts.items()}
         targets = {part: labels for part, (_, labels) in self.parts.items()}
         repeats = find_repeats(contents)
         self.notes += answer_duplicates(repeats, self.duplicates, _position)
@@ -92,7 +99,7 @@ class ArrayFile(InMemory):
         if self.duplicates == "drop":
             for part in {repeat.part for repeat in repeats}:
                 images, labels = self.parts[part]
-                index = kept(len(labels), part, repeats)
+                index = indices_to_keep(len(labels), part, repeats)
                 require(len(index) > 0, f"all images of the {part} part are in a later part too; give other images")
                 self.parts[part] = images[index], labels[index]
 
@@ -119,7 +126,7 @@ class Arrays:
 
 def read_arrays(path: str, notes: list[str], required: str = "train") -> Arrays:
     """Raises ConfigError if the file is absent, damaged or incomplete, or holds anything but numbers and text."""
-    with _readable(path), _opened(path) as (names, read):
+    with _translate_read_errors(path), _opened(path) as (names, read):
         keys = {name: key for name in names if (key := _key(name)) is not None}
         for name, key in keys.items():
             first = next(other for other in keys if keys[other] == key)
@@ -181,7 +188,7 @@ def _array(path: str, name: str, read: Callable[[str], np.ndarray]) -> np.ndarra
 
 
 @contextmanager
-def _readable(path: str) -> Iterator[None]:
+def _translate_read_errors(path: str) -> Iterator[None]:
     try:
         yield
     except ConfigError:
@@ -198,7 +205,7 @@ def _readable(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def _named(what: str) -> Iterator[None]:
+def _prefix_errors(what: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:

@@ -9,19 +9,19 @@ from torch import Tensor
 from litmus.core.seeds import epoch_seed
 from litmus.errors import number, require, whole_number
 
-POINTS = 4  # that elastic bending pulls at, along each side
+POINTS = 4  # control points of the elastic deformation, along each side
 
 
 class Augmentation:
     """Crop, shift, flip, a warp (rotation, scale and elastic bending at once) and erasing, in this order, of uint8
     images (N, C, H, W).
 
-    Pixels are those of the data, before any resizing and normalising. `crop` moves by up to so many of them each way,
-    and fills in the image mirrored at its edge; `shift` moves too, and fills in black, pixel 0; `flip` mirrors left to
-    right with a chance of one half; `rotation` turns by up to so many degrees, either way, about the middle; `scale`
-    makes larger or smaller by up to this fraction; `elastic` pulls each of 4 × 4 points by up to so many pixels along
-    each axis, and what lies between follows smoothly; all three fill in black. `erasing` is the chance that a rectangle
-    of 2 to 33 % of the area is made black (Zhong et al. 2017).
+    Pixels are those of the data, before any resizing and normalization. `crop` translates by up to that many pixels
+    each way and fills in the image mirrored at its edge; `shift` translates too, and fills in black, pixel 0; `flip`
+    mirrors left to right with a probability of one half; `rotation` rotates by up to that many degrees either way
+    about the center; `scale` enlarges or shrinks by up to this fraction; `elastic` displaces each of 4 × 4 control
+    points by up to that many pixels along each axis, interpolated smoothly between them. All three fill in black.
+    `erasing` is the probability that a rectangle of 2 to 33 % of the area is made black (Zhong et al. 2017).
     """
 
     # Each change has its own columns of what is drawn, so that switching one on leaves the others as they were.
@@ -63,8 +63,8 @@ class Augmentation:
         apart = (min(height, width) - 1) // (POINTS - 1)
         require(
             self.elastic <= apart,
-            f"data.augment.elastic={self.elastic} pulls points that are {apart} pixels apart across each other: "
-            f"say {apart} or less",
+            f"data.augment.elastic={self.elastic} displaces points that are {apart} pixels apart across each other; "
+            f"set {apart} or less",
         )
         for name in ("crop", "shift"):
             require(
@@ -92,8 +92,8 @@ class Augmentation:
         if self._warps:
             degrees = (2 * drawn[:, self.ROTATION] - 1) * self.rotation
             factor = 1 + (2 * drawn[:, self.SCALE] - 1) * self.scale if self.scale else None
-            pulls = (2 * drawn[:, self.ELASTIC] - 1) * self.elastic if self.elastic else None
-            images = warp(images, degrees, factor, pulls)
+            displacements = (2 * drawn[:, self.ELASTIC] - 1) * self.elastic if self.elastic else None
+            images = warp(images, degrees, factor, displacements)
         if self.erasing:
             images = erase(images, *_rectangles(drawn[:, self.ERASING], self.erasing, *images.shape[2:]))
         return images
@@ -127,9 +127,9 @@ def _mirrored(index: Tensor, size: int) -> Tensor:
     return ((size - 1) - ((size - 1) - index.abs()).abs()).clamp(min=0)
 
 
-def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, pulls: Tensor | None = None) -> Tensor:
+def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, displacements: Tensor | None = None) -> Tensor:
     """(N, C, H, W) to float32, turned counterclockwise about the middle by `degrees`, (N,), enlarged by `factor`, (N,),
-    and bent by `pulls`, (N, 2 · POINTS²) pixels: bilinear, black outside."""
+    and deformed by `displacements`, (N, 2 · POINTS²) pixels: bilinear, black outside."""
     count, _, height, width = images.shape
     angle = (degrees * (math.pi / 180))[:, None, None]
     cos, sin = angle.cos(), angle.sin()
@@ -141,23 +141,24 @@ def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, pulls: T
     grid = torch.empty(count, height, width, 2, device=images.device)
     torch.sub(cos * x, sin * y, out=grid[..., 0])
     torch.add(sin * x, cos * y, out=grid[..., 1])
-    if pulls is not None:
-        grid += bends(pulls.view(count, 2, POINTS, POINTS), height, width).permute(0, 2, 3, 1)
+    if displacements is not None:
+        grid += elastic_field(displacements.view(count, 2, POINTS, POINTS), height, width).permute(0, 2, 3, 1)
     grid[..., 0].mul_(2 / width)
     grid[..., 1].mul_(2 / height)
     return F.grid_sample(images.float(), grid, align_corners=False)
 
 
-def bends(pulls: Tensor, height: int, width: int) -> Tensor:
+def elastic_field(displacements: Tensor, height: int, width: int) -> Tensor:
     """(N, 2, POINTS, POINTS) displacements at points spread evenly from edge to edge, to (N, 2, height, width):
     bicubic, as Ronneberger et al. 2015 bend their images."""
+    points = torch.eye(POINTS, device=displacements.device)[None, :, :, None]
     down, across = (
-        F.interpolate(torch.eye(POINTS, device=pulls.device)[None, :, :, None], (side, 1), None, "bicubic", True)
+        F.interpolate(points, (side, 1), None, "bicubic", True)
         .view(POINTS, side)
         for side in (height, width)
     )  # fmt: skip
     # Bicubic interpolation is linear in what it interpolates: two products of matrices, much faster than interpolate.
-    return down.T @ pulls @ across
+    return down.T @ displacements @ across
 
 
 def _rectangles(drawn: Tensor, chance: float, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,18 +16,18 @@ from tqdm import tqdm
 
 from litmus.core.atomic_files import read_json, write_json
 from litmus.data.batches import Batches
-from litmus.data.image_decoder import BadPicture, Decode
+from litmus.data.image_decoder import ImageDecodeError, ImageDecoder
 from litmus.data.listing import readable
 from litmus.errors import StoppedRun
 
 Bad = dict[Path, str]  # what is wrong with a file
 
 
-def cores() -> int:
+def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def decode_all(files: Sequence[Path], decode: Decode, keep: bool = True) -> tuple[Tensor, Bad]:
+def decode_all(files: Sequence[Path], decode: ImageDecoder, keep: bool = True) -> tuple[Tensor, Bad]:
     """The images (N, C, H, W), black where a file is bad, none if they need not be kept; and the bad files."""
     images = torch.zeros((len(files) if keep else 0, *decode.shape), dtype=torch.uint8)
     bad: Bad = {}
@@ -37,11 +37,11 @@ def decode_all(files: Sequence[Path], decode: Decode, keep: bool = True) -> tupl
             image = decode(files[i])
             if keep:
                 images[i] = image
-        except BadPicture as error:
+        except ImageDecodeError as error:
             bad[files[i]] = str(error)
 
     # Threads will do: Pillow lets go of Python's lock while it decodes and resizes. It warns of odd but whole files.
-    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(available_cores()) as pool:
         warnings.simplefilter("ignore")
         what = f"{'decoding' if keep else 'checking'} {len(files):,} pictures"
         for _ in tqdm(pool.map(one, range(len(files))), what, len(files), leave=False, disable=None, unit="picture"):
@@ -49,12 +49,12 @@ def decode_all(files: Sequence[Path], decode: Decode, keep: bool = True) -> tupl
     return images, dict(sorted(bad.items()))
 
 
-def check_all(files: Sequence[Path], decode: Decode, memory: Path) -> Bad:
+def check_all(files: Sequence[Path], decode: ImageDecoder, memory: Path) -> Bad:
     """The bad ones, found by decoding every file, unless they were found before (see `remembered`)."""
-    return remembered("checked", files, memory, lambda some: decode_all(some, decode, keep=False)[1])
+    return cached_results("checked", files, memory, lambda some: decode_all(some, decode, keep=False)[1])
 
 
-def remembered(
+def cached_results(
     kind: str, files: Sequence[Path], memory: Path, find: Callable[[Sequence[Path]], dict[Path, str]]
 ) -> dict[Path, str]:
     """What `find` says of some of the files. It is kept in the folder `memory`, for as long as no file's size or time
@@ -77,7 +77,7 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def told(bad: Bad, total: int, root: Path, most: int = 5) -> str:
+def describe_bad_files(bad: Bad, total: int, root: Path, most: int = 5) -> str:
     shown = [f"{readable(path.relative_to(root))} ({reason})" for path, reason in list(bad.items())[:most]]
     more = [f"and {len(bad) - most} more"] if len(bad) > most else []
     return f"{len(bad):,} of {total:,} files are no good pictures: {', '.join(shown + more)}"
@@ -86,7 +86,7 @@ def told(bad: Bad, total: int, root: Path, most: int = 5) -> str:
 class Files(Dataset):
     """Positions to uint8 images, and the position again."""
 
-    def __init__(self, files: Sequence[Path], decode: Decode):
+    def __init__(self, files: Sequence[Path], decode: ImageDecoder):
         self.files, self.decode = files, decode
 
     def __len__(self) -> int:
@@ -97,8 +97,8 @@ class Files(Dataset):
             warnings.simplefilter("ignore")
             try:
                 return self.decode(self.files[i]), i
-            except BadPicture as error:
-                raise BadPicture(f"{readable(self.files[i])} is {error}") from None
+            except ImageDecodeError as error:
+                raise ImageDecodeError(f"{readable(self.files[i])} is {error}") from None
 
 
 class DecodedBatches(Batches):
@@ -111,7 +111,7 @@ class DecodedBatches(Batches):
         batch_size: int,
         preprocess: Callable[[Tensor], Tensor],
         *others: Any,
-        decode: Decode,
+        decode: ImageDecoder,
         workers: int,
         **options: Any,
     ):
@@ -119,7 +119,7 @@ class DecodedBatches(Batches):
         self.order: list[list[int]] = []
         self.loader = None if isinstance(images, Tensor) else self._start(decode, workers)
 
-    def _start(self, decode: Decode, workers: int) -> DataLoader:
+    def _start(self, decode: ImageDecoder, workers: int) -> DataLoader:
         return DataLoader(
             Files(self.images, decode),  # type: ignore[arg-type]
             batch_sampler=self.order,  # filled anew for each epoch
@@ -147,5 +147,5 @@ class DecodedBatches(Batches):
                 if drawn is not None and self.augment is not None:
                     images = self.augment(images, drawn[index].to(device))
                 yield self.preprocess(images), self.labels[index.to(device)]
-        except BadPicture as error:  # from a worker, its traceback comes before it
+        except ImageDecodeError as error:  # from a worker, its traceback comes before it
             raise StoppedRun(f"{str(error).strip().splitlines()[-1]}, and was good when it was checked") from error

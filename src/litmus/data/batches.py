@@ -24,7 +24,7 @@ class Batches:
 
     With a `share`, (rank, world), each of `world` processes gets its part of every batch, and together they get each
     image once; in training up to world − 1 images of an epoch are left out, so that the parts are equal. With a
-    `spare_core`, augmented batches are made by a thread of its own while the ones before are trained on.
+    `prefetch_in_thread`, augmented batches are made by a thread of its own while the ones before are trained on.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Batches:
         seed: int | None = None,
         augment: Augmentation | None = None,
         share: tuple[int, int] = (0, 1),
-        spare_core: bool = False,
+        prefetch_in_thread: bool = False,
     ):
         self.rank, self.world = rank, world = share
         self.images, self.labels = images, labels
@@ -47,7 +47,7 @@ class Batches:
         self.seed = seed
         self.augment = augment
         # Unchanged images take less time to make than to hand over from thread to thread.
-        self.ahead = spare_core and augment is not None and labels.device.type == "cpu"
+        self.ahead = prefetch_in_thread and augment is not None and labels.device.type == "cpu"
         self.epoch = 0
         if seed is not None:
             self.sampler = self  # Lightning tells a loader's sampler the epoch
@@ -71,7 +71,7 @@ class Batches:
             ):
                 yield self.preprocess(images), labels
             return
-        blocks = ahead(self._blocks()) if self.ahead else self._blocks()
+        blocks = prefetch(self._blocks()) if self.ahead else self._blocks()
         for images, labels in blocks:
             yield from zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
 
@@ -100,7 +100,7 @@ class Batches:
             yield self.preprocess(some), labels[start : start + size]
 
 
-def ahead(blocks: Iterator[T]) -> Iterator[T]:
+def prefetch(blocks: Iterator[T]) -> Iterator[T]:
     """The same; a thread of its own makes the next one while one is in use."""
     with ThreadPoolExecutor(1, "batches") as thread:
         following = thread.submit(next, blocks, None)

@@ -82,13 +82,13 @@ def two_classes(
     ]
 
 
-def kept(count: int, part: str, repeats: Sequence[Repeat]) -> Tensor:
+def indices_to_keep(count: int, part: str, repeats: Sequence[Repeat]) -> Tensor:
     """Positions of a part of `count` images without those that are in a later part."""
     dropped = {repeat.position for repeat in repeats if repeat.part == part}
     return torch.tensor([i for i in range(count) if i not in dropped], dtype=torch.long)
 
 
-def image_contents(images: Tensor) -> list[Hashable]:
+def image_digests(images: Tensor) -> list[Hashable]:
     """A digest of each of the images (N, …) uint8."""
     return [hashlib.blake2b(image.numpy(), digest_size=16).digest() for image in images.contiguous()]
 

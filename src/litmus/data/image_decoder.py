@@ -21,7 +21,7 @@ PIPELINES: dict[str, Callable[[int, int, float], Callable[[Image.Image], Image.I
     "resize": lambda height, width, margin: v2.Resize([height, width]),
     "imagenet": lambda height, width, margin: v2.Compose(
         [
-            partial(middle, longest=LONGEST * max(height, width) / min(height, width)),
+            partial(crop_middle, longest=LONGEST * max(height, width) / min(height, width)),
             v2.Resize(round(min(height, width) * margin)),
             v2.CenterCrop([height, width]),
         ]
@@ -29,11 +29,11 @@ PIPELINES: dict[str, Callable[[int, int, float], Callable[[Image.Image], Image.I
 }
 
 
-class BadPicture(ValueError):
+class ImageDecodeError(ValueError):
     """A file that is no picture, or not all of one; says why in some words."""
 
 
-class Decode:
+class ImageDecoder:
     """A file to a uint8 image (C, H, W) of `shape`, by a pipeline: `resize` squeezes the picture into H × W pixels,
     `imagenet` shrinks its short side to `margin` times the shorter of them and cuts H × W out of the middle.
 
@@ -48,11 +48,11 @@ class Decode:
     def __call__(self, path: str | Path) -> Tensor:
         channels, height, width = self.shape
         pipeline = PIPELINES[self.pipeline](height, width, self.margin)
-        picture = pipeline(opened(path, least=2 * max(height, width)))
+        picture = pipeline(open_image(path, least=2 * max(height, width)))
         return F.pil_to_tensor(picture if channels == 3 else picture.convert("L"))
 
 
-def middle(picture: Image.Image, longest: float) -> Image.Image:
+def crop_middle(picture: Image.Image, longest: float) -> Image.Image:
     """Without the ends of a long side, so that it is at most `longest` times the short one: enlarged whole, a line of
     8000 × 1 pixels would take gigabytes."""
     width, height = picture.size
@@ -63,7 +63,7 @@ def middle(picture: Image.Image, longest: float) -> Image.Image:
     return picture.crop((across, down, width - across, height - down))
 
 
-def opened(path: str | Path, least: int | None = None) -> Image.Image:
+def open_image(path: str | Path, least: int | None = None) -> Image.Image:
     """The picture as RGB. A JPEG much larger than need be is read at a half, a quarter or an eighth of its size, each
     side still of `least` pixels or more: a photograph in a quarter of the time. Raises BadPicture."""
     try:
@@ -75,18 +75,18 @@ def opened(path: str | Path, least: int | None = None) -> Image.Image:
                 return rgb(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError:
         empty = Path(path).stat().st_size == 0
-        raise BadPicture("empty" if empty else "not a picture that can be read") from None
+        raise ImageDecodeError("empty" if empty else "not a picture that can be read") from None
     except FileNotFoundError:
-        raise BadPicture("a link that leads nowhere" if Path(path).is_symlink() else "does not exist") from None
+        raise ImageDecodeError("a link that leads nowhere" if Path(path).is_symlink() else "does not exist") from None
     except PermissionError:
-        raise BadPicture("not readable: permission denied") from None
+        raise ImageDecodeError("not readable: permission denied") from None
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise BadPicture(f"larger than {most} megapixels, the most that is opened") from None
-    except BadPicture:
+        raise ImageDecodeError(f"larger than {most} megapixels, the most that is opened") from None
+    except ImageDecodeError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, struct.error, ValueError
-        raise BadPicture(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+        raise ImageDecodeError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def rgb(picture: Image.Image) -> Image.Image:
@@ -105,9 +105,11 @@ def from_numbers(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture).astype(np.float64)
     least, most = values.min(), values.max()
     if not (math.isfinite(least) and math.isfinite(most)):
-        raise BadPicture("not a picture: it holds NaN or infinity")
+        raise ImageDecodeError("not a picture: it holds NaN or infinity")
     limit = 255 if picture.mode == "F" else 65535
     if least < 0 or most > limit:
-        raise BadPicture(f"not a picture of pixels from 0 to {limit}: it holds numbers from {least:g} to {most:g}")
+        raise ImageDecodeError(
+            f"not a picture of pixels from 0 to {limit}: it holds numbers from {least:g} to {most:g}"
+        )
     top = (1 if most <= 1 else 255) if picture.mode == "F" else 65535 if most > 255 or ";16" in picture.mode else 255
     return Image.fromarray((values * (255 / top)).round().clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -9,9 +9,24 @@ from typing import Any
 
 import torch
 
-from litmus.data.batch_decoding import Bad, DecodedBatches, check_all, cores, decode_all, remembered, told
-from litmus.data.duplicates import DUPLICATES, answer_duplicates, equal_files, find_repeats, kept, two_classes
-from litmus.data.image_decoder import PIPELINES, Decode
+from litmus.data.batch_decoding import (
+    Bad,
+    DecodedBatches,
+    available_cores,
+    cached_results,
+    check_all,
+    decode_all,
+    describe_bad_files,
+)
+from litmus.data.duplicates import (
+    DUPLICATES,
+    answer_duplicates,
+    equal_files,
+    find_repeats,
+    indices_to_keep,
+    two_classes,
+)
+from litmus.data.image_decoder import PIPELINES, ImageDecoder
 from litmus.data.in_memory import InMemory, Part
 from litmus.data.labels import class_name
 from litmus.data.listing import (
@@ -19,11 +34,11 @@ from litmus.data.listing import (
     check_classes,
     class_folders,
     count_loose_pictures,
-    listed,
+    drop_repeated_files,
+    list_images,
     part_folders,
     readable,
     require_classes,
-    without_repeats,
 )
 from litmus.data.preprocess import Preprocess
 from litmus.data.split import check_not_split, require_validation, split_off, validation_count
@@ -63,12 +78,12 @@ class ImageFolder(InMemory):
         side = whole_number("data.image_size", image_size, least=1)
         require(channels in (1, 3), f"data.channels is {channels!r}, and must be 3, for colour, or 1, for grey")
         self.root = user_path("data.root", root)
-        self.decode = Decode((channels, side, side), pipeline)
+        self.decode = ImageDecoder((channels, side, side), pipeline)
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
         self.bad_files = one_of("data.bad_files", bad_files, ("error", "skip"))
         self.test_share = number("data.test_share", test_share, least=0, below=1)
         self.memory_gb = number("data.memory_gb", memory_gb, least=0)
-        self.workers = cores() if workers is None else whole_number("data.workers", workers, least=0)
+        self.workers = available_cores() if workers is None else whole_number("data.workers", workers, least=0)
         self.folders = part_folders(self.root)
         names = self._class_names(classes)
         super().__init__(
@@ -89,7 +104,7 @@ class ImageFolder(InMemory):
         names = [unicodedata.normalize("NFC", class_name(name)) for name in wanted] if wanted else list(there)
         for name in names:
             require(name in there, f"data.classes names {name!r}, and {folder} has {', '.join(there)}")
-        counts = torch.bincount(listed(folder, names).labels, minlength=len(names)).tolist()
+        counts = torch.bincount(list_images(folder, names).labels, minlength=len(names)).tolist()
         empty = [name for name, count in zip(names, counts, strict=True) if not count]
         if empty:
             found = f"class folders without a picture: {', '.join(empty)}"
@@ -108,8 +123,8 @@ class ImageFolder(InMemory):
                 check_classes(folder, self.class_names)
         for folder in self.folders.values():
             require_classes(folder, self.class_names, self.folders["train"])
-        every = {part: listed(folder, self.class_names) for part, folder in self.folders.items()}
-        parts = without_repeats(every, self.notes)
+        every = {part: list_images(folder, self.class_names) for part, folder in self.folders.items()}
+        parts = drop_repeated_files(every, self.notes)
         for part, folder in self.folders.items():
             require(len(parts[part]) > 0, f"{readable(folder)} has no picture of its own: add some, or remove it")
         if "test" not in parts:
@@ -168,14 +183,14 @@ class ImageFolder(InMemory):
 
     def _answer(self, bad: Bad, total: int) -> None:
         if bad:
-            sentence = told(bad, total, self.root)
+            sentence = describe_bad_files(bad, total, self.root)
             require(self.bad_files == "skip", f"{sentence}; remove them, or say data.bad_files=skip")
             self.notes.append(f"left out: {sentence}")
 
     def _without_duplicates(self, parts: dict[str, Any], bad: Bad, in_memory: bool) -> dict[str, Any]:
         files = {part: [file for file in self.listings[part].files if file not in bad] for part in parts}
         every = sorted(file for some in files.values() for file in some)
-        first = equal_files(every) if in_memory else remembered("equal", every, Path(self.data_dir), equal_files)
+        first = equal_files(every) if in_memory else cached_results("equal", every, Path(self.data_dir), equal_files)
         contents = {part: [first.get(file) for file in some] for part, some in files.items()}
         repeats = find_repeats(contents)
 
@@ -189,7 +204,7 @@ class ImageFolder(InMemory):
             return parts
         left: dict[str, Any] = {}
         for part, (images, labels) in parts.items():
-            index = kept(len(labels), part, repeats)
+            index = indices_to_keep(len(labels), part, repeats)
             require(len(index) > 0 or not len(labels), f"every picture of the {part} part is in a later part: add some")
             left[part] = images[index] if in_memory else [images[i] for i in index.tolist()], labels[index]
         return left

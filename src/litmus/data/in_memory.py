@@ -74,7 +74,7 @@ class InMemory(pl.LightningDataModule):
         self.seed = seed
         self.class_names: list[str] = []
         self.parts: dict[str, Part] = {}
-        self.spare_core = False  # whether the CPU has one that training leaves idle
+        self.prefetch_in_thread = False  # whether the CPU has one that training leaves idle
         self.features: dict[str, Tensor] = {}  # of a frozen backbone, in place of a part's images
         if num_classes is None or image_shape is None:
             self._read_training_images()
@@ -185,7 +185,7 @@ class InMemory(pl.LightningDataModule):
 
     def train_dataloader(self) -> Batches:
         images, labels, preprocess = self.inputs("train")
-        order = self.seed, self.augment, self._share(), self.spare_core
+        order = self.seed, self.augment, self._share(), self.prefetch_in_thread
         return self.loader(images, labels, self.batch_size, preprocess, *order)
 
     def val_dataloader(self) -> Batches | list[Any]:

@@ -38,13 +38,13 @@ class Listing:
 def part_folders(root: Path) -> dict[str, Path]:
     """The folders of `root` that hold its parts. Those that there are not are to be split off `train`, which is `root`
     itself where it has none of them, and the next one where only `train` is missing."""
-    there = named_parts(root)
+    there = find_part_folders(root)
     if "train" not in there:
         there = {"train": there.pop(next(iter(there))) if there else root, **there}
     return there
 
 
-def named_parts(root: Path) -> dict[str, Path]:
+def find_part_folders(root: Path) -> dict[str, Path]:
     """The folders of `root` whose names say which part they hold.
 
     A name such as `train` says so if the folder has subfolders, or if all folders beside it have such names too: it may
@@ -108,7 +108,7 @@ def readable(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def listed(folder: Path, class_names: Sequence[str]) -> Listing:
+def list_images(folder: Path, class_names: Sequence[str]) -> Listing:
     """Every file below the folders of these classes."""
     folders = class_folders(folder)
     found = [(path, label) for label, name in enumerate(class_names) for path in files_below(folders.get(name))]
@@ -116,7 +116,7 @@ def listed(folder: Path, class_names: Sequence[str]) -> Listing:
     return Listing([path for path, _ in found], torch.tensor([label for _, label in found], dtype=torch.long))
 
 
-def without_repeats(parts: dict[str, Listing], notes: list[str]) -> dict[str, Listing]:
+def drop_repeated_files(parts: dict[str, Listing], notes: list[str]) -> dict[str, Listing]:
     """Each file once, whatever links lead to it: in the last of the parts that has it. `notes` gets what is left out.
 
     Raises ConfigError if a file is in two classes.

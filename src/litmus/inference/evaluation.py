@@ -16,10 +16,10 @@ from litmus.core.checkpoint_io import read_json
 from litmus.data.array_file import ArrayFile
 from litmus.data.image_folder import ImageFolder
 from litmus.data.in_memory import InMemory
-from litmus.data.listing import Listing, check_classes, listed, named_parts, without_repeats
+from litmus.data.listing import Listing, check_classes, drop_repeated_files, find_part_folders, list_images
 from litmus.errors import first_few, require, user_path
 from litmus.inference.class_metrics import class_scores, mean_of
-from litmus.inference.loading import Trained
+from litmus.inference.loading import TrainedModel
 from litmus.runs.building import build
 from litmus.training.trainer import quiet
 
@@ -33,7 +33,7 @@ class FolderToTest(ImageFolder):
     """The pictures of a folder, or of its test/, all to be tested on; a subfolder for each class, which may be absent.
     Files that are no good are named and left out."""
 
-    def __init__(self, root: str, trained: Trained):
+    def __init__(self, root: str, trained: TrainedModel):
         config = trained.config["data"]
         kept = {name: config[name] for name in ("batch_size", "eval_batch_size", "data_dir", "seed") if name in config}
         super().__init__(
@@ -58,9 +58,9 @@ class FolderToTest(ImageFolder):
         return list(wanted)
 
     def _split(self, every_class: bool) -> dict[str, Listing]:
-        folder = named_parts(self.root).get("test", self.root)
+        folder = find_part_folders(self.root).get("test", self.root)
         check_classes(folder, self.class_names)
-        found = without_repeats({"test": listed(folder, self.class_names)}, self.notes)["test"]
+        found = drop_repeated_files({"test": list_images(folder, self.class_names)}, self.notes)["test"]
         require(len(found) > 0, f"{folder} has no pictures in subfolders named {', '.join(self.class_names[:5])} …")
         return {"train": found[:0], "val": found[:0], "test": found}
 
@@ -70,11 +70,11 @@ class ArraysToTest(ArrayFile):
 
     required_part = "test"
 
-    def __init__(self, path: str, trained: Trained):
+    def __init__(self, path: str, trained: TrainedModel):
         super().__init__(path, trained.config["data"].get("layout"), scaling="raw")
 
 
-def own_data(trained: Trained, data_dir: str | None = None) -> InMemory:
+def own_data(trained: TrainedModel, data_dir: str | None = None) -> InMemory:
     """The run's own test images; downloads may lie elsewhere than the run had them."""
     config = trained.config["data"]
     require(
@@ -83,19 +83,19 @@ def own_data(trained: Trained, data_dir: str | None = None) -> InMemory:
         "the run; give other data with --data",
     )
     data: InMemory = build(OmegaConf.create({**config, "data_dir": data_dir or config["data_dir"]}))
-    return ready(data, trained)
+    return prepare_test_data(data, trained)
 
 
-def other_data(trained: Trained, config: Any) -> InMemory:
+def other_data(trained: TrainedModel, config: Any) -> InMemory:
     """The test images of another data set, by its config; or of a folder or an array file, by its path."""
     if isinstance(config, str):
         path = user_path("--data", config)
         is_folder = path.is_dir() and not any(path.glob("x_*.npy"))
-        return ready((FolderToTest if is_folder else ArraysToTest)(config, trained), trained)
-    return ready(build(config), trained)
+        return prepare_test_data((FolderToTest if is_folder else ArraysToTest)(config, trained), trained)
+    return prepare_test_data(build(config), trained)
 
 
-def ready(data: InMemory, trained: Trained) -> InMemory:
+def prepare_test_data(data: InMemory, trained: TrainedModel) -> InMemory:
     """Reads the test images and hands them over with the preprocessing that the model was trained with. Raises
     ConfigError if they are not what it was made for."""
     data.setup("test")
@@ -122,7 +122,7 @@ def ready(data: InMemory, trained: Trained) -> InMemory:
 
 
 @dataclass
-class Examination:
+class EvaluationResult:
     figures: dict[str, Any]  # what evaluation.json holds
     counts: Tensor  # (true class, predicted class)
 
@@ -141,7 +141,7 @@ def warn_if_unlike_run(run: Path, figures: Mapping[str, Any]) -> None:
         )
 
 
-def examine(trained: Trained, data: InMemory, directory: Path) -> Examination:
+def evaluate(trained: TrainedModel, data: InMemory, directory: Path) -> EvaluationResult:
     """Tests the model and leaves confusion_matrix.png and .csv, calibration.png and worst_mistakes.png."""
     matrix = ConfusionMatrix(str(directory))
     calibration = Calibration(BINS, str(directory))
@@ -169,4 +169,4 @@ def examine(trained: Trained, data: InMemory, directory: Path) -> Examination:
         "classes": [one.as_dict() for one in scores],
         "torch": torch.__version__,
     }
-    return Examination(figures, counts)
+    return EvaluationResult(figures, counts)

@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from litmus.core.checkpoint_io import replacing
 from litmus.data.preprocess import Preprocess
 from litmus.errors import ConfigError, StoppedRun, require
-from litmus.inference.loading import Trained
+from litmus.inference.loading import TrainedModel
 
 TOLERANCE = 1e-4  # of the largest logit
 BATCHES = (1, 5)  # sizes that a file is tried with: of any, the graph is one
 NEEDED = ("onnxscript", "onnx", "onnxruntime")
 
 
-class Whole(nn.Module):
+class ExportModule(nn.Module):
     """uint8 images (N, C, H, W) of the size they come in to logits, as a graph of plain operations: what resizes them
     is a multiplication with a matrix for their rows and one for their columns, to the last bits the same."""
 
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, trained: Trained):
+    def __init__(self, trained: TrainedModel):
         super().__init__()
         self.model, self.preprocess = trained.model, trained.preprocess
         size = trained.preprocess.size
@@ -50,7 +50,7 @@ def resizing(before: int, after: int) -> Tensor:
     return F.interpolate(unit, (after, before), mode="bilinear", antialias=True)[0, 0]
 
 
-def export_onnx(trained: Trained, path: Path) -> float:
+def export_onnx(trained: TrainedModel, path: Path) -> float:
     """Gives the largest difference of a logit. Raises StoppedRun if it is more than rounding."""
     for package in NEEDED:
         try:
@@ -59,7 +59,7 @@ def export_onnx(trained: Trained, path: Path) -> float:
             raise ConfigError(f"--format onnx needs the package {package}: pip install -e '.[export]'") from None
     import onnx
 
-    whole = Whole(trained).eval()
+    whole = ExportModule(trained).eval()
     images = examples(trained, max(BATCHES))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with replacing(path) as draft:
@@ -89,7 +89,7 @@ def run_onnx(path: Path, images: Tensor) -> Tensor:
     return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
-def export_safetensors(trained: Trained, path: Path) -> float:
+def export_safetensors(trained: TrainedModel, path: Path) -> float:
     """The network's weights, those of a resnet under torchvision's names, and as text what is needed to use them."""
     from safetensors.torch import load_file, save_file
 
@@ -111,7 +111,7 @@ def theirs(name: str) -> str:
     return f"fc.{name.removeprefix('head.')}" if name.startswith("head.") else name
 
 
-def facts(trained: Trained) -> dict[str, Any]:
+def facts(trained: TrainedModel) -> dict[str, Any]:
     preprocess: Preprocess = trained.preprocess
     return {
         "class_names": trained.class_names,
@@ -123,12 +123,12 @@ def facts(trained: Trained) -> dict[str, Any]:
     }
 
 
-def examples(trained: Trained, count: int) -> Tensor:
+def examples(trained: TrainedModel, count: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, *trained.decode.shape), dtype=torch.uint8, generator=generator)
 
 
-def checked(trained: Trained, predict: Any) -> float:
+def checked(trained: TrainedModel, predict: Any) -> float:
     """The largest difference between what the file says and what the model says, of batches of several sizes."""
     worst = 0.0
     for size in BATCHES:

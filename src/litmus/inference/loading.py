@@ -7,27 +7,27 @@ import torch
 from torch import Tensor, nn
 
 from litmus.core.environment import flush_denormals
-from litmus.data.image_decoder import Decode
+from litmus.data.image_decoder import ImageDecoder
 from litmus.data.preprocess import Preprocess, UnknownPreprocess
 from litmus.errors import require
 from litmus.runs.checkpoints import rebuild_model
 
 
-class Trained(nn.Module):
+class TrainedModel(nn.Module):
     """A run's model in eval mode with its preprocessing: uint8 images (N, C, H, W) to logits (N, num_classes).
 
-    `decode` reads a picture file, of any size, as such an image. `card` holds what the checkpoint said of it all.
+    `decode` reads a picture file, of any size, as such an image. `metadata` holds what the checkpoint said of it all.
     """
 
-    def __init__(self, model: nn.Module, preprocess: Preprocess, decode: Decode, card: dict[str, Any]):
+    def __init__(self, model: nn.Module, preprocess: Preprocess, decode: ImageDecoder, metadata: dict[str, Any]):
         super().__init__()
-        self.model, self.preprocess, self.decode, self.card = model, preprocess, decode, card
-        self.class_names: list[str] = card["class_names"]
+        self.model, self.preprocess, self.decode, self.metadata = model, preprocess, decode, metadata
+        self.class_names: list[str] = metadata["class_names"]
         self.eval()
 
     @property
     def config(self) -> dict[str, Any]:
-        return self.card["config"]
+        return self.metadata["config"]
 
     def forward(self, images: Tensor) -> Tensor:
         channels = len(self.preprocess.mean)
@@ -50,7 +50,7 @@ class Trained(nn.Module):
         return self.model(self.preprocess(images))
 
 
-def load(run: str | Path, checkpoint: str = "best") -> Trained:
+def load(run: str | Path, checkpoint: str = "best") -> TrainedModel:
     """The trained model of a run directory (its best, or `last`), or of a checkpoint file alone, on the CPU.
 
     Raises ConfigError if there is none, or if it is not Litmus'.
@@ -60,9 +60,9 @@ def load(run: str | Path, checkpoint: str = "best") -> Trained:
     if file.is_dir():
         file = file / "checkpoints" / f"{checkpoint}.ckpt"
         require(file.exists(), f"{run} holds no checkpoints/{file.name}: it is no run, or has not got that far")
-    model, card = rebuild_model(file)
-    kind = UnknownPreprocess if card["mean"].isnan().any() else Preprocess
-    preprocess = kind(card["mean"], card["std"], card["image_size"])
+    model, metadata = rebuild_model(file)
+    kind = UnknownPreprocess if metadata["mean"].isnan().any() else Preprocess
+    preprocess = kind(metadata["mean"], metadata["std"], metadata["image_size"])
     # What a run from before there were pictures does not say is this.
-    decode = Decode(card.get("source_shape") or card["image_shape"], card.get("pipeline", "resize"))
-    return Trained(model, preprocess, decode, card)
+    decode = ImageDecoder(metadata.get("source_shape") or metadata["image_shape"], metadata.get("pipeline", "resize"))
+    return TrainedModel(model, preprocess, decode, metadata)

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from litmus.data.image_decoder import BadPicture
+from litmus.data.image_decoder import ImageDecodeError
 from litmus.data.listing import files_below, readable
 from litmus.errors import ConfigError
-from litmus.inference.loading import Trained
+from litmus.inference.loading import TrainedModel
 
 AT_ONCE = 32  # pictures in a batch
 
@@ -37,7 +37,7 @@ def files_of(paths: Sequence[str]) -> Iterator[tuple[Path, bool]]:
 
 
 def predict(
-    trained: Trained,
+    trained: TrainedModel,
     paths: Sequence[str],
     top: int,
     perturb: Callable[[Tensor], Tensor] | None = None,
@@ -49,7 +49,7 @@ def predict(
     for path, named in files_of(paths):
         try:
             found.append(Prediction(path, trained.decode(path), []))
-        except BadPicture as error:
+        except ImageDecodeError as error:
             sentence = f"{readable(path)} is {error}"
             if named:
                 raise ConfigError(f"{sentence}: give a picture") from None
@@ -65,7 +65,7 @@ def predict(
     return found
 
 
-def answers(trained: Trained, images: Tensor, top: int) -> list[Answer]:
+def answers(trained: TrainedModel, images: Tensor, top: int) -> list[Answer]:
     with torch.inference_mode():
         probabilities = trained(images).float().softmax(dim=1)
     best = probabilities.topk(min(top, probabilities.shape[1]), dim=1)

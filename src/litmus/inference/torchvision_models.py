@@ -4,16 +4,16 @@ import torch
 import torchvision
 from torch import nn
 
-from litmus.data.image_decoder import Decode
+from litmus.data.image_decoder import ImageDecoder
 from litmus.data.preprocess import Preprocess
 from litmus.errors import one_of, require
-from litmus.inference.loading import Trained
+from litmus.inference.loading import TrainedModel
 from litmus.models.layers import sequential
 from litmus.models.pretrained import load_pretrained
 from litmus.models.resnet import ARCHS
 
 
-def as_it_comes(arch: str, weights: str) -> Trained:
+def load_torchvision(arch: str, weights: str) -> TrainedModel:
     """What `load` gives of a run. `weights` are torchvision's, by name, or a file of all ImageNet's classes."""
     one_of("--arch", arch, ARCHS)
     known = torchvision.models.get_model_weights(arch)
@@ -32,5 +32,5 @@ def as_it_comes(arch: str, weights: str) -> Trained:
     shape, margin = (3, preset.crop_size[0], preset.crop_size[0]), preset.resize_size[0] / preset.crop_size[0]
     mean, std = torch.tensor(preset.mean), torch.tensor(preset.std)
     network = sequential({"backbone": backbone, "head": head})
-    card = {"class_names": names, "image_shape": list(shape)}
-    return Trained(network, Preprocess(255 * mean, 255 * std), Decode(shape, "imagenet", margin), card)
+    metadata = {"class_names": names, "image_shape": list(shape)}
+    return TrainedModel(network, Preprocess(255 * mean, 255 * std), ImageDecoder(shape, "imagenet", margin), metadata)

@@ -25,17 +25,17 @@ log = logging.getLogger("litmus")
 Batch = tuple[Tensor, Tensor]
 
 
-class Costs(NamedTuple):
-    """Of a batch: cost = loss + penalty, and the logits that the loss is of, (N, num_classes)."""
+class LossTerms(NamedTuple):
+    """The terms of a batch: total = loss + penalty, and the logits (N, num_classes) that the loss is computed from."""
 
-    cost: Tensor
+    total: Tensor
     loss: Tensor
     penalty: Tensor | float
     logits: Tensor
 
-    def detached(self) -> "Costs":
+    def detached(self) -> "LossTerms":
         penalty = self.penalty.detach() if isinstance(self.penalty, Tensor) else self.penalty
-        return Costs(self.cost.detach(), self.loss.detach(), penalty, self.logits.detach())
+        return LossTerms(self.total.detach(), self.loss.detach(), penalty, self.logits.detach())
 
 
 class Classifier(pl.LightningModule):
@@ -73,11 +73,11 @@ class Classifier(pl.LightningModule):
             # By itself the mean leaves out, with a warning, what is not a number; "disable" forgets the weights.
             setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro", validate_args=False))
-        self._pending: list[tuple[Costs, Tensor]] = []
+        self._pending: list[tuple[LossTerms, Tensor]] = []
         self._is_noted = False
         self._returned: list[tuple[Tensor, int]] = []
         self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
-        self._try_out()
+        self._validate_options()
         if init_from is not None:
             warm_start(network, init_from, init_strict)
 
@@ -92,14 +92,14 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, target = batch
         self.check_batch(len(target))
-        costs = self.costs(images, target)
-        self.note(costs.detached(), target)
-        return costs.cost
+        terms = self.loss_terms(images, target)
+        self.record_step(terms.detached(), target)
+        return terms.total
 
     def check_batch(self, images: int) -> None:
         """Raises StoppedRun if a step can't be taken on so few images."""
 
-    def costs(self, images: Tensor, target: Tensor) -> Costs:
+    def loss_terms(self, images: Tensor, target: Tensor) -> LossTerms:
         logits = self(images)
         loss = self.loss(logits, target)
         if loss.numel() != 1:
@@ -108,15 +108,18 @@ class Classifier(pl.LightningModule):
                 "set loss.reduction=mean"
             )
         penalty = self.penalty(self.network)
-        return Costs(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
+        return LossTerms(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
 
-    def note(self, costs: Costs, target: Tensor) -> None:
-        """Takes a step's `Costs`, detached, into account; of the closures that an optimizer calls in a step, the first,
-        whose weights are those before it."""
+    def record_step(self, terms: LossTerms, target: Tensor) -> None:
+        """Counts the detached `LossTerms` of a step in the metrics of the epoch.
+
+        Where an optimizer calls its closure several times in a step, the first call counts: its weights are those
+        before the step.
+        """
         # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
         if self._is_noted and self._pending[-1][1] is target:
             return
-        self._pending.append((costs, target))
+        self._pending.append((terms, target))
         self._is_noted = True
 
     def on_train_epoch_start(self) -> None:
@@ -129,14 +132,14 @@ class Classifier(pl.LightningModule):
             self._returned.append((outputs["loss"].detach().float(), len(batch[1])))
         self._is_noted = False
         if (batch_idx + 1) % self._every == 0 or batch_idx + 1 == self._batches:
-            self._add_up(last=batch_idx)
+            self._flush_metrics(last=batch_idx)
 
-    def _add_up(self, last: int) -> None:
+    def _flush_metrics(self, last: int) -> None:
         """Takes the steps since the last call into the epoch's sums, and stops the run if one went wrong."""
         if not self._pending:
             return
-        costs, targets = zip(*self._pending, strict=True)
-        _, losses, penalties, logits = zip(*costs, strict=True)
+        terms, targets = zip(*self._pending, strict=True)
+        _, losses, penalties, logits = zip(*terms, strict=True)
         self._pending = []
         correct = (torch.cat(logits).argmax(dim=1) == torch.cat(targets)).sum().item()
         counts = [len(target) for target in targets]
@@ -162,7 +165,7 @@ class Classifier(pl.LightningModule):
                 )
 
     def on_train_epoch_end(self) -> None:
-        self._add_up(last=self.trainer.fit_loop.batch_idx)  # what max_steps or max_time cut off
+        self._flush_metrics(last=self.trainer.fit_loop.batch_idx)  # what max_steps or max_time cut off
         sums = torch.tensor(self._sums, dtype=torch.float64, device=self._sum_device())
         loss, penalty, correct, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         if count:
@@ -175,7 +178,7 @@ class Classifier(pl.LightningModule):
             if self.current_epoch == 0:
                 log.warning(
                     f"train/loss is what training_step of {type(self).__name__} returns, train/acc is not measured; to "
-                    "have all metrics, call self.note(costs.detached(), target) there, or override costs instead"
+                    "have all metrics, call self.record_step(terms.detached(), target) there, or override loss_terms"
                 )
         if math.isnan(self.trainer.callback_metrics.get("val/loss", 0.0)):
             raise Diverged(
@@ -211,7 +214,7 @@ class Classifier(pl.LightningModule):
         optimizer = self.optim(self.parameter_groups())
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1.0)
-        optimizer.register_load_state_dict_post_hook(_lay_out_as_parameters)
+        optimizer.register_load_state_dict_post_hook(_restore_state_layout)
         epochs = self.trainer.max_epochs or 0
         steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
         return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps) | self._frequency()}
@@ -230,7 +233,7 @@ class Classifier(pl.LightningModule):
         direction = None if monitor is None else mode(monitor, given, "scheduler.scheduler.mode")
         return {**self.scheduler, "scheduler": build_schedule(build, optimizer, total, direction)}
 
-    def _try_out(self) -> None:
+    def _validate_options(self) -> None:
         """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
         self.penalty(self.network)
         check_loss(self.loss, self.num_classes)
@@ -243,12 +246,12 @@ class Classifier(pl.LightningModule):
             optimizer = self.optim([{"params": [parameter]}])
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise ConfigError(f"optim cannot be built: {error}") from error
-        _refuse_what_is_no_number("optim", optimizer.defaults)
+        _check_finite_options("optim", optimizer.defaults)
         one_of("scheduler.interval", self.scheduler["interval"], ("epoch", "step"))
         whole_number("scheduler.frequency", self.scheduler.get("frequency", 1), least=1)
         outer = getattr(self.scheduler["scheduler"], "keywords", {})
         for options in all_options(outer):
-            _refuse_what_is_no_number("scheduler.scheduler", options)
+            _check_finite_options("scheduler.scheduler", options)
             number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
             whole_number("scheduler.scheduler.patience", options.get("patience", 0), least=0)
         require(
@@ -257,7 +260,7 @@ class Classifier(pl.LightningModule):
         )
         try:
             scheduler = self._schedule(optimizer, total=100 + longest_fixed_phase(outer))["scheduler"]
-            optimizer.step(_no_gradient(parameter))
+            optimizer.step(_zero_gradient_closure(parameter))
             scheduler.step(*([0.0] if "monitor" in self.scheduler else []))
         except ConfigError:
             raise
@@ -265,7 +268,7 @@ class Classifier(pl.LightningModule):
             raise ConfigError(f"scheduler cannot be built: {error}") from error
 
 
-def _no_gradient(parameter: nn.Parameter) -> Callable[[], float]:
+def _zero_gradient_closure(parameter: nn.Parameter) -> Callable[[], float]:
     """A closure for a step that changes nothing."""
 
     def closure() -> float:
@@ -276,7 +279,7 @@ def _no_gradient(parameter: nn.Parameter) -> Callable[[], float]:
     return closure
 
 
-def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+def _restore_state_layout(optimizer: torch.optim.Optimizer) -> None:
     """What a checkpoint gave an optimizer for weights that lie in memory with their channels last, or first, and now
     don't. The fused ones take numbers in the order of the memory: they would mix up the weights, without a word."""
     for parameter, state in optimizer.state.items():
@@ -285,7 +288,7 @@ def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _refuse_what_is_no_number(group: str, options: Mapping[str, Any]) -> None:
+def _check_finite_options(group: str, options: Mapping[str, Any]) -> None:
     """torch takes infinity for anything, and NaN for some."""
     for name, value in options.items():
         require(

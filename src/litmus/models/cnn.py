@@ -8,7 +8,7 @@ from torch import nn
 
 from litmus.errors import number, require, whole_number
 from litmus.models.classifier import Classifier
-from litmus.models.layers import Dropout, dense, initialize, sequential, widths
+from litmus.models.layers import Dropout, check_widths, dense, initialize, sequential
 from litmus.models.layers import activation as activation_layer
 
 
@@ -36,8 +36,8 @@ class CNN(Classifier):
         channels_last: bool = True,
         **parts: Any,
     ):
-        channels = widths("model.channels", channels, "[32,64]", least=2)
-        hidden = widths("model.hidden", hidden, "[128]", least=0)
+        channels = check_widths("model.channels", channels, "[32,64]", least=2)
+        hidden = check_widths("model.hidden", hidden, "[128]", least=0)
         dropout = number("model.dropout", dropout, least=0, below=1)
         depth = whole_number("model.depth", depth, least=1)
         kernel_size = whole_number("model.kernel_size", kernel_size, least=1)

@@ -27,7 +27,7 @@ class Dropout(nn.Dropout):
         return values * kept.mul_(65536 / (65536 - dropped))
 
 
-def widths(name: str, values: object, example: str, least: int = 1) -> list[int]:
+def check_widths(name: str, values: object, example: str, least: int = 1) -> list[int]:
     """A list of layer sizes. Raises ConfigError unless it holds at least `least` whole numbers above zero."""
     ok = isinstance(values, Sequence) and not isinstance(values, str)
     require(ok, f"{name} is {values!r}, and must be a list such as {example}")

@@ -8,7 +8,7 @@ from torch import nn
 
 from litmus.errors import StoppedRun, number
 from litmus.models.classifier import Classifier
-from litmus.models.layers import Dropout, dense, initialize, sequential, widths
+from litmus.models.layers import Dropout, check_widths, dense, initialize, sequential
 
 
 class MLP(Classifier):
@@ -27,7 +27,7 @@ class MLP(Classifier):
         init_std: float = 0.1,
         **parts: Any,
     ):
-        hidden = widths("model.hidden", hidden, "[100,100]", least=0)
+        hidden = check_widths("model.hidden", hidden, "[100,100]", least=0)
         dropout = number("model.dropout", dropout, least=0, below=1)
         input_dropout = number("model.input_dropout", input_dropout, least=0, below=1)
         inputs = math.prod(image_shape)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
 from litmus.errors import ConfigError, closest, require
-from litmus.models.warm_start import best_of, network_weights, told, without_wrappers
+from litmus.models.warm_start import describe_mismatch, network_weights, resolve_checkpoint, without_wrappers
 
 log = logging.getLogger("litmus")
 
@@ -49,10 +49,10 @@ def load_pretrained(
     own = backbone.state_dict()
     # Files from before 2018 lack these counters, which torchvision's batch normalisation doesn't use.
     state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
-    misfits = told(state, own)
+    misfits = describe_mismatch(state, own)
     require(
         not misfits,
-        f"{option}={weights} does not fit model.arch={arch}: {misfits}; {_mend(state, own)}",
+        f"{option}={weights} does not fit model.arch={arch}: {misfits}; {_repair_state(state, own)}",
     )
     backbone.load_state_dict(state)
     if class_names is not None:
@@ -66,7 +66,7 @@ def load_pretrained(
     return None
 
 
-def _mend(state: dict[str, Tensor], own: dict[str, Any]) -> str:
+def _repair_state(state: dict[str, Tensor], own: dict[str, Any]) -> str:
     kernels = tuple(tensors["conv1.weight"].shape[2:] for tensors in (state, own) if "conv1.weight" in tensors)
     if kernels == ((7, 7), (3, 3)):
         return "say model.small_stem=false, and data.image_size=224 if the images are small"
@@ -78,7 +78,7 @@ def _file(arch: str, weights: str, option: str) -> Path:
     require(isinstance(weights, str), f"{option} is {weights!r}, and must be a name of torchvision's, a file or a run")
     path = Path(weights).expanduser()
     if path.is_dir():
-        return best_of(option, weights)
+        return resolve_checkpoint(option, weights)
     if path.suffix in SUFFIXES or path.is_file():
         require(path.is_file(), f"{option}={weights} does not exist: give a .pth or .safetensors file, or a run")
         return path
@@ -111,7 +111,7 @@ def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]
     else:
         state = load_checkpoint(path)
         if CHECKPOINT_KEY in state:
-            return _of_a_run(state, path, option), list(state[CHECKPOINT_KEY]["class_names"])
+            return _read_run_checkpoint(state, path, option), list(state[CHECKPOINT_KEY]["class_names"])
     require(
         bool(state) and all(isinstance(value, Tensor) for value in state.values()),
         f"{option}={path} is not of torchvision's layout, a plain dictionary of tensors: use another file",
@@ -119,7 +119,7 @@ def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]
     return without_wrappers(state, path), None
 
 
-def _of_a_run(checkpoint: Mapping[str, Any], path: Path, option: str) -> dict[str, Tensor]:
+def _read_run_checkpoint(checkpoint: Mapping[str, Any], path: Path, option: str) -> dict[str, Tensor]:
     found = network_weights(checkpoint, path)
     require(
         "head.weight" in found, f"{option}={path} is a run of another model than resnet: use one, or model.init_from"

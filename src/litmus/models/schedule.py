@@ -59,15 +59,13 @@ def longest_fixed_phase(options: Mapping[str, Any]) -> int:
     return max((m for m in found if isinstance(m, int)), default=0)
 
 
-def laid_out_over_all_steps(options: Mapping[str, Any]) -> bool:
+def spans_whole_run(options: Mapping[str, Any]) -> bool:
     """Whether a scheduler with these options takes its length from the whole run, so that a longer run is another."""
     if any(name in options and options[name] is None for name in LENGTHS):
         return True
     inner = inner_schedulers(options)
     last = inner[-1:] if options.get("milestones") else inner
-    return any(
-        laid_out_over_all_steps(one if isinstance(one, Mapping) else getattr(one, "keywords", {})) for one in last
-    )
+    return any(spans_whole_run(one if isinstance(one, Mapping) else getattr(one, "keywords", {})) for one in last)
 
 
 def _phases(given: Mapping[str, Any], count: int, total: int) -> list[int]:

@@ -20,7 +20,7 @@ def warm_start(network: nn.Module, path: str, strict: bool) -> None:
     """
     given = weights_of(path)
     own = network.state_dict()
-    misfits = told(given, own)
+    misfits = describe_mismatch(given, own)
     require(
         not (strict and misfits),
         f"model.init_from={path} does not fit: {misfits}. Say model.init_strict=false to take what fits",
@@ -32,7 +32,7 @@ def warm_start(network: nn.Module, path: str, strict: bool) -> None:
         log.info(f"took {len(fitting)} of {len(own)} tensors from {path}; not taken: {misfits}")
 
 
-def told(given: Mapping[str, Tensor], own: Mapping[str, Tensor], most: int = 6) -> str:
+def describe_mismatch(given: Mapping[str, Tensor], own: Mapping[str, Tensor], most: int = 6) -> str:
     """Which tensors are not in both, or of different shapes; nothing if all fit."""
     misfits = [
         f"{name} is {_shape(given.get(name))} there and {_shape(own.get(name))} here"
@@ -44,11 +44,11 @@ def told(given: Mapping[str, Tensor], own: Mapping[str, Tensor], most: int = 6) 
 
 def weights_of(path: str) -> dict[str, Tensor]:
     """The network's weights in a run directory or a checkpoint file of Litmus."""
-    file = best_of("model.init_from", path)
+    file = resolve_checkpoint("model.init_from", path)
     return network_weights(load_checkpoint(file), file)
 
 
-def best_of(option: str, path: str) -> Path:
+def resolve_checkpoint(option: str, path: str) -> Path:
     """The best checkpoint of a run directory, or the checkpoint file that `path` is."""
     file = Path(path).expanduser()
     require(file.exists(), f"{option}={path} does not exist: give a run directory or a checkpoint file")

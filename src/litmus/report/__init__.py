@@ -12,11 +12,11 @@ from litmus.report.blocks import Block, Folded, Heading, Image, Paragraph
 from litmus.report.html import html
 from litmus.report.markdown import markdown
 from litmus.report.pairs import pair_tables
-from litmus.report.reading import LeftOut, Run, read_commands, read_runs
+from litmus.report.reading import ExcludedRun, Run, read_commands, read_runs
 from litmus.report.retrained import retrained
 from litmus.report.settings import Comparison, Setting, compare
 
-__all__ = ["Comparison", "LeftOut", "Run", "Setting", "compare", "read_runs", "write_report"]
+__all__ = ["Comparison", "ExcludedRun", "Run", "Setting", "compare", "read_runs", "write_report"]
 
 log = logging.getLogger("litmus")
 
@@ -53,7 +53,7 @@ def write_report(folders: Sequence[Path], out: Path | None = None, pair: tuple[s
         blocks += _results(comparison, out, pair)
         blocks += contents.commands(comparison, [command for folder in folders for command in read_commands(folder)])
         html_only = [Heading("Runs"), Folded("All runs that are counted", [contents.runs_table(comparison)])]
-    end = contents.left_out_table(left_out)
+    end = contents.excluded_runs_table(left_out)
     _remove_old_pictures(out, {block.file for block in blocks if isinstance(block, Image)})
     write_text(out / "runs.csv", text.getvalue())
     files = Paragraph("runs.csv holds every run in full precision.")

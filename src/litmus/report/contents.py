@@ -7,9 +7,9 @@ from statistics import fmean
 from typing import Any
 
 from litmus.report.blocks import Block, Code, Folded, Heading, Paragraph, Table
-from litmus.report.formatting import axis, is_percentage, shown, title, unit, written
+from litmus.report.formatting import axis, format_metric, format_value, is_percentage, title, unit
 from litmus.report.pairs import PairTable, better_is
-from litmus.report.reading import LeftOut, Run, Value
+from litmus.report.reading import ExcludedRun, Run, Value
 from litmus.report.settings import Comparison, Setting, compared, key_of
 from litmus.report.statistics import spread
 
@@ -18,14 +18,14 @@ ENDS = ("best_epoch", "epochs", "seconds", "stop_reason")
 MOST_COMMANDS, MOST_TO_REPEAT = 20, 50
 
 
-def summary(comparison: Comparison | None, left_out: Sequence[LeftOut]) -> list[Block]:
+def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun]) -> list[Block]:
     gone = Counter(run.status for run in left_out)
     besides = ", ".join(f"{count} {status}" for status, count in sorted(gone.items()))
     if comparison is None:
         return [Paragraph(f"Nothing has finished ({besides or 'there are no runs'}): there is nothing to compare.")]
     metric, best = comparison.metric, comparison.best
     values = best.all(metric)
-    mean = f"{written(metric, best.mean(metric))}{_plus_minus(metric, spread(values))}"
+    mean = f"{format_metric(metric, best.mean(metric))}{_plus_minus(metric, spread(values))}"
     measured_in = " %" if is_percentage(metric) else f" ({unit(metric, comparison.losses)})"
     ties = comparison.ties
     counted = f"{_count(len(comparison.runs), 'finished run')} of {_count(len(comparison.settings), 'setting')}"
@@ -92,7 +92,7 @@ def settings_table(comparison: Comparison) -> Table:
         epoch, seconds = fmean(r.best_epoch for r in setting.runs), fmean(r.seconds for r in setting.runs)
         values = [setting.values.get(key) for key in comparison.keys]
         shown_first, *shown_after = (_mean_cell(setting, name) for name in metrics)
-        row = [str(rank), shown_first, *map(shown, values), str(len(setting.runs))]
+        row = [str(rank), shown_first, *map(format_value, values), str(len(setting.runs))]
         rows.append([*row, *shown_after, f"{epoch:.1f}", f"{seconds:.1f}"])
         mean, *means = (setting.mean(name) if setting.all(name) else "" for name in metrics)
         sort_by = ["" if value is None else value for value in values]
@@ -105,11 +105,11 @@ def _mean_cell(setting: Setting, metric: str) -> str:
     if not values:
         return "–"
     fewer = f" ({len(values)} of {len(setting.runs)})" if len(values) < len(setting.runs) else ""
-    return f"{written(metric, fmean(values))}{_plus_minus(metric, spread(values))}{fewer}"
+    return f"{format_metric(metric, fmean(values))}{_plus_minus(metric, spread(values))}{fewer}"
 
 
 def _plus_minus(metric: str, deviation: float | None) -> str:
-    return "" if deviation is None else f" ± {written(metric, deviation)}"
+    return "" if deviation is None else f" ± {format_metric(metric, deviation)}"
 
 
 def pair_table(table: PairTable, metric: str, mode: str) -> Table:
@@ -117,9 +117,9 @@ def pair_table(table: PairTable, metric: str, mode: str) -> Table:
     rows, keys = [], list[list[Value]]()
     for pair in table.pairs:
         found = pair.difference
-        low, high = (written(metric, end, sign=True) for end in (found.low, found.high))
+        low, high = (format_metric(metric, end, sign=True) for end in (found.low, found.high))
         interval = "– (one pair)" if found.low is None else f"{low} to {high}"
-        rows.append([pair.label, written(metric, found.mean, sign=True), interval, str(found.pairs)])
+        rows.append([pair.label, format_metric(metric, found.mean, sign=True), interval, str(found.pairs)])
         keys.append([pair.label, found.mean, found.mean if found.low is None else found.low, found.pairs])
     return Table(columns, rows, keys)
 
@@ -149,7 +149,7 @@ def to_repeat(runs: Sequence[Run]) -> str:
     return shlex.join(["python", "train.py", *["-m"] * (len(runs) > 1), *overrides, f"seed={seeds}"])
 
 
-def left_out_table(left_out: Sequence[LeftOut]) -> list[Block]:
+def excluded_runs_table(left_out: Sequence[ExcludedRun]) -> list[Block]:
     if not left_out:
         return []
     ordered = sorted(left_out, key=lambda run: (run.status, run.path))
@@ -166,14 +166,14 @@ def runs_table(comparison: Comparison) -> Table:
         for run in setting.runs:
             value = run.metrics[metric]
             ended_by = f"{run.stop_reason}; diverged" if run.diverged else run.stop_reason
-            ends = [str(run.seed), written(metric, value), f"{run.best_epoch} of {run.epochs}", ended_by]
-            rows.append([str(run.path), *map(shown, values), *ends])
+            ends = [str(run.seed), format_metric(metric, value), f"{run.best_epoch} of {run.epochs}", ended_by]
+            rows.append([str(run.path), *map(format_value, values), *ends])
             sort_by = ["" if v is None else v for v in values]
             keys.append([str(run.path), *sort_by, run.seed, value, run.best_epoch, run.stop_reason])
     return Table(columns, rows, keys)
 
 
-def csv_rows(comparison: Comparison | None, left_out: Sequence[LeftOut]) -> tuple[list[str], list[dict[str, Any]]]:
+def csv_rows(comparison: Comparison | None, left_out: Sequence[ExcludedRun]) -> tuple[list[str], list[dict[str, Any]]]:
     """The columns and rows of runs.csv, in full precision: every run, what is not counted included."""
     keys = comparison.keys if comparison else []
     rows: list[dict[str, Any]] = []

@@ -33,7 +33,7 @@ def axis(metric: str, losses: set[str]) -> str:
     return f"{title(metric)} ({unit(metric, losses)})"
 
 
-def written(metric: str, value: float | None, sign: bool = False) -> str:
+def format_metric(metric: str, value: float | None, sign: bool = False) -> str:
     """A metric's value as tables show it: accuracies in percent with two digits, the rest with four."""
     if value is None:
         return "–"
@@ -42,7 +42,7 @@ def written(metric: str, value: float | None, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
 
 
-def shown(value: int | float | str | None) -> str:
+def format_value(value: int | float | str | None) -> str:
     """A config value, short: four digits, and small or large numbers as 1e-4."""
     if value is None:
         return "–"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from litmus.errors import ConfigError
-from litmus.report.formatting import shown
+from litmus.report.formatting import format_value
 from litmus.report.reading import Value
 from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import Difference, paired_difference
@@ -65,7 +65,7 @@ def find(comparison: Comparison, text: str) -> Setting:
 
 
 def _is(value: Value, text: str) -> bool:
-    if str(value) == text or shown(value) == text:
+    if str(value) == text or format_value(value) == text:
         return True
     try:
         return not isinstance(value, str) and float(text) == value
@@ -92,12 +92,12 @@ def _one_change(comparison: Comparison, key: str) -> PairTable:
         for reference in references:
             if setting.values.get(key) in (None, baseline) or not _alike_but_for(key, setting, reference):
                 continue
-            rest = " ".join(f"{k}={shown(v)}" for k, v in setting.values.items() if k != key)
-            label = f"{shown(setting.values[key])} − {shown(baseline)}{f' at {rest}' if rest else ''}"
+            rest = " ".join(f"{k}={format_value(v)}" for k, v in setting.values.items() if k != key)
+            label = f"{format_value(setting.values[key])} − {format_value(baseline)}{f' at {rest}' if rest else ''}"
             pairs.append(_pair(comparison, label, setting, reference))
     found = [pair for pair in pairs if pair]
     total = f", for the best {MOST_ROWS} of {len(found)} settings" if len(found) > MOST_ROWS else ""
-    heading = f"{key}: each option minus {shown(baseline)}, all else the same{total}"
+    heading = f"{key}: each option minus {format_value(baseline)}, all else the same{total}"
     kept = found[:MOST_ROWS]
     order = by_values([pair.setting for pair in kept], [*(k for k in comparison.keys if k != key), key])
     return PairTable(key, heading, sorted(kept, key=lambda pair: order.index(pair.setting)))

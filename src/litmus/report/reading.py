@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from litmus.core.config_diff import leaves
+from litmus.core.config_diff import flatten
 from litmus.core.metric_direction import mode_of_result
 from litmus.runs.identity import NOT_THE_EXPERIMENT
 
@@ -61,7 +61,7 @@ class Run:
 
 
 @dataclass
-class LeftOut:
+class ExcludedRun:
     """What isn't counted: `status` is pruned, failed, unfinished, damaged, repeated, incomparable or foreign."""
 
     path: Path
@@ -70,10 +70,10 @@ class LeftOut:
     overrides: list[str] = field(default_factory=list)
 
 
-def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
+def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[ExcludedRun]]:
     """Every run at or below the folders, sorted by path, and what lies there besides."""
     directories: list[Path] = []
-    left_out: list[LeftOut] = []
+    left_out: list[ExcludedRun] = []
     for folder in folders:
         _find(folder, directories, left_out)
     runs: list[Run] = []
@@ -85,7 +85,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
         try:
             found = _read(directory)
         except DAMAGE as error:
-            found = LeftOut(directory, "damaged", _one_line(f"{type(error).__name__}: {error}"))
+            found = ExcludedRun(directory, "damaged", _one_line(f"{type(error).__name__}: {error}"))
         if isinstance(found, Run):
             runs.append(found)
         else:
@@ -101,7 +101,7 @@ def read_commands(folder: Path) -> list[str]:
         return []
 
 
-def _find(folder: Path, runs: list[Path], others: list[LeftOut]) -> bool:
+def _find(folder: Path, runs: list[Path], others: list[ExcludedRun]) -> bool:
     """Whether there is a run at or below `folder`. The topmost folders without one are foreign."""
     if (folder / "run.json").is_file():
         runs.append(folder)
@@ -109,14 +109,14 @@ def _find(folder: Path, runs: list[Path], others: list[LeftOut]) -> bool:
     try:
         children = sorted(child for child in folder.iterdir() if child.is_dir() and not _skipped(child))
     except OSError as error:
-        others.append(LeftOut(folder, "foreign", f"cannot be read: {error.strerror}"))
+        others.append(ExcludedRun(folder, "foreign", f"cannot be read: {error.strerror}"))
         return False
-    below: list[LeftOut] = []
+    below: list[ExcludedRun] = []
     found = [_find(child, runs, below) for child in children]
     if any(found):
         others.extend(below)
         return True
-    others.append(LeftOut(folder, "foreign", "holds no run: there is no run.json in it"))
+    others.append(ExcludedRun(folder, "foreign", "holds no run: there is no run.json in it"))
     return False
 
 
@@ -127,24 +127,24 @@ def _skipped(folder: Path) -> bool:
     return folder.name.startswith(".") or folder.name in OURS or of_slurm
 
 
-def _read(path: Path) -> Run | LeftOut:
+def _read(path: Path) -> Run | ExcludedRun:
     record = _json(path / "run.json")
     overrides = [str(override) for override in record["overrides"]]
     if not (path / "result.json").is_file():
-        return LeftOut(path, *_how_it_ended(path), overrides)
+        return ExcludedRun(path, *_how_it_ended(path), overrides)
     result = _json(path / "result.json")
     if result["config_hash"] != record["config_hash"]:
-        return LeftOut(path, "damaged", "its result.json belongs to another config than its run.json", overrides)
+        return ExcludedRun(path, "damaged", "its result.json belongs to another config than its run.json", overrides)
     if result.get("pruned"):
-        return LeftOut(path, "pruned", f"after {result.get('epochs')} epochs", overrides)
+        return ExcludedRun(path, "pruned", f"after {result.get('epochs')} epochs", overrides)
     metrics = {str(name): float(value) for name, value in result["metrics"].items() if _is_number(value)}
     if not _is_number(result["objective"]) or result["objective_name"] not in metrics:
-        return LeftOut(path, "damaged", f"its {result['objective_name']} is not a finite number", overrides)
+        return ExcludedRun(path, "damaged", f"its {result['objective_name']} is not a finite number", overrides)
     config = yaml.load((path / ".hydra" / "config.yaml").read_text(encoding="utf-8"), Loader=YAML_LOADER)
     return Run(
         path=path,
-        seed=_as_typed(config.get("seed")),
-        config={key: _as_typed(value) for key, value in leaves(config).items()},
+        seed=_as_override_value(config.get("seed")),
+        config={key: _as_override_value(value) for key, value in flatten(config).items()},
         choices={str(group): str(option) for group, option in record["choices"].items()},
         overrides=overrides,
         objective_name=str(result["objective_name"]),
@@ -198,7 +198,7 @@ def _circumstances(record: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _as_typed(value: Any) -> Value:
+def _as_override_value(value: Any) -> Value:
     """A value as it would be written on the command line; finite numbers stay numbers."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -207,7 +207,7 @@ def _as_typed(value: Any) -> Value:
     if value is None:
         return "null"
     if isinstance(value, list):
-        return f"[{','.join(str(_as_typed(item)) for item in value)}]"
+        return f"[{','.join(str(_as_override_value(item)) for item in value)}]"
     return str(value)
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from litmus.report.blocks import Block, Code, Heading, Paragraph, Table
-from litmus.report.formatting import written
+from litmus.report.formatting import format_metric
 from litmus.report.reading import DAMAGE
 
 
@@ -21,8 +21,8 @@ def _section(record: dict) -> list[Block]:
     rows = [
         [
             str(run["seed"]),
-            written("test/acc", run["test/acc"]),
-            written("test/loss", run["test/loss"]),
+            format_metric("test/acc", run["test/acc"]),
+            format_metric("test/loss", run["test/loss"]),
             run["directory"],
         ]
         for run in record["runs"]

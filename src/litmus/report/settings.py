@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from litmus.report.formatting import shown
-from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, LeftOut, Run, Value
+from litmus.report.formatting import format_value
+from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
 
 
 @dataclass(eq=False)
@@ -18,7 +18,7 @@ class Setting:
     runs: list[Run]
 
     def __str__(self) -> str:
-        return " ".join(f"{key}={shown(value)}" for key, value in self.values.items()) or "the one setting"
+        return " ".join(f"{key}={format_value(value)}" for key, value in self.values.items()) or "the one setting"
 
     def by_seed(self, metric: str) -> dict[Value, float]:
         return {run.seed: run.metrics[metric] for run in self.runs if metric in run.metrics}
@@ -83,7 +83,7 @@ def by_values(settings: Sequence[Setting], keys: Sequence[str]) -> list[Setting]
     return sorted(settings, key=lambda s: [ranks[k].index(s.values[k]) if k in s.values else -1 for k in keys])
 
 
-def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
+def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
     """The settings among finished runs, and the runs that can't be counted; no comparison without runs."""
     if not runs:
         return None, []
@@ -91,7 +91,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[LeftOut]]:
     metric = max(sorted(names), key=lambda name: names[name])
     mode = next(run.objective_mode for run in runs if run.objective_name == metric)
     left_out = [
-        LeftOut(run.path, "incomparable", f"it has no {metric}", run.overrides)
+        ExcludedRun(run.path, "incomparable", f"it has no {metric}", run.overrides)
         for run in runs
         if metric not in run.metrics
     ]
@@ -127,13 +127,13 @@ def _differing(runs: Sequence[Run]) -> list[str]:
     return [key for key in keys if compared(key) and any(run.config.get(key) != first.get(key) for run in runs)]
 
 
-def _one_for_each_seed(members: list[Run], left_out: list[LeftOut]) -> list[Run]:
+def _one_for_each_seed(members: list[Run], left_out: list[ExcludedRun]) -> list[Run]:
     kept: dict[Value, Run] = {}
     for run in members:
         first = kept.setdefault(run.seed, run)
         if first is not run:
             why = f"{first.path} has the same setting and seed, and is counted; {_difference(run, first)}"
-            left_out.append(LeftOut(run.path, "repeated", why, run.overrides))
+            left_out.append(ExcludedRun(run.path, "repeated", why, run.overrides))
     return sorted(kept.values(), key=lambda run: (isinstance(run.seed, str), run.seed))
 
 

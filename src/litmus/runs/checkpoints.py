@@ -13,41 +13,49 @@ from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
 from litmus.core.config_diff import differences
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
-from litmus.models.warm_start import told
+from litmus.models.warm_start import describe_mismatch
 from litmus.runs.model_building import build_model
 from litmus.training.metrics_csv import read_metrics
 
-CARD = ("config", "class_names", "image_shape", "mean", "std")  # what every checkpoint's card has, and image_size
+REQUIRED_METADATA = (
+    "config",
+    "class_names",
+    "image_shape",
+    "mean",
+    "std",
+)  # what every checkpoint's metadata has, and image_size
 FIRST_NAME = "litmus"  # renaming keeps this
 FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
 
 
 def rebuild_model(file: Path) -> tuple[Classifier, dict[str, Any]]:
-    """The model of a checkpoint with its weights, on the CPU, and the checkpoint's card."""
-    contents, card = read_checkpoint(file)
-    config = OmegaConf.create(card["config"])
+    """The model of a checkpoint with its weights, on the CPU, and the checkpoint's metadata."""
+    contents, metadata = read_checkpoint(file)
+    config = OmegaConf.create(metadata["config"])
     assert isinstance(config, DictConfig)
-    model = build_model(config, len(card["class_names"]), tuple(card["image_shape"]), is_restored=True)
-    _take(contents["state_dict"], model, file)
-    return model, card
+    model = build_model(config, len(metadata["class_names"]), tuple(metadata["image_shape"]), is_restored=True)
+    _load_state(contents["state_dict"], model, file)
+    return model, metadata
 
 
 def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A checkpoint's contents and its card. Raises ConfigError if it is damaged, not Litmus', or of a later one."""
+    """A checkpoint's contents and its metadata. Raises ConfigError if it is damaged, not Litmus', or of a later one."""
     contents = load_checkpoint(file)
-    card = contents.get(CHECKPOINT_KEY)
-    if not isinstance(card, dict):
+    metadata = contents.get(CHECKPOINT_KEY)
+    if not isinstance(metadata, dict):
         raise ConfigError(f"{file} is not a Litmus checkpoint; use one from the checkpoints folder of a run")
-    format = card.get("format")
+    format = metadata.get("format")
     require(
         isinstance(format, int) and format <= FORMAT,
         f"{file} was written by a later Litmus (format {format}, and {FORMAT} is the newest known here); update Litmus",
     )
-    missing = [key for key in CARD if card.get(key) is None]  # an image_size of None leaves images as they are
-    missing += [key for key, place in (("image_size", card), ("state_dict", contents)) if key not in place]
+    missing = [
+        key for key in REQUIRED_METADATA if metadata.get(key) is None
+    ]  # an image_size of None leaves images as they are
+    missing += [key for key, place in (("image_size", metadata), ("state_dict", contents)) if key not in place]
     require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}); use another file")
-    card["config"] = with_own_targets(card["config"])
-    return contents, card
+    metadata["config"] = with_own_targets(metadata["config"])
+    return contents, metadata
 
 
 def with_own_targets(config: Any) -> Any:
@@ -65,16 +73,16 @@ def _own(target: Any) -> Any:
 def load_weights(model: nn.Module, file: Path) -> None:
     """The weights of a checkpoint of this very model. Raises ConfigError if it is of another."""
     contents, _ = read_checkpoint(file)
-    _take(contents["state_dict"], model, file)
+    _load_state(contents["state_dict"], model, file)
 
 
-def _take(state: dict[str, Any], model: nn.Module, file: Path) -> None:
+def _load_state(state: dict[str, Any], model: nn.Module, file: Path) -> None:
     _check_weights(state, model, file)
     model.load_state_dict(state)
 
 
 def _check_weights(state: dict[str, Any], model: nn.Module, file: Path) -> None:
-    misfits = told(state, model.state_dict())
+    misfits = describe_mismatch(state, model.state_dict())
     require(not misfits, f"{file} is of another model ({misfits}); use another file")
 
 
@@ -85,11 +93,11 @@ def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> Non
     """
     fix = "restore it from a backup, or delete it to start the run again from its first epoch"
     try:
-        contents, card = read_checkpoint(file)
+        contents, metadata = read_checkpoint(file)
         _check_weights(contents["state_dict"], model, file)
     except ConfigError as error:
         raise ConfigError(f"{str(error).rpartition('; ')[0]}; {fix}") from None
-    there = copy.deepcopy(card["config"])
+    there = copy.deepcopy(metadata["config"])
     there["trainer"]["max_epochs"] = config["trainer"]["max_epochs"]
     if there["callbacks"].get("early_stopping") is not None:
         there["callbacks"]["early_stopping"] = config["callbacks"].get("early_stopping")

@@ -18,7 +18,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnv
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher, subprocess_script
 from pytorch_lightning.utilities import rank_zero_only
 
-from litmus.core.hydra_values import quoted
+from litmus.core.hydra_values import quote
 from litmus.errors import require
 from litmus.runs import job_channel as line
 from litmus.runs.identity import ANNOUNCEMENT
@@ -28,22 +28,22 @@ log = logging.getLogger("litmus")
 PATIENCE = 5.0  # seconds for a process to notice by itself that another has gone
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the one that writes and speaks."""
     return not getattr(rank_zero_only, "rank", 0)
 
 
-def announced() -> dict[str, Any] | None:
+def read_rank_env() -> dict[str, Any] | None:
     """What the first process said of the run (see `announce`), for the others."""
-    return json.loads(os.environ[ANNOUNCEMENT]) if ANNOUNCEMENT in os.environ and not is_first() else None
+    return json.loads(os.environ[ANNOUNCEMENT]) if ANNOUNCEMENT in os.environ and not is_rank_zero() else None
 
 
-def announce(trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: list[str]) -> None:
+def export_rank_env(trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: list[str]) -> None:
     """Prepares the processes that Lightning will start by repeating the command line.
 
     They must find the same directory, and a job of a sweep must repeat the job, not the sweep.
     """
-    if not isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) or not is_first():
+    if not isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) or not is_rank_zero():
         return
     os.environ[ANNOUNCEMENT] = json.dumps({"path": str(path.absolute()), "in_sweep": in_sweep})
     sys.argv = [sys.argv[0], *_config_arguments(), *overrides]
@@ -55,7 +55,7 @@ def _config_arguments() -> list[str]:
     """What the command line says of where the config is composed from: --config-dir, --config-name and their like."""
     hydra = HydraConfig.get()
     sources = [(source.provider, source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    added = [quoted(f"file://{path}") for provider, path in sources if provider.endswith("command-line")]
+    added = [quote(f"file://{path}") for provider, path in sources if provider.endswith("command-line")]
     main = next(path for provider, path in sources if provider == "main")
     return [
         *("--config-path", main, "--config-name", str(hydra.job.config_name)),
@@ -63,12 +63,12 @@ def _config_arguments() -> list[str]:
     ]
 
 
-def others(trainer: pl.Trainer) -> list[subprocess.Popen]:
+def child_processes(trainer: pl.Trainer) -> list[subprocess.Popen]:
     """The processes that Lightning has started to train with this one."""
     return getattr(trainer.strategy.launcher, "procs", [])
 
 
-def lost(processes: list[subprocess.Popen]) -> str | None:
+def failed_rank(processes: list[subprocess.Popen]) -> str | None:
     """Which of the other processes ended otherwise than well, in a sentence."""
     for number, process in enumerate(processes, start=2):
         status = process.poll()
@@ -83,13 +83,13 @@ def lost(processes: list[subprocess.Popen]) -> str | None:
     return None
 
 
-def lost_with(error: BaseException, processes: list[subprocess.Popen]) -> str | None:
+def failed_rank_of(error: BaseException, processes: list[subprocess.Popen]) -> str | None:
     """The same, if it is what this error comes from: the others are no longer to be reached."""
     text = str(error).lower()
     if not isinstance(error, torch.distributed.DistError) and not any(name in text for name in ("gloo", "nccl")):
         return None
     deadline = time.monotonic() + PATIENCE  # the connection may be gone before the process is
-    while not (sentence := lost(processes)) and time.monotonic() < deadline:
+    while not (sentence := failed_rank(processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return sentence
 
@@ -98,7 +98,7 @@ def _watch(child_processes: list[subprocess.Popen]) -> None:
     """Ends this process if one of the others is gone and it still waits for that."""
 
     def watch() -> None:
-        while not (sentence := lost(child_processes)):
+        while not (sentence := failed_rank(child_processes)):
             if all(process.poll() == 0 for process in child_processes):
                 return
             time.sleep(0.2)
@@ -106,7 +106,7 @@ def _watch(child_processes: list[subprocess.Popen]) -> None:
         log.error(f"stopped by StoppedRun({sentence!r})")
         print(f"error: {sentence}", file=sys.stderr, flush=True)
         if line.current is not None:
-            line.current.tell("failed", reason=sentence, diverged=False, refused=False)
+            line.current.send("failed", reason=sentence, diverged=False, refused=False)
         for process in child_processes:
             process.kill()
         os._exit(2)
@@ -136,7 +136,7 @@ def check_processes(accelerator: Any, is_directory_given: bool) -> None:
     takes the rank from it at import, and a process of another rank writes and prints nothing. Raises ConfigError if a
     launcher started another number of processes than requested, or if they would each create a directory.
     """
-    if announced() is not None:
+    if read_rank_env() is not None:
         return
     world, tasks = int(os.environ.get("WORLD_SIZE", 1)), tasks_of_srun()
     whole = all(isinstance(count, int) for count in (accelerator.devices, accelerator.num_nodes))

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from litmus.errors import ConfigError, StoppedRun
-from litmus.runs.distributed import lost_with, others
+from litmus.runs.distributed import child_processes, failed_rank_of
 from litmus.training.signals import hold
 
 log = logging.getLogger("litmus")
@@ -27,7 +27,7 @@ PLAIN: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, s
 
 
 @contextmanager
-def explained(trainer: pl.Trainer, path: Path) -> Iterator[None]:
+def translate_errors(trainer: pl.Trainer, path: Path) -> Iterator[None]:
     """Turns what the machine, or Lightning, refuses in the middle of a run into a sentence."""
     try:
         yield
@@ -47,14 +47,14 @@ def explained(trainer: pl.Trainer, path: Path) -> Iterator[None]:
             "last epoch that was saved"
         ) from error
     except Exception as error:
-        sentence = lost_with(error, others(trainer))
+        sentence = failed_rank_of(error, child_processes(trainer))
         if sentence is None:
             raise
         raise StoppedRun(sentence) from error
 
 
 @contextmanager
-def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]:
+def handle_signals(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]:
     """Ctrl-C and SIGTERM end what is within, and the process with the exit status that shells expect: 130 and 143.
 
     They raise, so that a file that is being written is left as it was; and again a moment later if that was within
@@ -93,7 +93,7 @@ def stoppable(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]
     except BaseException:
         if number and not in_sweep and (path / ".hydra" / "overrides.yaml").exists():
             log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], f'resume={path}'])}")
-        for process in others(trainer):
+        for process in child_processes(trainer):
             process.kill()
             process.wait()
         raise

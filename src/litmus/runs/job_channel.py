@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-current: "Line | None" = None  # this process' line to its sweep, if it is a job
+current: "JobChannel | None" = None  # this process' line to its sweep, if it is a job
 
 
-class Line:
+class JobChannel:
     """A job's end of its line to the sweep. When the other end is closed the sweep is gone, and the job goes too."""
 
     prunes = False  # whether the sweep may end a job early
@@ -28,18 +28,18 @@ class Line:
         except (EOFError, OSError):
             os.kill(0, signal.SIGKILL)  # this job's process group
 
-    def tell(self, kind: str, **facts: Any) -> None:
+    def send(self, kind: str, **facts: Any) -> None:
         self.connection.send((kind, facts))
 
-    def ask(self, kind: str, **facts: Any) -> Any:
-        self.tell(kind, **facts)
+    def request(self, kind: str, **facts: Any) -> Any:
+        self.send(kind, **facts)
         return self.answers.get()
 
     def epoch(self, epoch: int, value: float) -> bool:
         """Tells of an epoch of this job. Whether the job is to end."""
         if self.prunes:
-            return bool(self.ask("epoch", epoch=epoch, value=value))
-        self.tell("epoch", epoch=epoch, value=value)
+            return bool(self.request("epoch", epoch=epoch, value=value))
+        self.send("epoch", epoch=epoch, value=value)
         return False
 
 

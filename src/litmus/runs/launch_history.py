@@ -10,7 +10,7 @@ from typing import Any
 from litmus.core.atomic_files import read_json
 
 
-def with_this_start(record: Path, arguments: Sequence[str]) -> list[dict[str, Any]]:
+def append_launch(record: Path, arguments: Sequence[str]) -> list[dict[str, Any]]:
     """The starts in the file `record`, and the one of now."""
     earlier = read_json(record, "starts")["starts"] if record.exists() else []
     command = shlex.join([sys.argv[0], *arguments])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def kept(log: logging.Logger, path: Path) -> Iterator[None]:
+def log_to_file(log: logging.Logger, path: Path) -> Iterator[None]:
     """What `log` says within it is in the file too, each line with its time, and what it was stopped by."""
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))

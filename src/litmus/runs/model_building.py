@@ -106,17 +106,17 @@ def _initialize(network: nn.Module, name: str, lazy: list[str], image_shape: tup
         try:
             network.eval()(torch.zeros(2, *image_shape))
         except Exception as error:
-            raise untakeable(name, image_shape, error) from error
+            raise shape_error(name, image_shape, error) from error
     network.train()
     require(not _lazy_parameters(network), f"model._target_={name} does not use its layer of {lazy[0]}; remove it")
 
 
-def untakeable(name: str, image_shape: Sequence[int], error: Exception) -> ConfigError:
+def shape_error(name: str, image_shape: Sequence[int], error: Exception) -> ConfigError:
     """What to raise for whatever a network does with images that it was not made for."""
     shape, reason = "×".join(map(str, image_shape)), " ".join(str(error).split())[:200]
     return ConfigError(f"model._target_={name} does not take images of {shape}: {reason}")
 
 
-def described_model(model: Classifier) -> str:
+def model_name(model: Classifier) -> str:
     """The name of its class, or that of the network where Litmus has wrapped it."""
     return type(model.network if type(model) is Classifier else model).__name__

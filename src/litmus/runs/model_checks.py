@@ -17,7 +17,7 @@ from litmus.core.lightning_hooks import is_overridden
 from litmus.errors import ConfigError, StoppedRun, require
 from litmus.models.classifier import Classifier
 from litmus.runs.checkpoints import rebuild_model
-from litmus.runs.model_building import build_model, described_model, untakeable
+from litmus.runs.model_building import build_model, model_name, shape_error
 
 log = logging.getLogger("litmus")
 
@@ -33,7 +33,7 @@ def check_trains(model: Classifier) -> None:
     """Raises ConfigError if no parameter requires a gradient."""
     require(
         any(parameter.requires_grad for parameter in model.network.parameters()),
-        f"no parameter of {described_model(model)} requires a gradient, so nothing would train; leave one unfrozen",
+        f"no parameter of {model_name(model)} requires a gradient, so nothing would train; leave one unfrozen",
     )
 
 
@@ -50,7 +50,7 @@ def check_model(cfg: DictConfig, model: Classifier, num_classes: int, image_shap
     try:
         outputs = [_outputs(other, image_shape, mode) for mode in (False, True)]
     except Exception as error:
-        raise untakeable(name, image_shape, error) from error
+        raise shape_error(name, image_shape, error) from error
     for logits in outputs:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
         require(
@@ -71,7 +71,7 @@ def check_rebuilt(run: Path, model: Classifier, image_shape: Sequence[int]) -> N
     rebuilt.to(model.device)
     if not _are_close(_outputs(model.float(), image_shape), _outputs(rebuilt, image_shape)):
         raise StoppedRun(
-            f"{described_model(model)} has changed values in training that its state_dict lacks, so best.ckpt does "
+            f"{model_name(model)} has changed values in training that its state_dict lacks, so best.ckpt does "
             f"not give the model that was trained; {FIX}, and start the run again in another output_dir"
         )
 

@@ -30,7 +30,7 @@ def objective(cfg: Any) -> Watched:
     return Watched(name, mode(name, given, "objective_mode"), "objective_mode", given is not None)
 
 
-def watched_metrics(cfg: Any) -> list[Watched]:
+def find_monitors(cfg: Any) -> list[Watched]:
     """The objective and what callbacks and the scheduler watch. Imports no torch: a sweep asks before its first job.
 
     Raises ConfigError, which names the option to set, where a direction can't be told.

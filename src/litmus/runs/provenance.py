@@ -12,7 +12,7 @@ import torch
 PACKAGES = ("litmus-template", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
 
 
-def circumstances() -> dict[str, Any]:
+def collect_environment() -> dict[str, Any]:
     """The commit, the versions, the machine and the number of threads that a result may depend on."""
     return {
         "git_commit": git_commit(),
@@ -48,7 +48,7 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def described(device: torch.device) -> str:
+def device_label(device: torch.device) -> str:
     """As it is named on the screen: the CPU with its threads, a GPU with its name."""
     if device.type == "cpu":
         threads = torch.get_num_threads()

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 DIVERGED = 10
 
 
-def why_stopped(trainer: pl.Trainer) -> str:
+def stop_reason(trainer: pl.Trainer) -> str:
     """To be asked before a test, which resets the trainer's counters."""
     reasons = [callback.reason for callback in trainer.callbacks if getattr(callback, "reason", None)]  # type: ignore[attr-defined]
     if reasons:
@@ -20,15 +20,17 @@ def why_stopped(trainer: pl.Trainer) -> str:
     return "stopped by trainer.max_time or a callback"
 
 
-def final(rows: Sequence[dict[str, Any]], best_epoch: int, monitor: str, tested: Mapping[str, Any]) -> dict[str, Any]:
+def build_result(
+    rows: Sequence[dict[str, Any]], best_epoch: int, monitor: str, tested: Mapping[str, Any]
+) -> dict[str, Any]:
     """What result.json says of the figures: `rows` are the epochs', `tested` may hold the test's among others."""
     best, last = next(row for row in rows if row["epoch"] == best_epoch), rows[-1]
     return {
         "objective": best[monitor],
         "objective_name": monitor,
-        "metrics": _figures(best) | {name: float(v) for name, v in tested.items() if name.startswith("test/")},
+        "metrics": _metrics(best) | {name: float(v) for name, v in tested.items() if name.startswith("test/")},
         "best_epoch": best_epoch,
-        "last": _figures(last),
+        "last": _metrics(last),
         "epochs": last["epoch"],
     }
 
@@ -48,7 +50,7 @@ def has_diverged(last: Mapping[str, float], uninformed: float | None) -> bool:
     )
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
+def _metrics(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "epoch"}
 
 

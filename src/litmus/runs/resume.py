@@ -11,10 +11,10 @@ from litmus.core.atomic_files import is_draft
 from litmus.core.checkpoint_io import read_json
 from litmus.core.config_diff import differences
 from litmus.errors import ConfigError, require
-from litmus.models.schedule import laid_out_over_all_steps
+from litmus.models.schedule import spans_whole_run
 from litmus.runs.checkpoints import read_config
 from litmus.runs.directory import LOCK
-from litmus.runs.distributed import is_first
+from litmus.runs.distributed import is_rank_zero
 from litmus.runs.identity import config_hash, experiment
 from litmus.training.lightning_callbacks import find_averaging_over_run
 from litmus.training.metrics_csv import read_metrics
@@ -24,7 +24,7 @@ PATIENCE = f"{EARLY_STOPPING}.patience"
 CHANGEABLE = (EPOCHS, PATIENCE, EARLY_STOPPING)  # what a resumed run may change
 
 
-def refuse_another(path: Path, digest: str, config: dict[str, Any]) -> None:
+def check_same_experiment(path: Path, digest: str, config: dict[str, Any]) -> None:
     """Raises ConfigError if the directory holds another experiment, naming what differs, or is none of a run's."""
     record = path / "run.json"
     if record.exists():
@@ -32,14 +32,14 @@ def refuse_another(path: Path, digest: str, config: dict[str, Any]) -> None:
             there = experiment(read_config(path / ".hydra" / "config.yaml"))
             raise ConfigError(f"{path} holds another run: {differences(there, config)}; choose another output_dir")
     elif (
-        is_first()
+        is_rank_zero()
         and path.exists()
         and not (path.is_dir() and all(is_draft(p) or p.name == LOCK for p in path.iterdir()))
     ):
         raise ConfigError(f"{path} is there already and is not a run: choose another output_dir")
 
 
-def other_threads(record: Path) -> str | None:
+def describe_other_threads(record: Path) -> str | None:
     """What to say where a run goes on with another number of threads than its run.json has."""
     before, now = read_json(record).get("threads") if record.exists() else None, torch.get_num_threads()
     if before in (None, now):
@@ -50,7 +50,7 @@ def other_threads(record: Path) -> str | None:
     )
 
 
-def resumed(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[str]]:
+def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[str]]:
     """The config, the choices and the overrides of the run to resume. Of `overrides`, those of this command, only
     those of `CHANGEABLE` may be given; raises ConfigError for others, and where no epoch is left to train."""
     record = path / "run.json"
@@ -102,7 +102,7 @@ def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
             f"{path} has trained {done} epochs already, so it cannot be resumed to {epochs}; set {EPOCHS} above {done}",
         )
         require(
-            not laid_out_over_all_steps(cfg.scheduler.scheduler),
+            not spans_whole_run(cfg.scheduler.scheduler),
             f"{path} laid its learning rates out over {before} epochs, so it can't go on to {epochs}: start a new run, "
             "or use scheduler=constant from the start",
         )

@@ -28,16 +28,23 @@ from litmus.runs import job_channel as line
 from litmus.runs.building import build
 from litmus.runs.checkpoints import FORMAT, check_resumable, load_weights
 from litmus.runs.directory import discard_if_empty, discard_if_refused, lock_directory
-from litmus.runs.distributed import announce, announced, check_processes, end_with_the_first, in_slurm, is_first
+from litmus.runs.distributed import (
+    check_processes,
+    end_with_the_first,
+    export_rank_env,
+    in_slurm,
+    is_rank_zero,
+    read_rank_env,
+)
 from litmus.runs.identity import COMBINED, config_hash, experiment, job_directory, resolve_environment, run_name
-from litmus.runs.interruption import explained, stoppable
-from litmus.runs.launch_history import with_this_start
-from litmus.runs.log_file import kept
-from litmus.runs.model_building import described_model
-from litmus.runs.monitors import watched_metrics
-from litmus.runs.provenance import circumstances, described
-from litmus.runs.result import final, has_diverged, summary, why_stopped
-from litmus.runs.resume import other_threads, refuse_another, resumed
+from litmus.runs.interruption import handle_signals, translate_errors
+from litmus.runs.launch_history import append_launch
+from litmus.runs.log_file import log_to_file
+from litmus.runs.model_building import model_name
+from litmus.runs.monitors import find_monitors
+from litmus.runs.provenance import collect_environment, device_label
+from litmus.runs.result import build_result, has_diverged, stop_reason, summary
+from litmus.runs.resume import check_same_experiment, describe_other_threads, resume_config
 from litmus.training.before_others import BeforeOthers
 from litmus.training.check_direction import CheckDirection
 from litmus.training.checkpoint import Checkpoint
@@ -72,7 +79,7 @@ class Run:
         for group, _, option in (override.partition("=") for override in self.overrides):
             if group in COMBINED:  # Hydra does not list what is combined, as in callbacks=[ema,more]
                 self.choices.setdefault(group, option)
-        told = announced() or {}
+        told = read_rank_env() or {}
         self.in_sweep = told.get("in_sweep", hydra.mode == RunMode.MULTIRUN)
         for name in ("output_dir", "resume"):
             given = cfg.get(name)
@@ -83,16 +90,16 @@ class Run:
         self.cfg = cfg
         if cfg.resume:
             self.path = Path(cfg.resume).expanduser()
-            self.cfg, self.choices, self.overrides = resumed(self.path, self.overrides)
+            self.cfg, self.choices, self.overrides = resume_config(self.path, self.overrides)
         check_processes(self.cfg.accelerator, is_directory_given=bool(cfg.output_dir or cfg.resume))
         self.config = experiment(self.cfg)
         self.hash = config_hash(self.config)
         if not cfg.resume:
             self.path = Path(told["path"]) if told else self._directory()
-            refuse_another(self.path, self.hash, self.config)
+            check_same_experiment(self.path, self.hash, self.config)
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
         check_trainer_options(self.cfg.trainer)
-        self.watched = watched_metrics(self.cfg)
+        self.watched = find_monitors(self.cfg)
         self.monitor: str | None = self.watched[0].metric
         self.mode = self.watched[0].mode
         require(
@@ -158,7 +165,7 @@ class Run:
                 f"callbacks.{name} is a {type(callback).__name__}, not a callback of Lightning: set its _target_",
             )
         shows_progress = has_progress_bar(listed.values())
-        self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, card={}, mode=self.mode)
+        self.checkpoint = Checkpoint(self.path / "checkpoints", self.monitor, metadata={}, mode=self.mode)
         metrics = MetricsCSV(self.path / "metrics.csv")
         first = BeforeOthers(self.checkpoint)
         directions = CheckDirection((w.metric, w.mode, w.option) for w in self.watched if not w.is_given)
@@ -169,7 +176,7 @@ class Run:
             every.append(self.reporting)
         loggers = [build(node) for node in self.cfg.logger.values() if node is not None]
         threads = model.threads(data.batch_size) if self.cfg.trainer.threads is None else self.cfg.trainer.threads
-        data.spare_core = threads is not None and threads < torch.get_num_threads()
+        data.prefetch_in_thread = threads is not None and threads < torch.get_num_threads()
         make_trainer = build(self.cfg.trainer, _partial_=True)
         in_cluster = in_slurm(self.cfg.accelerator.devices, self.cfg.accelerator.num_nodes)
         trainer = make_trainer(
@@ -196,7 +203,7 @@ class Run:
         if self.cfg.trainer.compile:
             check_compilable(trainer, model)
         self._write_profile(trainer)
-        announce(trainer, self.path, self.in_sweep, self.overrides)
+        export_rank_env(trainer, self.path, self.in_sweep, self.overrides)
         return trainer
 
     def _write_profile(self, trainer: pl.Trainer) -> None:
@@ -217,19 +224,19 @@ class Run:
             self.has_test or not (self.cfg.test or any(isinstance(c, TestCurve) for c in trainer.callbacks)),  # type: ignore[attr-defined]
             f"{data.name} has no test images: leave {asked} out, or add a test part",
         )
-        self.checkpoint.card = {"format": FORMAT, "config": self.config, "choices": self.choices, **data.facts()}
+        self.checkpoint.metadata = {"format": FORMAT, "config": self.config, "choices": self.choices, **data.facts()}
         self.started = time.monotonic()
-        if not is_first():
+        if not is_rank_zero():
             log.setLevel(logging.ERROR)
             end_with_the_first(trainer)
             yield
             return
         if self.last_checkpoint:
             check_resumable(self.last_checkpoint, self.config, model)
-        stopping = stoppable(trainer, self.path, self.in_sweep)
+        stopping = handle_signals(trainer, self.path, self.in_sweep)
         with (
             stopping,
-            explained(trainer, self.path),
+            translate_errors(trainer, self.path),
             discard_if_empty(self.path),
             lock_directory(self.path),
             discard_if_refused(self.path),
@@ -241,10 +248,10 @@ class Run:
             self.resumed = self.last_checkpoint is not None
             self.continues = (self.path / "run.json").exists()
             remove_drafts(self.path)
-            caution = other_threads(self.path / "run.json") if self.resumed else None
+            caution = describe_other_threads(self.path / "run.json") if self.resumed else None
             self._write_record()
             (self.path / "result.json").unlink(missing_ok=True)
-            with kept(log, self.path / "train.log"), explained(trainer, self.path):
+            with log_to_file(log, self.path / "train.log"), translate_errors(trainer, self.path):
                 self._introduce(model, data, trainer)
                 if caution is not None and trainer.strategy.root_device.type == "cpu":
                     log.warning(caution)
@@ -254,9 +261,9 @@ class Run:
 
     def _write_record(self) -> None:
         record = self.path / "run.json"
-        starts = with_this_start(record, sys.argv[1:])
+        starts = append_launch(record, sys.argv[1:])
         facts = {"format": FORMAT, "config_hash": self.hash, "overrides": self.overrides, "choices": self.choices}
-        write_json(record, {**facts, **circumstances(), "starts": starts})
+        write_json(record, {**facts, **collect_environment(), "starts": starts})
         saved = resolve_environment(self.cfg)
         saved.output_dir = None  # the directory may be moved
         saved.resume = None
@@ -268,9 +275,9 @@ class Run:
         parameters = sum(p.numel() for p in model.network.parameters())
         shape = "×".join(str(side) for side in data.image_shape)
         log.info(
-            f"{described_model(model)} with {parameters:,} parameters on {data.name}, {sizes} images of {shape} in "
+            f"{model_name(model)} with {parameters:,} parameters on {data.name}, {sizes} images of {shape} in "
             f"{data.num_classes:,} classes to train / validate / test{'' if self.has_test else ' (so no test)'}, "
-            f"on the {described(trainer.strategy.root_device)}"
+            f"on the {device_label(trainer.strategy.root_device)}"
         )
         if (profile := getattr(trainer.profiler, "filename", None)) is not None:  # type: ignore[attr-defined]
             log.info(f"the profiler's table will be in {trainer.profiler.dirpath}/fit-{profile}.txt")  # type: ignore[attr-defined]
@@ -293,7 +300,7 @@ class Run:
     def record_end(self, trainer: pl.Trainer) -> None:
         """Notes how the training ended; to be called before a test, which resets the trainer's counters."""
         self.seconds = time.monotonic() - self.started
-        self.stop_reason = why_stopped(trainer)
+        self.stop_reason = stop_reason(trainer)
         model: Any = trainer.lightning_module
         self.uninformed = uninformed_loss(model.loss, model.num_classes, model.device)
         if not self.checkpoint.best_epoch:
@@ -309,12 +316,14 @@ class Run:
 
     def finish(self, trainer: pl.Trainer) -> float:
         """Writes result.json, prints the final figures, and gives the objective's value at its best."""
-        if not is_first():
+        if not is_rank_zero():
             return self.checkpoint.best_score or float("nan")
         monitor = self.monitor or "train/loss"
         rows = read_metrics(self.path / "metrics.csv")
         # Without a test, what is called test/… is a test_curve's last epoch, and the best one's is in its row.
-        result = final(rows, self.checkpoint.best_epoch, monitor, trainer.callback_metrics if self.test_wanted else {})
+        result = build_result(
+            rows, self.checkpoint.best_epoch, monitor, trainer.callback_metrics if self.test_wanted else {}
+        )
         result |= {
             "objective_mode": self.mode,
             "stop_reason": self.stop_reason,

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from litmus.data.protocol import complete_data_module
 from litmus.models.classifier import Classifier
 from litmus.runs.building import build
-from litmus.runs.distributed import is_first
+from litmus.runs.distributed import is_rank_zero
 from litmus.runs.model_building import build_model
 from litmus.runs.model_checks import check_model, check_optimizer, check_rebuilt, check_trains
 from litmus.runs.run import Run
@@ -24,7 +24,7 @@ def train(run: Run) -> float:
     check_trains(model)
     check_optimizer(model, is_restored)
     trainer = run.build_trainer(model, data)
-    if is_first():
+    if is_rank_zero():
         data.prepare_data()
     data.setup()
     check_last_batch(model, data, trainer)
@@ -35,7 +35,7 @@ def train(run: Run) -> float:
         run.load_best(model)
         if run.test_wanted:
             trainer.test(model, datamodule=data, verbose=False)
-        if is_first():
+        if is_rank_zero():
             check_rebuilt(run.path, model, data.image_shape)
         return run.finish(trainer)
 

@@ -4,12 +4,12 @@ import logging
 import sys
 
 from litmus.core.terminal import overwrite_line
-from litmus.sweeps.jobs import Ended, Job
+from litmus.sweeps.jobs import Job, JobOutcome
 
 log = logging.getLogger("litmus")
 
 
-class Screen:
+class SweepProgress:
     """A line for each job that ends, and on a terminal one more that tells how far those that run are."""
 
     def __init__(self, total: int, done: int, side_by_side: int):
@@ -23,7 +23,7 @@ class Screen:
             self.running[job.hash] = f"{shown}: epoch {epoch}/{job.config.trainer.max_epochs}, {value:.4f}"
             overwrite_line("   ".join(self.running.values()))
 
-    def ended(self, ended: Ended, shown: str) -> None:
+    def ended(self, ended: JobOutcome, shown: str) -> None:
         self.clear()
         self.running.pop(ended.job.hash, None)
         self.done += 1
@@ -43,7 +43,7 @@ class Screen:
         return f"  ({left} left, about {duration(mean * left / min(left, self.side_by_side))})"
 
 
-def _outcome(ended: Ended) -> str:
+def _outcome(ended: JobOutcome) -> str:
     if ended.result is None:
         return f"{'stopped' if ended.diverged else 'FAILED'}: {ended.reason}"
     told = f"{ended.result['objective_name']} {ended.result['objective']:.4f}"
@@ -52,7 +52,7 @@ def _outcome(ended: Ended) -> str:
     return f"{told}, pruned after epoch {ended.result['epochs']}" if ended.result.get("pruned") else told
 
 
-def count_of(number: int, thing: str) -> str:
+def format_count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 

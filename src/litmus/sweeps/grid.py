@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterator
 
 from litmus.core.metric_direction import mode_of_result
-from litmus.sweeps.console import count_of
-from litmus.sweeps.jobs import Composer, Ended, Job
+from litmus.sweeps.console import format_count
+from litmus.sweeps.jobs import Composer, Job, JobOutcome
 from litmus.sweeps.leaderboard import Row, ranked
 from litmus.sweeps.space import Space, fixed, grid
 
@@ -28,7 +28,7 @@ class Grid:
         counts = [f"{self.done} finished already" if self.done else "", f"{begun} begun" if begun else ""]
         repeated = len(jobs) - self.total
         counts.append(f"{repeated} more are the same as others" if repeated else "")
-        self.introduction = ", ".join([count_of(self.total, "job"), *filter(None, counts)])
+        self.introduction = ", ".join([format_count(self.total, "job"), *filter(None, counts)])
 
     @property
     def over(self) -> bool:
@@ -43,7 +43,7 @@ class Grid:
     def watch(self, job: Job, epoch: int, value: float) -> bool:
         return False
 
-    def take(self, ended: Ended) -> bool:
+    def take(self, ended: JobOutcome) -> bool:
         """Whether it failed."""
         if ended.result is not None:
             self.results[ended.job.hash] = ended.result

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from litmus.errors import ConfigError, DirectoryInUse, Diverged, StoppedRun
 from litmus.runs.identity import sweep_folder
-from litmus.runs.job_channel import Line
+from litmus.runs.job_channel import JobChannel
 
 PATIENCE = 5.0  # seconds for a job of a killed sweep to be gone
 EXPECTED = (ConfigError, StoppedRun, HydraException, OmegaConfBaseException)
@@ -45,9 +45,9 @@ class Task:
         # The command's own mistakes are told through the line to the sweep, not on the screen.
         self.function = getattr(function, "__wrapped__", function)
 
-    def __call__(self, request: Request | None, line: Line) -> int:
+    def __call__(self, request: Request | None, line: JobChannel) -> int:
         if request is None:
-            line.ask("gpus", count=count_gpus())
+            line.request("gpus", count=count_gpus())
             return 0
         os.environ.update(request.environment)
         sys.argv[1:] = request.command
@@ -57,9 +57,9 @@ class Task:
             share_cores(request.side_by_side)
             self.run(request.config)
         except BaseException as error:
-            line.tell("failed", **reason_of(error))
+            line.send("failed", **reason_of(error))
             return 2 if isinstance(error, EXPECTED) else 1
-        line.tell("finished")
+        line.send("finished")
         return 0
 
     def run(self, config: DictConfig) -> None:

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from litmus.core.atomic_files import read_json
 from litmus.errors import ConfigError, require
 from litmus.runs.identity import config_hash, experiment, job_directory
-from litmus.runs.monitors import watched_metrics
+from litmus.runs.monitors import find_monitors
 from litmus.training.trainer_options import check_trainer_options
 
 Settings = dict[str, str]  # each override's key and value, as on the command line
@@ -55,7 +55,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobOutcome:
     """A job with its result, or with the reason why there is none."""
 
     job: Job
@@ -92,7 +92,7 @@ class Composer:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(f"{' '.join(lines)} is not possible: {reason}") from error
         check_trainer_options(config.trainer)
-        watched_metrics(config)
+        find_monitors(config)
         for key in ("output_dir", "resume"):
             require(
                 config.get(key) is None,

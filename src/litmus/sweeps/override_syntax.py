@@ -7,7 +7,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from litmus.errors import require
 
-typed: list[str] = []  # the command line's arguments as the user gave them
+cli_args: list[str] = []  # the command line's arguments as the user gave them
 
 SWEEP_ONLY = ("sweep_name", "launcher", "jobs")
 SEARCH_ONLY = ("sampler", "pruner", "n_trials")

@@ -89,11 +89,11 @@ def _refuse_what_cannot_be_ranked(sweep: Path, comparison: Comparison) -> None:
 def _epochs(runs: Sequence[Run]) -> tuple[int, str]:
     """How long to train. A learning rate laid out over the whole run is kept whole: its last, small steps are part of
     what was found to be best, and a shorter run would squeeze it. Else the median best epoch is what was needed."""
-    from litmus.models.schedule import laid_out_over_all_steps
+    from litmus.models.schedule import spans_whole_run
 
     config = read_config(runs[0])
     planned = int(config["trainer"]["max_epochs"])
-    if laid_out_over_all_steps(config["scheduler"]["scheduler"]):
+    if spans_whole_run(config["scheduler"]["scheduler"]):
         schedule = runs[0].choices.get("scheduler", "the scheduler")
         return planned, f"{planned} epochs as in the sweep, because scheduler={schedule} is laid out over all of them"
     needed = math.floor(median(run.best_epoch for run in runs) + 0.5)

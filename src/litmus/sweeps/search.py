@@ -12,10 +12,10 @@ from litmus.core.seeds import epoch_seed
 from litmus.errors import require, whole_number
 from litmus.runs.monitors import objective
 from litmus.sweeps import study
-from litmus.sweeps.console import count_of
-from litmus.sweeps.jobs import Composer, Ended, Job, Settings
+from litmus.sweeps.console import format_count
+from litmus.sweeps.jobs import Composer, Job, JobOutcome, Settings
 from litmus.sweeps.leaderboard import Row, ranked
-from litmus.sweeps.space import Space, Span, fixed
+from litmus.sweeps.space import Interval, Space, fixed
 
 log = logging.getLogger("litmus")
 
@@ -56,12 +56,12 @@ class Search:
         )
         self.grid = self._grid() if "points" in self.options else []
         self.total = self._count(config.n_trials)
-        self.introduction = f"a search of {count_of(self.total, 'trial')}"
+        self.introduction = f"a search of {format_count(self.total, 'trial')}"
         self.running: dict[int, Any] = {}
 
     def _try_out(self) -> Job:
         """Composes every choice of options, with any values. Gives the first."""
-        values = {key: [str(v.low)] if isinstance(v, Span) else v for key, v in self.space.items()}
+        values = {key: [str(v.low)] if isinstance(v, Interval) else v for key, v in self.space.items()}
         values = {key: v if self.composer.is_group(key) else v[:1] for key, v in values.items()}
         choices = [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
         jobs = [self.composer.job(self.fixed | choice, self.keys) for choice in choices]
@@ -70,7 +70,7 @@ class Search:
     def _grid(self) -> list[dict[str, Any]]:
         """Every combination, with the sampler's number of points in each interval."""
         count = whole_number("sampler.points", self.options.points, least=1)
-        axes: list[list[Any]] = [v.points(count) if isinstance(v, Span) else v for v in self.space.values()]
+        axes: list[list[Any]] = [v.points(count) if isinstance(v, Interval) else v for v in self.space.values()]
         return [dict(zip(self.keys, combination, strict=True)) for combination in product(*axes)]
 
     def _count(self, n_trials: Any) -> int:
@@ -87,10 +87,10 @@ class Search:
         self.study.pruner = self.pruner
         for combination in self.grid[: self.total]:
             self.study.enqueue_trial(combination, skip_if_exists=True)
-        self.left_over = study.left_over(self.study)
+        self.left_over = study.stale_trials(self.study)
         self.done = study.count(self.study, finished=True)
         if self.done or self.left_over:
-            log.info(f"{count_of(self.done, 'trial')} done already, {len(self.left_over)} taken up again")
+            log.info(f"{format_count(self.done, 'trial')} done already, {len(self.left_over)} taken up again")
 
     def jobs(self) -> Iterator[Job]:
         for frozen in self.left_over:
@@ -129,7 +129,7 @@ class Search:
             trial.report(value, epoch)
         return bool(trial.should_prune())
 
-    def take(self, ended: Ended) -> bool:
+    def take(self, ended: JobOutcome) -> bool:
         """Tells the study. Whether the job failed; a training that diverged is a result too, and a bad one."""
         trial = self.running.pop(id(ended.job))
         result = ended.result
@@ -156,7 +156,7 @@ class Search:
 
     def _text(self, key: str, value: Any) -> str:
         span = self.space[key]
-        return span.text(value) if isinstance(span, Span) else str(value)
+        return span.text(value) if isinstance(span, Interval) else str(value)
 
     def summary(self) -> str:
         trials = self.study.get_trials(deepcopy=False)
@@ -164,4 +164,4 @@ class Search:
         states = ["diverged" if "diverged" in t.user_attrs else names.get(t.state.name, "waiting") for t in trials]
         told = ", ".join(f"{number} {state}" for state, number in Counter(states).items())
         epochs = sum(trial.user_attrs.get("epochs", 0) for trial in trials)
-        return f"{count_of(len(trials), 'trial')}: {told}; {count_of(epochs, 'epoch')}"
+        return f"{format_count(len(trials), 'trial')}: {told}; {format_count(epochs, 'epoch')}"

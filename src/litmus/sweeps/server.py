@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 from litmus.runs import job_channel as line
-from litmus.runs.job_channel import Line
+from litmus.runs.job_channel import JobChannel
 
-Work = Callable[[Any, Line], int]
+Work = Callable[[Any, JobChannel], int]
 
 SIZE = struct.Struct("Q")
 NOTICE = struct.Struct("ii")
@@ -114,7 +114,7 @@ def _job(fd: int, request: Any, work: Work) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setpgid(0, 0)
     os.set_inheritable(fd, False)
-    line.current = Line(fd)
+    line.current = JobChannel(fd)
     try:
         return work(request, line.current)
     finally:

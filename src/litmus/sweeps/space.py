@@ -17,7 +17,7 @@ from litmus.sweeps.override_syntax import lines
 
 
 @dataclass(frozen=True)
-class Span:
+class Interval:
     """Numbers from `low` to `high`, both included; whole ones where `step` is whole."""
 
     low: float
@@ -56,7 +56,7 @@ class Span:
 
 
 Values = list[str]
-Space = dict[str, Values | Span]
+Space = dict[str, Values | Interval]
 
 
 def read(params: DictConfig, arguments: list[str], loader: ConfigLoader) -> Space:
@@ -74,7 +74,7 @@ def of_the_sweep(key: str) -> bool:
     return key.replace("/", ".").split(".")[0] in NOT_THE_EXPERIMENT and key not in ("output_dir", "resume")
 
 
-def _dimension(override: Override) -> Values | Span:
+def _dimension(override: Override) -> Values | Interval:
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
         low: Any = value.start
@@ -85,7 +85,7 @@ def _dimension(override: Override) -> Values | Span:
         )
         log = "log" in value.tags
         require(not log or low > 0, f"{override.input_line}: a logarithmic interval starts above 0")
-        return Span(low, high, 1 if isinstance(low, int) and isinstance(high, int) else None, log)
+        return Interval(low, high, 1 if isinstance(low, int) and isinstance(high, int) else None, log)
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
     values = list(dict.fromkeys(override.sweep_string_iterator()))
@@ -94,7 +94,7 @@ def _dimension(override: Override) -> Values | Span:
         numbers = [float(text) for text in values]
         whole = all(isinstance(end, int) for end in (value.start, value.stop, value.step))
         step = abs(int(value.step) if whole else value.step)
-        return Span(min(numbers), max(numbers), step, listed=tuple(values))
+        return Interval(min(numbers), max(numbers), step, listed=tuple(values))
     return values
 
 
@@ -102,16 +102,16 @@ def grid(space: Space) -> Iterator[Settings]:
     """Every combination, the last key changing fastest."""
     lists = []
     for key, values in space.items():
-        if isinstance(values, Span) and not values.listed:
+        if isinstance(values, Interval) and not values.listed:
             raise ConfigError(
                 f"{key} is given an interval, which has no list of values: list them as {key}=A,B,C, "
                 "or let a search choose with sampler=tpe"
             )
-        lists.append(values.listed if isinstance(values, Span) else values)
+        lists.append(values.listed if isinstance(values, Interval) else values)
     for combination in product(*lists):
         yield dict(zip(space, combination, strict=True))
 
 
 def fixed(space: Space) -> Settings:
     """What has one value."""
-    return {key: values[0] for key, values in space.items() if not isinstance(values, Span) and len(values) == 1}
+    return {key: values[0] for key, values in space.items() if not isinstance(values, Interval) and len(values) == 1}

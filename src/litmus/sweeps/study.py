@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from litmus.errors import ConfigError
 from litmus.runs.identity import sweep_folder
-from litmus.sweeps.space import Span
+from litmus.sweeps.space import Interval
 
 UNSIGNED = 5.0  # seconds that a trial may run without a word of who runs it
 SIGN_OF_LIFE = 60.0  # seconds between a worker's signs of life, if its trials' epochs are no longer than that
@@ -60,8 +60,8 @@ def open(name: str, url: str | None, mode: str, signature: dict[str, str]) -> An
     return study
 
 
-def suggest(trial: Any, key: str, values: Span | list[str]) -> str:
-    if not isinstance(values, Span):
+def suggest(trial: Any, key: str, values: Interval | list[str]) -> str:
+    if not isinstance(values, Interval):
         return str(trial.suggest_categorical(key, values))
     if values.whole:
         step = values.step if values.listed else 1
@@ -99,7 +99,7 @@ def sign(trial: Any, job: str = "") -> None:
         trial.set_user_attr("worker", who)
 
 
-def left_over(study: Any) -> list[Any]:
+def stale_trials(study: Any) -> list[Any]:
     """The trials that are said to be running, and that nobody works on any more."""
     running = study.get_trials(states=(state("RUNNING"),))
     if any("worker" not in trial.user_attrs for trial in running):

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint as LightningCheckpoint
 
-from litmus.callbacks.logged_metrics import is_never_logged, measured
+from litmus.callbacks.logged_metrics import is_never_logged, metrics_of_epoch
 from litmus.core.checkpoint_io import CHECKPOINT_KEY
 from litmus.core.metric_direction import is_better
 from litmus.core.metric_direction import mode as mode_of
@@ -26,18 +26,18 @@ class Checkpoint(LightningCheckpoint):
     Of epochs with equal values, the earliest is the best; one whose value is NaN never is.
 
     best.ckpt holds the weights that were validated, to the bit, whatever other callbacks do before and after
-    validation. If those are the current ones, as they are without such callbacks, both are one file with two names: a
-    large model's is written once. `mode` is max or min; None: as the metric's name says. Without validation, pass
-    `monitor=None`: best is last. `card` goes into every file under CHECKPOINT_KEY: plain containers that let the model
-    be rebuilt from the file alone. A run resumes from last.ckpt as if it had not been interrupted. It needs a
-    `BeforeOthers`.
+    validation. If those are the current weights, as they are without such callbacks, both files are one file with two
+    names, so that a large model is written once. `mode` is max or min; None: as the metric's name says. Without
+    validation, pass `monitor=None`: the last epoch is the best. `metadata` goes into every file under CHECKPOINT_KEY:
+    plain containers that let the model be rebuilt from the file alone. A run resumes from last.ckpt as if it had not
+    been interrupted. Needs a `BeforeOthers`.
     """
 
-    def __init__(self, dirpath: str | Path, monitor: str | None, card: dict[str, Any], mode: str | None = None):
+    def __init__(self, dirpath: str | Path, monitor: str | None, metadata: dict[str, Any], mode: str | None = None):
         self.dirpath = Path(dirpath)
         self.monitor = monitor
         self.mode = None if monitor is None else mode_of(monitor, mode)
-        self.card = card
+        self.metadata = metadata
         self.best_score: float | None = None
         self.best_epoch = 0
         self._saved_epoch = 0
@@ -79,7 +79,7 @@ class Checkpoint(LightningCheckpoint):
                 f"objective={self.monitor} was not logged in the first validation: choose one of "
                 f"{', '.join(sorted(trainer.callback_metrics))}, or log it in validation_step or a callback"
             )
-        if (value := measured(trainer).get(self.monitor)) is None:
+        if (value := metrics_of_epoch(trainer).get(self.monitor)) is None:
             return
         score = float(value)
         assert self.mode is not None
@@ -121,7 +121,7 @@ class Checkpoint(LightningCheckpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[CHECKPOINT_KEY] = {**self.card, "batches": trainer.fit_loop.total_batch_idx + 1}
+        checkpoint[CHECKPOINT_KEY] = {**self.metadata, "batches": trainer.fit_loop.total_batch_idx + 1}
         del checkpoint["loops"]
         checkpoint["state_dict"] = apply_masks(checkpoint["state_dict"])
         changed = self._validated_at is not None and not _are_equal(self._validated, checkpoint["state_dict"])

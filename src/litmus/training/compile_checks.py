@@ -37,8 +37,8 @@ def check_compilable(trainer: pl.Trainer, module: Any) -> None:
     )
     require(
         isinstance(module, Classifier) and not is_overridden(module, "training_step", Classifier),
-        f"trainer.compile compiles Classifier.costs, and {type(module).__name__} has a training_step of its own; "
-        f"override costs instead, {UNCOMPILED}",
+        f"trainer.compile compiles Classifier.loss_terms, and {type(module).__name__} has a training_step of its own; "
+        f"override loss_terms instead, {UNCOMPILED}",
     )
     others = {
         f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}": trainer.accumulate_grad_batches != 1,

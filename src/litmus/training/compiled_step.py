@@ -18,7 +18,7 @@ from torch.func import functional_call, grad
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from litmus.errors import StoppedRun
-from litmus.models.classifier import Costs
+from litmus.models.classifier import LossTerms
 from litmus.training.compile_checks import UNCOMPILED
 from litmus.training.signals import held_back
 
@@ -45,7 +45,7 @@ class CompiledStep:
         self.clip = clip_grad_value_ if trainer.gradient_clip_algorithm == "value" else clip_grad_norm_
         self.device = trainer.strategy.root_device
         self.is_mixed = type(trainer.precision_plugin) is MixedPrecision
-        self.costs = _Costs(self.module)
+        self.terms = _LossTerms(self.module)
         # The bare update: the decorators of `step` break the graph to run hooks and to switch gradients off.
         self.update: Callable[..., Any] = inspect.unwrap(type(self.optimizer).step)
         on_cuda = self.device.type == "cuda"
@@ -81,9 +81,9 @@ class CompiledStep:
         for parameter in self.trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        costs = Costs(*self._run(images, labels))
-        self.module.note(costs, labels)
-        return costs.cost
+        terms = LossTerms(*self._run(images, labels))
+        self.module.record_step(terms, labels)
+        return terms.total
 
     def _prepare_groups(self) -> None:
         on_cuda = self.device.type == "cuda"
@@ -97,10 +97,10 @@ class CompiledStep:
         """Lists what trains and what a forward pass changes; at each step, walking the model would take 80 µs."""
         if len(self.optimizer.param_groups) != len(self.rates):
             self._prepare_groups()
-        modules = list(self.costs.modules())
+        modules = list(self.terms.modules())
         tables = [table for module in modules for table in (module._parameters, module._buffers)]
         self.tensors = [(table, name, tensor) for table in tables for name, tensor in table.items()]
-        parameters = list(self.costs.parameters())
+        parameters = list(self.terms.parameters())
         self.requires_grad = [(parameter, parameter.requires_grad) for parameter in parameters]
         # The step before left no gradient where there is none; the optimizer leaves such parameters alone.
         self.trained = [p for p in parameters if p.requires_grad and p.grad is not None]
@@ -110,9 +110,9 @@ class CompiledStep:
         in_optimizer = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         self.clipped = [parameter for parameter in self.trained if id(parameter) in in_optimizer]
         places = {id(parameter): place for place, parameter in enumerate(self.trained)}
-        named = self.costs.named_parameters(remove_duplicate=False)  # two layers may share a weight
+        named = self.terms.named_parameters(remove_duplicate=False)  # two layers may share a weight
         self.places = {name: places[id(p)] for name, p in named if id(p) in places}
-        self.buffers = dict(self.costs.named_buffers(remove_duplicate=False))
+        self.buffers = dict(self.terms.named_buffers(remove_duplicate=False))
         self.is_listed = True
 
     def _is_stale(self) -> bool:
@@ -146,10 +146,10 @@ class CompiledStep:
             state = {name: buffer.clone() for name, buffer in self.buffers.items()}
             state |= {name: parameters[place] for name, place in self.places.items()}
             with torch.autocast(self.device.type, torch.bfloat16) if self.is_mixed else nullcontext():
-                costs: Costs = functional_call(self.costs, state, (images, labels), tie_weights=False)
-            penalty = torch.as_tensor(costs.penalty, device=costs.loss.device)
-            cost = costs.cost.reshape(())
-            return cost, ([cost, costs.loss, penalty, costs.logits], state)
+                terms: LossTerms = functional_call(self.terms, state, (images, labels), tie_weights=False)
+            penalty = torch.as_tensor(terms.penalty, device=terms.loss.device)
+            cost = terms.total.reshape(())
+            return cost, ([cost, terms.loss, penalty, terms.logits], state)
 
         gradients, (values, state) = grad(cost_of, has_aux=True)([parameter.detach() for parameter in self.trained])
         for parameter, gradient in zip(self.trained, gradients, strict=True):
@@ -163,15 +163,15 @@ class CompiledStep:
         return list(values)
 
 
-class _Costs(nn.Module):
-    """`costs` of a classifier as a forward pass, which torch.func can call with other parameters."""
+class _LossTerms(nn.Module):
+    """`loss_terms` of a classifier as a forward pass, which torch.func can call with other parameters."""
 
     def __init__(self, module: Any):
         super().__init__()
         self.module = module
 
-    def forward(self, images: Tensor, labels: Tensor) -> Costs:
-        return self.module.costs(images, labels)
+    def forward(self, images: Tensor, labels: Tensor) -> LossTerms:
+        return self.module.loss_terms(images, labels)
 
 
 def _configure_compiler() -> None:

@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import (
 
 from litmus.errors import require
 from litmus.models.classifier import Classifier
-from litmus.models.schedule import laid_out_over_all_steps
+from litmus.models.schedule import spans_whole_run
 
 log = logging.getLogger("litmus")
 
@@ -111,7 +111,7 @@ def _check_accumulation(
     require(not compiles, f"{kind} accumulates gradients, which a compiled step does not; set trainer.compile=false")
     options: dict[str, Any] = getattr(model.scheduler["scheduler"], "keywords", {})
     require(
-        model.scheduler["interval"] != "step" or not laid_out_over_all_steps(options),
+        model.scheduler["interval"] != "step" or not spans_whole_run(options),
         f"{kind} changes the number of steps, from which the scheduler's length is computed; "
         "set scheduler=constant or another that steps once per epoch",
     )

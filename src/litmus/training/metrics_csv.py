@@ -7,7 +7,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from litmus.callbacks.logged_metrics import measured
+from litmus.callbacks.logged_metrics import metrics_of_epoch
 from litmus.core.checkpoint_io import write_text
 from litmus.errors import ConfigError
 
@@ -27,7 +27,7 @@ class MetricsCSV(Checkpoint):
         self.rows = [row for row in read_metrics(self.path) if row["epoch"] <= trainer.current_epoch]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = {name: float(value) for name, value in measured(trainer).items()}
+        metrics = {name: float(value) for name, value in metrics_of_epoch(trainer).items()}
         self.rows.append({"epoch": trainer.current_epoch + 1, **dict(sorted(metrics.items()))})
         if trainer.is_global_zero:
             names = list(dict.fromkeys(name for row in self.rows for name in row))

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from litmus.callbacks.logged_metrics import measured
+from litmus.callbacks.logged_metrics import metrics_of_epoch
 from litmus.core.terminal import overwrite_line
 
 log = logging.getLogger("litmus")
@@ -46,7 +46,7 @@ class Progress(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._draw("")
-        metrics = measured(trainer)
+        metrics = metrics_of_epoch(trainer)
         shown = "  ".join(f"{name} {float(metrics[name]):.4f}" for name in self.shown_metrics if name in metrics)
         total = str(trainer.max_epochs)
         seconds = time.monotonic() - self.started

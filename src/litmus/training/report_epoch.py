@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from litmus.callbacks.logged_metrics import measured
+from litmus.callbacks.logged_metrics import metrics_of_epoch
 
 
 class ReportEpoch(Checkpoint):
@@ -22,7 +22,7 @@ class ReportEpoch(Checkpoint):
         self.reason: str | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        metrics = measured(trainer)
+        metrics = metrics_of_epoch(trainer)
         if self.monitor not in metrics:  # in an epoch without validation
             return
         epoch, value = trainer.current_epoch + 1, float(metrics[self.monitor])

@@ -22,7 +22,7 @@ from litmus.report.figures.style import (
     short,
     show_errors,
 )
-from litmus.report.formatting import scaled, shown, title, unit
+from litmus.report.formatting import format_value, scaled, title, unit
 from litmus.report.reading import Row
 from litmus.report.settings import Comparison, Setting, by_values, in_order
 from litmus.report.statistics import spread
@@ -46,7 +46,9 @@ def draw_curves(comparison: Comparison, folder: Path) -> list[Image]:
             continue
         ranks = [comparison.settings.index(setting) + 1 for setting in together]
         lines = [(_label(s, rank, common), rows[id(s)]) for s, rank in zip(together, ranks, strict=True) if rows[id(s)]]
-        heading = " ".join(f"{key}={shown(together[0].values[key])}" for key in common if key in together[0].values)
+        heading = " ".join(
+            f"{key}={format_value(together[0].values[key])}" for key in common if key in together[0].values
+        )
         losses = {str(together[0].values["loss"])} if "loss" in common else comparison.losses
         paint = partial(_paint, lines=lines, heading=short(heading), losses=losses, which=which)
         pictures.append(draw(folder, f"curves-{number}.png", (WIDTH, 6.6), paint))
@@ -79,7 +81,7 @@ def _joined(sheets: Sequence[list[Setting]]) -> list[list[Setting]]:
 
 def _label(setting: Setting, rank: int, common: Sequence[str]) -> str:
     """With the rank that the setting has in the table, for labels that are too long to be shown whole."""
-    own = [f"{key}={shown(value)}" for key, value in setting.values.items() if key not in common]
+    own = [f"{key}={format_value(value)}" for key, value in setting.values.items() if key not in common]
     seeds = len(setting.runs)
     return f"#{rank} {short(' '.join(own) or 'all runs')} ({seeds} seed{'s' * (seeds != 1)})"
 

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from litmus.report.blocks import Image
 from litmus.report.figures.style import draw, file_name, reach, short
-from litmus.report.formatting import axis, scaled, shown, written
+from litmus.report.formatting import axis, format_metric, format_value, scaled
 from litmus.report.settings import Comparison, Setting
 from litmus.report.statistics import spread
 
@@ -66,8 +66,8 @@ def _paint(
     for (c, r), setting in cells.items():
         x, y = columns.index(c), rows.index(r)
         deviation = spread(setting.all(metric))
-        text = written(metric, setting.mean(metric)) + (
-            f"\n± {written(metric, deviation)}" if deviation is not None else ""
+        text = format_metric(metric, setting.mean(metric)) + (
+            f"\n± {format_metric(metric, deviation)}" if deviation is not None else ""
         )
         dark = means[c, r] < (min(seen) + max(seen)) / 2
         look: dict[str, Any] = {"color": "white" if dark else "black"}
@@ -79,13 +79,13 @@ def _paint(
         if setting is comparison.best:
             axes.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor="white", linewidth=4))
             axes.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor="black", linewidth=2))
-    axes.set_xticks(range(len(columns)), [short(shown(value), 24) for value in columns])
-    axes.set_yticks(range(len(rows)), [short(shown(value), 24) for value in rows])
+    axes.set_xticks(range(len(columns)), [short(format_value(value), 24) for value in columns])
+    axes.set_yticks(range(len(rows)), [short(format_value(value), 24) for value in rows])
     axes.set(xlabel=across, ylabel=down)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label=axis(metric, comparison.losses))
     others = {k: v for k, v in comparison.best.values.items() if k not in (across, down)}
-    held = " ".join(f"{key}={shown(value)}" for key, value in others.items())
+    held = " ".join(f"{key}={format_value(value)}" for key, value in others.items())
     where = f" where {held}, as in the best setting" if held else ""
     return (
         f"{axis(metric, comparison.losses).capitalize()} at each run's best epoch by {down} and {across}{where}: mean "

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from litmus.report.blocks import Image
 from litmus.report.figures.style import WIDTH, draw, file_name, look, reach, short
-from litmus.report.formatting import is_percentage, scaled, title, written
+from litmus.report.formatting import format_metric, is_percentage, scaled, title
 from litmus.report.pairs import PairTable, better_is
 
 
@@ -39,7 +39,7 @@ def _paint(figure: Figure, table: PairTable, metric: str, mode: str, labels: Seq
             edge, arrow = (0.01, "←") if mean < 0 else (0.99, "→")
             side = "left" if mean < 0 else "right"
             axes.annotate(arrow, (edge, y), xycoords=("axes fraction", "data"), ha=side, va="center", fontsize=14)
-        _beside(axes, y, written(metric, found.mean, sign=True), str(found.pairs))
+        _beside(axes, y, format_metric(metric, found.mean, sign=True), str(found.pairs))
     _beside(axes, -0.75, "mean", "pairs")
     if furthest is not None and ends_seen:
         margin = 0.08 * (max(*ends_seen, 0) - min(*ends_seen, 0))

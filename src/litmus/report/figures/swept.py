@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 
 from litmus.report.blocks import Image
 from litmus.report.figures.style import MOST_LINES, draw, file_name, legend_below, look, reach, short
-from litmus.report.formatting import axis, scaled, shown, written
+from litmus.report.formatting import axis, format_metric, format_value, scaled
 from litmus.report.reading import Value
 from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import spread
@@ -139,7 +139,7 @@ def _draw_lines(
             seeds = [scaled(metric, value) for value in setting.all(metric)]
             if len(seeds) > 1:
                 axes.plot([x] * len(seeds), seeds, ".", color=style["color"], alpha=0.45, markersize=4, zorder=2)
-        others = [f"{k}={shown(v)}" for k, v in line[0].values.items() if k != key]
+        others = [f"{k}={format_value(v)}" for k, v in line[0].values.items() if k != key]
         none = [f"no {k}" for k in comparison.keys if k not in line[0].values]
         legend.append((drawn, short(" ".join(others or none))))
     return legend
@@ -172,7 +172,9 @@ def _leave_out_collapsed(axes: Axes, comparison: Comparison, key: str, places: S
             mean, deviation = setting.mean(metric), spread(setting.all(metric)) or 0.0
             ends += [scaled(metric, end) for end in (*setting.all(metric), mean - deviation, mean + deviation)]
         elif key in setting.values:
-            beyond.setdefault(places.places[setting.values[key]], []).append(written(metric, setting.mean(metric)))
+            beyond.setdefault(places.places[setting.values[key]], []).append(
+                format_metric(metric, setting.mean(metric))
+            )
     arrow, edge, side = ("↑", 0.98, "top") if comparison.mode == "min" else ("↓", 0.02, "bottom")
     for x, texts in beyond.items():
         lines = [f"{arrow} {text}" for text in texts[:4]] + [f"{arrow} {len(texts) - 4} more"] * (len(texts) > 4)
@@ -191,7 +193,7 @@ def _level(axes: Axes, setting: Setting, metric: str, index: int) -> tuple[Any, 
 
 
 def _tick(axes: Axes, places: Mapping[Value, float]) -> None:
-    labels = [short(shown(value), 24) for value in places]
+    labels = [short(format_value(value), 24) for value in places]
     axes.set_xticks(list(places.values()), labels, rotation=30 if sum(map(len, labels)) > 60 else 0)
     axes.xaxis.set_minor_locator(NullLocator())
 
