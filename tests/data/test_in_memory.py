@@ -101,7 +101,7 @@ def test_more_images_than_there_are_is_refused(override, sentence):
 def test_prefetched_augmented_batches_train_the_same_weights(train, monkeypatch, set_threads):
     made = []
     beside = batches.prefetch
-    monkeypatch.setattr(batches, "ahead", lambda blocks: made.append(0) or beside(blocks))
+    monkeypatch.setattr(batches, "prefetch", lambda blocks: made.append(0) or beside(blocks))
     weights_of = {}
     for there in (1, 2):
         set_threads(there)

@@ -121,7 +121,7 @@ def test_a_finished_run_is_not_run_again_and_says_so(train, caplog):
     caplog.set_level("INFO", logger="litmus")
     caplog.clear()  # of the first run, if another test has left the level at that
     assert train("output_dir=a").objective == first.objective
-    assert caplog.messages[0].startswith("this run has finished before, so nothing is run")
+    assert caplog.messages[0].startswith("this run is already complete")
     assert {file: file.stat().st_mtime_ns for file in first.path.rglob("*")} == times
 
 
@@ -223,7 +223,7 @@ def test_resume_says_that_no_epoch_was_completed(train, cut_off, caplog):
     cut_off("output_dir=cut", epoch=1)
     caplog.set_level("INFO", logger="litmus")
     train("resume=cut", small=False)
-    assert "cut has no completed epoch, so training starts from the first" in caplog.messages
+    assert "cut has no completed epoch, so training starts from the first epoch" in caplog.messages
 
 
 def test_resume_after_early_stopping_asks_for_more_patience(train):
@@ -349,9 +349,9 @@ def test_without_validation_the_last_epoch_is_the_best(train):
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["callbacks.early_stopping.patience=3"], "for early stopping to watch: say callbacks.early_stopping=null"),
-        (["callbacks.early_stopping=null", "scheduler=plateau"], "for scheduler=plateau to watch"),
-        (["callbacks.early_stopping=null", "objective=val/acc"], "the last epoch is kept: leave objective=val/acc out"),
+        (["callbacks.early_stopping.patience=3"], "for early stopping to monitor; set callbacks.early_stopping=null"),
+        (["callbacks.early_stopping=null", "scheduler=plateau"], "for scheduler=plateau to monitor"),
+        (["callbacks.early_stopping=null", "objective=val/acc"], "the last epoch is kept; leave objective=val/acc out"),
     ],
 )
 def test_without_validation_nothing_can_watch_it(train, overrides, sentence):

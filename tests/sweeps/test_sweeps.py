@@ -67,7 +67,7 @@ def test_a_sweep_that_is_killed_and_started_again_equals_one_that_was_not(starte
     again = starter.start(*GRID, "sweep_name=cut", cwd=tmp_path)
     assert again.wait() == 0, again.text
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
-    assert all("going on from" in (job / "train.log").read_text() for job in cut_off)
+    assert all("resuming from" in (job / "train.log").read_text() for job in cut_off)
     expected, found = results(tmp_path, "whole"), results(tmp_path, "cut")
     assert len(expected) == 4
     assert found.keys() == expected.keys()

@@ -38,7 +38,7 @@ def fit(kind=MLP, options=None, callbacks=(), epochs=2, compile=True, **settings
     torch.manual_seed(0)
     groups = {"optim": "sgd", "scheduler": "onecycle", **(options or {})}
     model = kind(3, (3, 20, 20), **NETWORKS.get(kind, NETWORKS[MLP]), **parts(**groups))
-    given = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "max_epochs": epochs, "threads": None}
+    given = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "max_epochs": epochs}
     given |= {"gradient_clip_val": None, "accumulate_grad_batches": 1, "compile": compile, "num_sanity_val_steps": 0}
     given |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     made = trainer.build(**{**given, **settings}, enable_model_summary=False, callbacks=list(callbacks))

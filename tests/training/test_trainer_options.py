@@ -61,8 +61,8 @@ def test_an_option_that_the_trainer_does_not_have_is_refused():
 
 
 def test_a_trainer_file_without_the_default_ones_says_what_it_lacks():
-    with pytest.raises(ConfigError, match=r"no threads.*defaults: \[default\]"):
-        check_trainer_options({name: 1 for name in default().trainer if name != "threads"})
+    with pytest.raises(ConfigError, match=r"no compile.*defaults: \[default\]"):
+        check_trainer_options({name: 1 for name in default().trainer if name != "compile"})
 
 
 def test_a_refused_option_ends_a_run_before_it_is_built(train, tmp_path):

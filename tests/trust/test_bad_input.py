@@ -383,7 +383,7 @@ def test_a_full_disk_stops_a_run_with_a_sentence_and_loses_an_epoch_at_most(star
     assert {path.name for path in (tmp_path / "full" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     again = starter.start("resume=full", cwd=tmp_path)
     assert again.wait() == 0, again.text
-    assert "going on from" in again.text
+    assert "resuming from" in again.text
     whole = starter.start(*options, "output_dir=whole", cwd=tmp_path)
     assert whole.wait() == 0, whole.text
     assert_same(weights(tmp_path / "full"), weights(tmp_path / "whole"))

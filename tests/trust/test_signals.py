@@ -30,7 +30,7 @@ def test_a_run_that_is_told_to_end_says_how_to_go_on_and_does_so_exactly(starter
 
     again = starter.start(told[1], cwd=tmp_path)
     assert again.wait() == 0, again.text
-    assert "going on from" in again.text
+    assert "resuming from" in again.text
     whole = starter.start(*RUN, SHORT, "scheduler=constant", "output_dir=whole", cwd=tmp_path)
     assert whole.wait() == 0, whole.text
     assert (tmp_path / "cut" / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from litmus.core.hydra_values import quote
 from litmus.errors import require
-from litmus.runs import job_channel as line
 from litmus.runs.identity import ANNOUNCEMENT
+from litmus.runs.job_channel import JobChannel
 
 log = logging.getLogger("litmus")
 
@@ -38,7 +39,9 @@ def read_rank_env() -> dict[str, Any] | None:
     return json.loads(os.environ[ANNOUNCEMENT]) if ANNOUNCEMENT in os.environ and not is_rank_zero() else None
 
 
-def export_rank_env(trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: list[str]) -> None:
+def export_rank_env(
+    trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: list[str], channel: JobChannel | None
+) -> None:
     """Prepares the processes that Lightning will start by repeating the command line.
 
     They must find the same directory, and a job of a sweep must repeat the job, not the sweep.
@@ -48,7 +51,9 @@ def export_rank_env(trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: 
     os.environ[ANNOUNCEMENT] = json.dumps({"path": str(path.absolute()), "in_sweep": in_sweep})
     sys.argv = [sys.argv[0], *_config_arguments(), *overrides]
     HydraConfig.instance().cfg = None  # or Lightning gives the new processes Hydra options of its own
-    subprocess_script._launch_process_observer = _watch  # Lightning's kills this process, without a word
+    subprocess_script._launch_process_observer = partial(
+        _watch, channel
+    )  # Lightning's kills this process, without a word
 
 
 def _config_arguments() -> list[str]:
@@ -94,7 +99,7 @@ def failed_rank_of(error: BaseException, processes: list[subprocess.Popen]) -> s
     return sentence
 
 
-def _watch(child_processes: list[subprocess.Popen]) -> None:
+def _watch(channel: JobChannel | None, child_processes: list[subprocess.Popen]) -> None:
     """Ends this process if one of the others is gone and it still waits for that."""
 
     def watch() -> None:
@@ -105,8 +110,8 @@ def _watch(child_processes: list[subprocess.Popen]) -> None:
         time.sleep(PATIENCE)
         log.error(f"stopped by StoppedRun({sentence!r})")
         print(f"error: {sentence}", file=sys.stderr, flush=True)
-        if line.current is not None:
-            line.current.send("failed", reason=sentence, diverged=False, refused=False)
+        if channel is not None:
+            channel.send("failed", reason=sentence, diverged=False, refused=False)
         for process in child_processes:
             process.kill()
         os._exit(2)

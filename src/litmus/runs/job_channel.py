@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-current: "JobChannel | None" = None  # this process' line to its sweep, if it is a job
-
 
 class JobChannel:
     """A job's end of its line to the sweep. When the other end is closed the sweep is gone, and the job goes too."""

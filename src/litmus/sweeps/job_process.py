@@ -6,8 +6,9 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,32 +43,32 @@ class Task:
 
     def __init__(self, hydra_context: HydraContext, function: TaskFunction):
         self.hydra_context = hydra_context
-        # The command's own mistakes are told through the line to the sweep, not on the screen.
-        self.function = getattr(function, "__wrapped__", function)
+        # The command's own mistakes are sent through the channel to the sweep, not on the screen.
+        self.function: Callable[..., Any] = getattr(function, "__wrapped__", function)
 
-    def __call__(self, request: Request | None, line: JobChannel) -> int:
+    def __call__(self, request: Request | None, channel: JobChannel) -> int:
         if request is None:
-            line.request("gpus", count=count_gpus())
+            channel.request("gpus", count=count_gpus())
             return 0
         os.environ.update(request.environment)
         sys.argv[1:] = request.command
-        line.prunes = request.prunes
+        channel.prunes = request.prunes
         try:
             print_to(request.log)
             share_cores(request.side_by_side)
-            self.run(request.config)
+            self.run(request.config, channel)
         except BaseException as error:
-            line.send("failed", **reason_of(error))
+            channel.send("failed", **reason_of(error))
             return 2 if isinstance(error, EXPECTED) else 1
-        line.send("finished")
+        channel.send("finished")
         return 0
 
-    def run(self, config: DictConfig) -> None:
+    def run(self, config: DictConfig, channel: JobChannel | None = None) -> None:
         with read_write(config):  # Hydra makes this folder, and an interpolation can't join an absolute sweep_name
             config.hydra.sweep.dir = str(sweep_folder(str(config.sweep_name)))
         done: JobReturn = run_job(
             hydra_context=self.hydra_context,
-            task_function=self.function,
+            task_function=partial(self.function, channel=channel),
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",

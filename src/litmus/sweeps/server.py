@@ -15,7 +15,6 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
-from litmus.runs import job_channel as line
 from litmus.runs.job_channel import JobChannel
 
 Work = Callable[[Any, JobChannel], int]
@@ -114,9 +113,8 @@ def _job(fd: int, request: Any, work: Work) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setpgid(0, 0)
     os.set_inheritable(fd, False)
-    line.current = JobChannel(fd)
     try:
-        return work(request, line.current)
+        return work(request, JobChannel(fd))
     finally:
         atexit._run_exitfuncs()
 

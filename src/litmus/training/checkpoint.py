@@ -1,6 +1,7 @@
 """best.ckpt and last.ckpt."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ class Checkpoint(LightningCheckpoint):
     best.ckpt holds the weights that were validated, to the bit, whatever other callbacks do before and after
     validation. If those are the current weights, as they are without such callbacks, both files are one file with two
     names, so that a large model is written once. `mode` is max or min; None: as the metric's name says. Without
-    validation, pass `monitor=None`: the last epoch is the best. `metadata` goes into every file under CHECKPOINT_KEY:
-    plain containers that let the model be rebuilt from the file alone. A run resumes from last.ckpt as if it had not
-    been interrupted. Needs a `BeforeOthers`.
+    validation, pass `monitor=None`: the last epoch is the best. What `metadata` returns goes into every file under
+    CHECKPOINT_KEY: plain containers that let the model be rebuilt from the file alone. A run resumes from last.ckpt as
+    if it had not been interrupted. Needs a `BeforeOthers`.
     """
 
-    def __init__(self, dirpath: str | Path, monitor: str | None, metadata: dict[str, Any], mode: str | None = None):
+    def __init__(
+        self, dirpath: str | Path, monitor: str | None, metadata: Callable[[], dict[str, Any]], mode: str | None = None
+    ):
         self.dirpath = Path(dirpath)
         self.monitor = monitor
         self.mode = None if monitor is None else mode_of(monitor, mode)
@@ -121,7 +124,7 @@ class Checkpoint(LightningCheckpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[CHECKPOINT_KEY] = {**self.metadata, "batches": trainer.fit_loop.total_batch_idx + 1}
+        checkpoint[CHECKPOINT_KEY] = {**self.metadata(), "batches": trainer.fit_loop.total_batch_idx + 1}
         del checkpoint["loops"]
         checkpoint["state_dict"] = apply_masks(checkpoint["state_dict"])
         changed = self._validated_at is not None and not _are_equal(self._validated, checkpoint["state_dict"])

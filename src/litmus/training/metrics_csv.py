@@ -22,6 +22,7 @@ class MetricsCSV(Checkpoint):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.rows: list[Row] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.rows = [row for row in read_metrics(self.path) if row["epoch"] <= trainer.current_epoch]

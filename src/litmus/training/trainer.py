@@ -38,7 +38,6 @@ def build(
     devices: int = 1,
     strategy: str = "auto",
     max_epochs: int = 15,
-    threads: int | None = None,
     gradient_clip_val: float | None = None,
     accumulate_grad_batches: int = 1,
     compile: bool | str = False,
@@ -63,8 +62,6 @@ def build(
         not (on_cpu and str(options.get("precision")) in ("16", "16-mixed")),
         f"accelerator.precision={options.get('precision')} needs a GPU: say bf16-mixed on the CPU",
     )
-    if threads is not None:
-        torch.set_num_threads(whole_number("accelerator.threads", threads, least=1))
     whole_number("trainer.log_every_n_steps", options.get("log_every_n_steps", 1), least=1)
     if (every := options.get("check_val_every_n_epoch", 1)) is not None:
         whole_number("trainer.check_val_every_n_epoch", every, least=1)

@@ -5,7 +5,7 @@ from typing import Any
 
 from litmus.errors import require
 
-REQUIRED = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "limit_val_batches", "threads", "compile")
+REQUIRED = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "limit_val_batches", "compile")
 # Every other option is passed on as it is. Each with the reason and the alternative.
 REFUSED = {
     "callbacks": "they have a group of their own; add a file to conf/callbacks",
