@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", metavar="RUN IMAGE", help="a run, and pictures or folders of them")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to name")
     parser.add_argument("--json", action="store_true", help="for programs to read")
-    parser.add_argument("--arch", help="a torchvision network as it comes, in place of a run: resnet18, resnet34, …")
+    parser.add_argument("--arch", help="a pretrained torchvision network in place of a run: resnet18, resnet34, …")
     parser.add_argument("--weights", default="DEFAULT", help="of --arch: torchvision's name for them, or a file")
     parser.add_argument("--perturb", metavar="NAME:KEY=VALUE", help="also show the pictures changed, side by side")
     parser.add_argument("--seed", type=int, default=0, help="of what is random in --perturb")
@@ -70,14 +70,14 @@ def as_table(found: list[Prediction]) -> str:
 def as_json(found: list[Prediction]) -> str:
     from litmus.data.listing import readable
 
-    def told(answer: Answer) -> list[dict[str, str | float]]:
+    def as_dicts(answer: Answer) -> list[dict[str, str | float]]:
         return [{"class": name, "probability": round(value, 6)} for name, value in answer]
 
     listed: list[dict[str, Any]] = []
     for one in found:
-        listed.append({"path": readable(one.path), "top": told(one.answer)})
+        listed.append({"path": readable(one.path), "top": as_dicts(one.answer)})
         if one.answer_perturbed is not None:
-            listed[-1]["perturbed"] = told(one.answer_perturbed)
+            listed[-1]["perturbed"] = as_dicts(one.answer_perturbed)
     return json.dumps(listed, indent=2, ensure_ascii=False)
 
 

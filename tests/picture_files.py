@@ -23,14 +23,14 @@ def ready(root, *overrides):
 
 
 def picture(path: Path, value: int | tuple[int, int, int] = 0, size: tuple[int, int] = (12, 9)) -> Path:
-    """A file of one colour; `size` is width by height."""
+    """A file of one color; `size` is width by height."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, value if isinstance(value, tuple) else (value,) * 3).save(path)
     return path
 
 
 def folder(root: Path, **counts: int) -> Path:
-    """`counts` pictures of each class; no two are of the same grey, and a class's are near to each other."""
+    """`counts` pictures of each class; no two are of the same gray, and a class's are near to each other."""
     for label, (name, count) in enumerate(counts.items()):
         for i in range(count):
             picture(root / name / f"{i:02}.png", 80 * label + i)

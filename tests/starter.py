@@ -81,7 +81,7 @@ class Process(NamedTuple):
 
 
 def processes() -> Iterator[Process]:
-    """Those of this machine, but for those that only wait to be reaped."""
+    """Those of this machine, without zombies."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, rest = path.read_text().rsplit(")", 1)

@@ -16,7 +16,7 @@ def weights(network):
     return [network[0].weight, network[3].weight]
 
 
-def test_weights_are_neither_biases_nor_normalisation(network):
+def test_weights_are_neither_biases_nor_normalization(network):
     assert list(named_weights(network)) == ["0.weight", "3.weight"]
 
 

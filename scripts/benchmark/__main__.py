@@ -45,7 +45,7 @@ class Case(NamedTuple):
     title: str
     model: str
     batch_size: int
-    images: str  # mnist, or the number of synthetic 32 px pictures in colour
+    images: str  # mnist, or the number of synthetic 32 px pictures in color
     epochs: int
     others: Sequence[str] = ()
 
@@ -57,7 +57,7 @@ CASES = {
     "mlp512": Case("MLP, batch 512", "mlp", 512, "mnist", 6, EVERYONE),
     "cnn128": Case("CNN, batch 128", "cnn", 128, "mnist", 3, ("compiled", "plain_lightning", "keras_jax")),
     "resnet": Case("ResNet-18, 32 px, batch 64, 2,000 images", "resnet", 64, "2000", 3, ("plain_lightning",)),
-    "frozen": Case("the same, frozen but for its last layer", "frozen", 64, "2000", 4, ("plain_lightning",)),
+    "frozen": Case("the same, frozen except its last layer", "frozen", 64, "2000", 4, ("plain_lightning",)),
 }
 NEEDS = {"scikit_learn": "sklearn", "skorch_net": "skorch", "keras_jax": "jax"}
 NAMES = {
@@ -201,12 +201,12 @@ class Ended(NamedTuple):
 
 
 def run(command: list[str], folder: Path, status: int = 0) -> Ended:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=out, stderr=errors, cwd=folder, env=ENVIRONMENT)
         _, code, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(code)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         for file in (out, errors):
             file.seek(0)
         if process.returncode != status:
@@ -237,10 +237,10 @@ def start(rounds: int, folder: Path) -> None:
 def first_step(folder: Path) -> float:
     """Seconds from the command to the end of the first step, by the time in its event file."""
     with tempfile.TemporaryDirectory(dir=folder) as run_folder:
-        begun = time.time()
+        start = time.time()
         overrides = ["trainer.max_steps=1", "trainer.limit_val_batches=1", "test=false", f"output_dir={run_folder}/run"]
         run([sys.executable, TRAIN, *overrides], folder)
-        return logged(Path(run_folder, "run"))[0] - begun
+        return logged(Path(run_folder, "run"))[0] - start
 
 
 def growth(folder: Path) -> None:

@@ -4,7 +4,7 @@
     python scripts/reproduce B D --jobs 2     some of them
     python scripts/reproduce --no-run         the page alone, from what has finished
 
-Each is a sweep over conf/experiment/: what has finished is not run again, and what was cut off goes on. Of those
+Each is a sweep over conf/experiment/: complete runs are skipped, and interrupted ones resume. Of those
 without any runs in --out the page keeps what it has. What was published, and what is run, is in
 docs/experiments/*.yaml; the verdicts in docs/experiments/*.md are written by hand.
 """

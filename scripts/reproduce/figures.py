@@ -67,7 +67,7 @@ def _curves(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image
 
 
 def _line(axes: Axes, runs: Sequence[Run], metric: str, index: int, smooth: int, band: bool) -> None:
-    """The mean over the runs, of as many epochs as each has; with `smooth`, the mean of so many epochs is a point."""
+    """The mean over the runs at each epoch that all have; with `smooth`, each point averages that many epochs."""
     seeds = []
     for run in runs:
         values = [(row["epoch"], value_in(row, metric, run)) for row in run.curves()]
@@ -93,7 +93,7 @@ def _logarithmic(axes: Axes) -> None:
 
 
 def _look(index: int) -> dict[str, Any]:
-    """As in a report; after six, the colours begin again with the lines shifted and hollow markers."""
+    """As in a report; after six, the colors begin again with the lines shifted and hollow markers."""
     style = look(index)
     if index >= len(COLOURS):
         style |= {"linestyle": LINES[(index + 2) % len(LINES)], "markerfacecolor": "white"}
@@ -149,12 +149,12 @@ def _weights(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Imag
     def paint(figure: Figure) -> str:
         from matplotlib.colors import LinearSegmentedColormap
 
-        colours = LinearSegmentedColormap.from_list("signed", SIGNED)
+        colors = LinearSegmentedColormap.from_list("signed", SIGNED)
         for axes, (name, runs) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
             checkpoint = load_checkpoint(runs[0].path / "checkpoints" / "last.ckpt")
             weights = checkpoint["state_dict"]["network.hidden1.weight"].numpy().reshape(-1, 28, 28, 1)
             most = float(np.quantile(np.abs(weights), 0.99))
-            grid = axes.imshow(tile(weights)[..., 0], cmap=colours, vmin=-most, vmax=most, interpolation="nearest")
+            grid = axes.imshow(tile(weights)[..., 0], cmap=colors, vmin=-most, vmax=most, interpolation="nearest")
             axes.set(title=name, xticks=[], yticks=[])
             axes.grid(False)
             figure.colorbar(grid, ax=axes, label="weight", shrink=0.8, extend="both")

@@ -1,4 +1,4 @@
-"""A user's mistake, said in one sentence that names the mend."""
+"""Errors that a user can fix, each one sentence that says how."""
 
 import difflib
 import re

@@ -12,7 +12,7 @@ NORMALISATION = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def named_weights(module: nn.Module, include_bias: bool = False) -> dict[str, Tensor]:
-    """The weights of `module` by name: its parameters without normalisation layers and, unless asked for, biases."""
+    """The weights of `module` by name: its parameters without normalization layers and, unless asked for, biases."""
     return {
         f"{prefix}.{name}" if prefix else name: weight
         for prefix, child in module.named_modules()

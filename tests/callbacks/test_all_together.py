@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from litmus.runs import build
 
-# Dropout, batch normalisation and augmentation notice any other use of random numbers, and any change of mode.
+# Dropout, batch normalization and augmentation notice any other use of random numbers, and any change of mode.
 NETWORK = ("model=cnn", "model.channels=[4,4]", "model.hidden=[16]", "model.dropout=0.5", "data.augment.shift=2")
 EAGER = ("callbacks.first_layer_weights.every_n_epochs=1", "callbacks.grad_norm.every_n_steps=1")
 NAMES = sorted(OmegaConf.load(CONF / "callbacks" / "default.yaml"))

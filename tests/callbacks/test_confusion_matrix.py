@@ -51,7 +51,7 @@ def test_class_names_with_commas_and_quotes_stay_whole_in_the_csv():
     assert list(csv.reader(text.splitlines())) == [["true class", 'a, "b"', "c"], ['a, "b"', "1", "2"], ["c", "3", "4"]]
 
 
-def test_cells_hold_their_counts_and_colours_the_share_of_the_row():
+def test_cells_hold_their_counts_and_colors_the_share_of_the_row():
     figure = draw(torch.tensor([[9, 1], [0, 0]]), ["cat", "dog"], "title")
     axes = figure.axes[0]
     assert [(text.get_text(), text.get_position()) for text in axes.texts] == [("9", (0, 0)), ("1", (1, 0))]

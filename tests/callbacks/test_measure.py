@@ -26,7 +26,7 @@ def test_it_measures_in_eval_mode_without_gradients_and_puts_each_mode_back(trai
     network = Network()
     seen = evaluate(trainer, network, BATCHES, lambda logits, target: (logits, network.training, target))
     assert not any(training for _, training, _ in seen)
-    assert torch.equal(seen[0][0], nn.BatchNorm1d(3).eval()(BATCHES[0][0]))  # nothing dropped, nothing normalised anew
+    assert torch.equal(seen[0][0], nn.BatchNorm1d(3).eval()(BATCHES[0][0]))  # nothing dropped, nothing renormalized
     assert not seen[0][0].requires_grad
     assert [network.training, network.frozen.training, network.dropout.training] == [True, False, True]
 

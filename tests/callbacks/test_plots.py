@@ -21,19 +21,19 @@ def drawn(figure):
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-class Normalised:
+class Normalized:
     mean, std = torch.tensor([10.0, 20.0, 30.0]).view(3, 1, 1), torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1)
 
 
-def test_pixels_are_those_that_were_normalised():
+def test_pixels_are_those_that_were_normalized():
     original = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8)
-    images = (original.float() - Normalised.mean) / Normalised.std
-    assert torch.equal(pixels(images, Normalised), original)
+    images = (original.float() - Normalized.mean) / Normalized.std
+    assert torch.equal(pixels(images, Normalized), original)
 
 
 def test_pixels_stay_within_what_a_pixel_can_be():
-    assert pixels(torch.full((1, 3, 1, 1), 1e3), Normalised).flatten().tolist() == [255, 255, 255]
-    assert pixels(torch.full((1, 3, 1, 1), -1e3), Normalised).flatten().tolist() == [0, 0, 0]
+    assert pixels(torch.full((1, 3, 1, 1), 1e3), Normalized).flatten().tolist() == [255, 255, 255]
+    assert pixels(torch.full((1, 3, 1, 1), -1e3), Normalized).flatten().tolist() == [0, 0, 0]
 
 
 def test_tiles_lie_row_by_row_with_a_line_between_them():
@@ -50,12 +50,12 @@ def test_weights_are_drawn_on_one_scale_with_zero_in_its_middle():
     assert 2.9 < high < 3
 
 
-def test_the_sign_of_a_weight_can_be_told_without_colour():
+def test_the_sign_of_a_weight_can_be_told_without_color():
     weights = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1)
     picture = drawn(weight_grid(weights, "title"))
-    grey = np.array(picture @ [0.299, 0.587, 0.114])
+    gray = np.array(picture @ [0.299, 0.587, 0.114])
     side = 200  # 600 dots for two columns and a line between them, and 0.1 inch of margin
-    left, right, below = grey[-20 - 2 * side, 20], grey[-20 - 2 * side, 20 + 2 * side], grey[-20, 20]
+    left, right, below = gray[-20 - 2 * side, 20], gray[-20 - 2 * side, 20 + 2 * side], gray[-20, 20]
     assert left < right < below
 
 
@@ -89,11 +89,11 @@ def test_an_image_is_as_wide_as_requested(side):
     assert (np.ptp(columns) + 1, np.ptp(rows) + 1) == (300, 150)
 
 
-def test_a_colour_image_keeps_its_colours(tmp_path):
+def test_a_color_image_keeps_its_colors(tmp_path):
     image = torch.tensor([255, 0, 128], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     save(image_grid(image, ["red and some blue"], "title", columns=1), tmp_path / "image.png")
-    colours = Image.open(tmp_path / "image.png").convert("RGB").getcolors(maxcolors=100_000)
-    assert (255, 0, 128) in [colour for _, colour in colours]
+    colors = Image.open(tmp_path / "image.png").convert("RGB").getcolors(maxcolors=100_000)
+    assert (255, 0, 128) in [color for _, color in colors]
 
 
 def test_long_names_are_shortened():

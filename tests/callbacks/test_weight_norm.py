@@ -16,7 +16,7 @@ def test_it_is_the_root_of_the_sum_of_squares_at_the_epochs_end(train):
     assert len(Board(run.path).scalars("weight_norm/hidden1")) == 2
 
 
-def test_layers_of_a_convolutional_network_have_their_names_and_normalisation_is_no_weight(train):
+def test_layers_of_a_convolutional_network_have_their_names_and_normalization_is_no_weight(train):
     run = train(
         "model=cnn", "model.channels=[2,3]", "model.hidden=[4]", "data.num_images=64", "test=false", "logger=none"
     )

@@ -76,7 +76,7 @@ FIRST_TIER = [
     (["model=[mlp,cnn]"], "only callbacks and logger can: choose one; with -m, model=mlp,cnn runs each"),
     (["-m", "loss=cross_entropy,label_smoothing", "+loss.label_smoothing=0"], "write ++loss.label_smoothing"),
     (["-m", "callbacks=[none,test_curve],none", "callbacks.test_curve=null"], "does not exist with callbacks=none"),
-    (["+optim=adam"], "say optim=OPTION, without the +"),
+    (["+optim=adam"], "set optim=OPTION, without the +"),
     (["penalty.weight=1"], "penalty.weight is an option of penalty=elastic_net and l1 and l2 only: choose that"),
     (["optim.lr=fast"], "optim.lr=fast does not fit: optim.lr takes a number, such as 0.002"),
     (["trainer.max_epochs=2.5"], "takes a whole number"),
@@ -98,11 +98,11 @@ FIRST_TIER = [
     (["-m", "data.batch_size=interval(16,64)"], "takes a whole number, so write int(interval(A,B))"),
     (["-m", "jobs=1,2"], "a sweep has one jobs"),
     (["jobs=2"], "jobs=2 is for a sweep, and this is a single run: add -m"),
-    (["sampler=tpe"], "sampler=tpe is for a search, and this is a single run: say what to search"),
+    (["sampler=tpe"], "sampler=tpe is for a search, and this is a single run; set what to search"),
     (["-m", "sweep=mpl"], "did you mean sweep=mlp?"),
     (["-m", "seed=0,1", "--cfg=job"], "-m and --cfg cannot go together"),
     (["optim"], "'optim' cannot be read: write key=value"),
-    (["data=arrays"], "data.path has no default: say data.path=VALUE"),
+    (["data=arrays"], "data.path has no default; set data.path=VALUE"),
 ]  # fmt: skip
 
 

@@ -224,8 +224,8 @@ def test_it_takes_nothing_from_the_global_random_numbers():
     [
         ({"shift": -1}, "data.augment.shift is -1, and must be a whole number of 0 or more"),
         ({"crop": 1.5}, "data.augment.crop is 1.5, and must be a whole number"),
-        ({"rotation": 200}, "say 180 for any angle"),
-        ({"erasing": 2.0}, "data.augment.erasing=2.0 is a chance: say 1.0 for every image"),
+        ({"rotation": 200}, "set 180 for any angle"),
+        ({"erasing": 2.0}, "data.augment.erasing=2.0 is a probability; set 1.0 to erase"),
         ({"scale": 1.0}, "data.augment.scale is 1.0, and must be a number from 0 to below 1"),
         ({"elastic": -1.0}, "data.augment.elastic is -1.0, and must be a number of 0 or more"),
     ],

@@ -34,7 +34,7 @@ def saved(tmp_path, image: Image.Image, suffix="png", **options):
     ],
     ids=lambda image: image.mode,
 )
-def test_every_mode_comes_out_as_the_same_colours(tmp_path, image):
+def test_every_mode_comes_out_as_the_same_colors(tmp_path, image):
     assert (shown(saved(tmp_path, image)) == GREY[..., None].repeat(3, axis=2)).all()
 
 
@@ -81,7 +81,7 @@ def test_what_is_transparent_is_white_and_what_is_half_so_half(tmp_path):
     assert shown(saved(tmp_path, image))[0, :, 0].tolist() == [255, 0, 204]
 
 
-def test_a_palettes_transparent_colour_is_white(tmp_path):
+def test_a_palettes_transparent_color_is_white(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putdata([0, 1])
@@ -113,7 +113,7 @@ def test_resize_keeps_all_of_the_picture(tmp_path):
     assert (small[:, :, 5:] == 255).all()
 
 
-def test_with_one_channel_it_is_grey(tmp_path):
+def test_with_one_channel_it_is_gray(tmp_path):
     path = saved(tmp_path, Image.new("RGB", (4, 4), (255, 0, 0)))
     assert ImageDecoder((1, 2, 2), "resize")(path).tolist() == [[[76, 76], [76, 76]]]  # 0.299 of 255
 

@@ -13,8 +13,8 @@ def sizes(data):
     return {part: data.size(part) for part in ("train", "val", "test")}
 
 
-def greys(data, part):
-    """Which pictures a part has: in `folder` no two are of the same grey."""
+def grays(data, part):
+    """Which pictures a part has: in `folder` no two are of the same gray."""
     return set(data.parts[part][0][:, 0, 0, 0].tolist())
 
 
@@ -22,7 +22,7 @@ def test_one_folder_of_classes_is_split_in_three(tmp_path):
     data = ready(folder(tmp_path / "pets", cat=40, dog=20), "data.val_size=0.25", "data.test_share=0.2")
     assert sizes(data) == {"train": 36, "val": 12, "test": 12}
     assert [torch.bincount(data.parts[part][1]).tolist() for part in data.parts] == [[24, 12], [8, 4], [8, 4]]
-    assert len(greys(data, "train") | greys(data, "val") | greys(data, "test")) == 60
+    assert len(grays(data, "train") | grays(data, "val") | grays(data, "test")) == 60
     assert (data.name, data.class_names, data.num_classes, data.image_shape) == ("pets", ["cat", "dog"], 2, (3, 8, 8))
 
 
@@ -43,7 +43,7 @@ def parts_of(tmp_path, **counts):
 def test_parts_that_have_folders_are_taken_as_they_are(tmp_path):
     data = ready(parts_of(tmp_path, train=8, val=3, test=5))
     assert sizes(data) == {"train": 16, "val": 6, "test": 10}
-    assert greys(data, "test") == {*range(40, 45), *range(140, 145)}
+    assert grays(data, "test") == {*range(40, 45), *range(140, 145)}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_without_validation_a_val_folder_is_trained_on(tmp_path):
 def test_the_seed_decides_the_validation_part_and_never_the_test_part(tmp_path):
     folder(tmp_path, cat=40, dog=40)
     first, again, other = (ready(tmp_path, f"seed={seed}") for seed in (1, 1, 2))
-    assert greys(first, "val") == greys(again, "val") != greys(other, "val")
-    assert greys(first, "test") == greys(other, "test")
+    assert grays(first, "val") == grays(again, "val") != grays(other, "val")
+    assert grays(first, "test") == grays(other, "test")
 
 
 def test_the_first_so_many_are_of_all_classes_and_stay_when_a_file_comes(tmp_path):
@@ -149,7 +149,7 @@ def test_bad_files_are_counted_and_named(tmp_path, stored):
             "dog/notes.txt (not a picture that can be read)",
         )
     )
-    assert said.endswith("; remove them, or say data.bad_files=skip")
+    assert said.endswith("; remove them, or set data.bad_files=skip")
 
 
 @STORED
@@ -247,7 +247,7 @@ def test_a_run_from_disk_is_the_run_from_memory(train, tmp_path):
     ("override", "sentence"),
     [
         ("data.pipeline=squeeze", "data.pipeline is 'squeeze', which does not exist"),
-        ("data.channels=4", "data.channels is 4, and must be 3, for colour, or 1, for grey"),
+        ("data.channels=4", "data.channels is 4, and must be 3, for color, or 1, for gray"),
         ("data.classes=[cat,cow]", "data.classes names 'cow', and .* has cat, dog"),
         ("data.test_share=1.0", "data.test_share is 1.0"),
         ("data.bad_files=ignore", "data.bad_files is 'ignore'"),
@@ -276,6 +276,6 @@ def test_a_class_to_test_on_that_is_not_trained_is_a_sentence(tmp_path):
 
 def test_standardize_needs_the_images_in_memory(tmp_path):
     folder(tmp_path, cat=10, dog=10)
-    with pytest.raises(ConfigError, match="raise it, or say data.scaling=unit"):
+    with pytest.raises(ConfigError, match="raise it, or set data.scaling=unit"):
         ready(tmp_path, "data.memory_gb=0", "data.scaling=standardize")
     assert ready(tmp_path, "data.scaling=standardize").preprocess.mean.flatten()[0] > 1

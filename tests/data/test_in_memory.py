@@ -50,7 +50,7 @@ def test_there_may_be_no_validation():
     assert ready("data.val_size=0").val_dataloader() == []
 
 
-def test_the_normalisation_is_measured_on_the_training_part_alone():
+def test_the_normalization_is_measured_on_the_training_part_alone():
     made = ready("data.val_size=300")
     torch.testing.assert_close(made.preprocess.mean.flatten(), made.parts["train"][0].float().mean().view(1))
 

@@ -25,7 +25,7 @@ def sizes(data):
 
 
 def parted(root, **names):
-    """Folders of these names, each with so many pictures of cats and dogs."""
+    """Folders of these names, each with this many images of cats and dogs."""
     for i, (name, count) in enumerate(names.items()):
         for j in range(2 * count):
             picture(root / name / ("cat", "dog")[j % 2] / f"{j}.png", 40 * i + j)

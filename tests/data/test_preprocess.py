@@ -48,7 +48,7 @@ def test_a_channel_without_contrast_stays_finite():
 
 def test_an_unknown_scaling_is_refused(images):
     with pytest.raises(ConfigError, match="did you mean standardize"):
-        Preprocess.fit("standardise", images)
+        Preprocess.fit("standardize", images)
 
 
 def pictures(channels=3, size=32, count=20):
@@ -70,15 +70,15 @@ def test_imagenet_is_what_torchvision_does_for_its_pretrained_networks():
     torch.testing.assert_close(ours(pictures()), theirs(pictures()))
 
 
-def test_imagenet_makes_three_channels_of_a_grey_image():
-    grey = pictures(channels=1)
-    colour = grey.expand(-1, 3, -1, -1)
-    assert torch.equal(Preprocess.fit("imagenet", grey)(grey), Preprocess.fit("imagenet", colour)(colour))
+def test_imagenet_makes_three_channels_of_a_gray_image():
+    gray = pictures(channels=1)
+    color = gray.expand(-1, 3, -1, -1)
+    assert torch.equal(Preprocess.fit("imagenet", gray)(gray), Preprocess.fit("imagenet", color)(color))
     assert data("data.scaling=imagenet").image_shape == (3, 28, 28)
 
 
 def test_imagenet_refuses_other_images():
-    with pytest.raises(ConfigError, match="for grey or colour images, and these have 4 channels"):
+    with pytest.raises(ConfigError, match="for gray or color images, and these have 4 channels"):
         data("data.scaling=imagenet", "data.image_shape=[4,8,8]")
 
 

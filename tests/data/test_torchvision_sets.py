@@ -54,7 +54,7 @@ MNIST_LIKE = {"kmnist": "KMNIST", "fashion_mnist": "FashionMNIST"}
 def test_the_mnist_family_reads_unpacked_files_from_where_the_error_says(tmp_path, name, folder):
     sentence = refused(name, tmp_path)
     assert "no network" in sentence
-    wanted = re.search(r"put (.*), unpacked, into (.*), or say data.data_dir=FOLDER", sentence)
+    wanted = re.search(r"put (.*), unpacked, into (.*), or set data.data_dir=FOLDER", sentence)
     assert wanted[2] == str(tmp_path / folder / "raw")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / folder / "raw").mkdir(parents=True)

@@ -43,11 +43,11 @@ def test_pictures_of_any_size_are_named_with_the_models_probabilities(run, tmp_p
     )
 
 
-def test_a_run_on_grey_images_is_shown_grey_ones_of_their_size(train, tmp_path, script, capsys):
-    grey = train(*SMALL, *FEW, "output_dir=run").path
-    script("predict.py", grey, noise(tmp_path / "a.jpg", (90, 70)), "--json", "--top", "3")
+def test_a_run_on_gray_images_is_shown_gray_ones_of_their_size(train, tmp_path, script, capsys):
+    gray = train(*SMALL, *FEW, "output_dir=run").path
+    script("predict.py", gray, noise(tmp_path / "a.jpg", (90, 70)), "--json", "--top", "3")
     assert len(answers(capsys)[0]["top"]) == 3
-    assert litmus.load(grey).decode.shape == (1, 28, 28)
+    assert litmus.load(gray).decode.shape == (1, 28, 28)
 
 
 def test_a_table_names_each_picture_once(run, tmp_path, script, capsys):

@@ -16,7 +16,7 @@ def test_dropout_keeps_the_expected_share_and_scales_it_exactly(p):
     assert sorted(dropped.unique().tolist()) == [0.0, pytest.approx(1 / (1 - rounded))]
     shares = [(dropped[:, i::4] == 0).double().mean().item() for i in range(4)]  # of each quarter of a random number
     assert shares == pytest.approx(4 * [p], abs=5 * (p * (1 - p) / 250_000) ** 0.5)
-    assert abs((dropped[:, :-1] == 0)[dropped[:, 1:] == 0].double().mean() - p) < 0.005  # neighbours are independent
+    assert abs((dropped[:, :-1] == 0)[dropped[:, 1:] == 0].double().mean() - p) < 0.005  # neighbors are independent
 
 
 def test_dropout_is_a_function_of_torchs_seed_and_differs_from_call_to_call():

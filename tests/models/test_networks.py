@@ -28,9 +28,9 @@ def test_the_mlp_has_the_layers_it_was_asked_for():
     ]  # fmt: skip
     assert [p.shape for p in mlp(hidden=[7]).parameters()] == [(7, 784), (7,), (10, 7), (10,)]
     assert len(kinds(mlp(hidden=[]))) == 2
-    normalised = mlp(hidden=[7], batch_norm=True)
-    assert kinds(normalised) == [nn.Flatten, nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
-    assert normalised.network.hidden1.bias is None
+    normalized = mlp(hidden=[7], batch_norm=True)
+    assert kinds(normalized) == [nn.Flatten, nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    assert normalized.network.hidden1.bias is None
     dropped = mlp(dropout=0.2, input_dropout=0.1).network
     assert [m.p for m in dropped if isinstance(m, nn.Dropout)] == [0.1, 0.2, 0.2]
 
@@ -56,7 +56,7 @@ def test_the_logits_have_a_row_for_each_image(model):
     assert model(torch.zeros(5, channels, size, size)).shape == (5, 10)
 
 
-def test_a_batch_of_one_image_that_batch_normalisation_cannot_take_stops_with_a_sentence(train):
+def test_a_batch_of_one_image_that_batch_normalization_cannot_take_stops_with_a_sentence(train):
     with pytest.raises(StoppedRun, match=r"choose a data.batch_size that leaves no single image over"):
         train("model.batch_norm=true", "data.train_size=61", "data.val_size=20", "data.batch_size=20", "output_dir=run")
     assert not Path("run").exists()
@@ -73,7 +73,7 @@ def test_channels_last_is_another_layout_of_the_same_network():
     torch.testing.assert_close(other(images), plain(images))
 
 
-def test_normal_initialisation_has_the_given_std_and_no_biases():
+def test_normal_initialization_has_the_given_std_and_no_biases():
     torch.manual_seed(0)
     model = mlp(hidden=[100, 100], init="normal", init_std=0.1)
     assert model.network.hidden1.weight.std().item() == pytest.approx(0.1, rel=0.02)
@@ -87,7 +87,7 @@ def test_kaiming_and_xavier_have_the_variances_of_their_papers():
     assert xavier.network.hidden1.weight.var().item() == pytest.approx(2 / (784 + 100), rel=0.03)
 
 
-def test_torchs_own_initialisation_is_left_alone():
+def test_torchs_own_initialization_is_left_alone():
     torch.manual_seed(0)
     model = mlp(hidden=[30])
     torch.manual_seed(0)

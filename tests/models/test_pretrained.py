@@ -82,12 +82,12 @@ def test_another_arch_is_refused(tmp_path):
 def test_the_small_stem_takes_only_weights_with_one(tmp_path):
     path = written(tmp_path / "w.pth", state())
     with pytest.raises(
-        ConfigError, match=r"there and \[64, 3, 3, 3\] here; say model.small_stem=false, and data.image_size"
+        ConfigError, match=r"there and \[64, 3, 3, 3\] here; set model.small_stem=false, and data.image_size"
     ):
         built(path, small_stem=True)
     small = {**state(), "conv1.weight": torch.randn(64, 3, 3, 3)}
     assert_backbone(built(written(path, small), small_stem=True), small)
-    with pytest.raises(ConfigError, match=r"there and \[64, 3, 7, 7\] here; say model.small_stem=true"):
+    with pytest.raises(ConfigError, match=r"there and \[64, 3, 7, 7\] here; set model.small_stem=true"):
         built(path)
 
 
@@ -204,7 +204,7 @@ def test_a_run_of_another_model_is_refused(train):
 
 
 def test_a_run_of_another_stem_is_refused(earlier):
-    with pytest.raises(ConfigError, match=r"does not fit .* say model.small_stem=false"):
+    with pytest.raises(ConfigError, match=r"does not fit .* set model.small_stem=false"):
         built(earlier, small_stem=True)
 
 

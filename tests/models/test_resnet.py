@@ -123,7 +123,7 @@ def test_two_epochs_to_a_stage():
     assert [staged.stages_at(epoch) for epoch in range(14)] == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5]
 
 
-def test_the_normalisation_of_what_is_frozen_is_in_eval_mode_and_the_rest_in_train_mode():
+def test_the_normalization_of_what_is_frozen_is_in_eval_mode_and_the_rest_in_train_mode():
     staged = model(freeze=True, unfreeze_at_epoch=1, unfreeze_every=1)
     staged._train_stages(2)
     staged.train()
@@ -207,11 +207,11 @@ def test_it_computes_what_torchvisions_network_does(tmp_path, arch):
         torch.testing.assert_close(ours(images), theirs(images))
 
 
-def test_a_grey_image_is_repeated_to_three_channels():
-    grey = model(image_shape=(1, 32, 32)).eval()
+def test_a_gray_image_is_repeated_to_three_channels():
+    gray = model(image_shape=(1, 32, 32)).eval()
     image = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
-        assert torch.equal(grey(image), grey(image.repeat(1, 3, 1, 1)))
+        assert torch.equal(gray(image), gray(image.repeat(1, 3, 1, 1)))
 
 
 def test_the_small_stem_keeps_the_size():
@@ -266,16 +266,16 @@ def test_an_earlier_runs_weights_go_on_unfrozen(train, start):
     ("options", "sentence"),
     [
         ({"arch": "resnet81"}, "model.arch is 'resnet81', which does not exist: did you mean resnet18?"),
-        ({"unfreeze_at_epoch": 2}, "model.unfreeze_at_epoch has nothing to unfreeze: say model.freeze=true"),
+        ({"unfreeze_at_epoch": 2}, "model.unfreeze_at_epoch has nothing to unfreeze; set model.freeze=true"),
         ({"freeze": True, "unfreeze_at_epoch": 0}, "model.unfreeze_at_epoch is 0, and must be a whole number of 1"),
-        ({"freeze": True, "unfreeze_every": 1}, "model.unfreeze_every needs a start: say model.unfreeze_at_epoch=1"),
+        ({"freeze": True, "unfreeze_every": 1}, "model.unfreeze_every needs a start; set model.unfreeze_at_epoch=1"),
         ({"freeze": True, "unfreeze_at_epoch": 1, "unfreeze_every": 0}, "model.unfreeze_every is 0"),
         ({"backbone_lr_factor": -0.1}, "model.backbone_lr_factor is -0.1, and must be a number of 0 or more"),
         ({"weights": "DEFAULT", "init_from": "a"}, "model.weights and model.init_from both say"),
-        ({"image_shape": (4, 32, 32)}, "takes grey or colour images, and these have 4 channels"),
+        ({"image_shape": (4, 32, 32)}, "takes gray or color images, and these have 4 channels"),
         (
             {"image_shape": (3, 16, 32)},
-            "halves images 5 times, and 16×32 pixels are too few: say model.small_stem=true",
+            "halves images 5 times, and 16×32 pixels are too few; set model.small_stem=true",
         ),
         ({"image_shape": (3, 4, 4), "small_stem": True}, "halves images 3 times, and 4×4 pixels are too few"),
     ],
@@ -292,7 +292,7 @@ def test_the_smallest_images_train(side, small_stem):
     loss.backward()
 
 
-def test_a_batch_of_one_image_that_batch_normalisation_cannot_take_stops_with_a_sentence(train):
+def test_a_batch_of_one_image_that_batch_normalization_cannot_take_stops_with_a_sentence(train):
     with pytest.raises(StoppedRun, match=r"choose a data.batch_size that leaves no single image over"):
         train(*SMALL, "data.batch_size=13")
     train(*SMALL, "data.batch_size=13", "model.freeze=true", "trainer.max_epochs=1")

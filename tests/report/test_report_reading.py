@@ -21,7 +21,7 @@ def test_what_is_not_finished_is_named_with_its_reason(tmp_path):
     assert [run.path.name for run in runs] == ["finished"]
     assert {run.path.name: (run.status, run.why) for run in left_out} == {
         "failed": ("failed", "StoppedRun: the loss became nan at step 1 of epoch 2: lower optim.lr"),
-        "unfinished": ("unfinished", "it was cut off, or is still running"),
+        "unfinished": ("unfinished", "it was interrupted, or is still running"),
         "pruned": ("pruned", "after 4 epochs"),
         "notes": ("foreign", "holds no run: there is no run.json in it"),
     }

@@ -85,11 +85,11 @@ def test_the_cost_is_the_loss_and_the_penalty_of_the_weights_at_the_epochs_end(e
 
 
 def test_a_row_knows_its_runs_however_their_values_are_written(experiment):
-    experiment.tables[0]["rows"].append(["normalised", "model.batch_norm=true optim.lr=1e-4", None])
+    experiment.tables[0]["rows"].append(["normalized", "model.batch_norm=true optim.lr=1e-4", None])
     finished(experiment, "optim.lr=0.0001", "model.batch_norm=True", "seed=0")
     finished(experiment, "optim.lr=0.0001", "model.batch_norm=False", "seed=1")
     experiment.read()
-    assert [run.seed for run in experiment.runs_of("normalised")] == [0]
+    assert [run.seed for run in experiment.runs_of("normalized")] == [0]
 
 
 def test_a_run_that_another_starts_from_is_the_finished_one_with_the_lowest_seed(experiment, monkeypatch, tmp_path):
@@ -126,7 +126,7 @@ def test_the_page_keeps_what_it_has_of_an_experiment_whose_runs_are_elsewhere(ex
     shutil.rmtree(experiment.folder)
     experiment.read()
     assert page([experiment, other], tmp_path, {"x": [], "y": []}, full) == full
-    (tmp_path / "Y.md").write_text("Not yet.\n")  # of what never ran, the page is made anew
+    (tmp_path / "Y.md").write_text("Not yet.\n")  # of what never ran, the page is made again
     assert page([experiment, other], tmp_path, {"x": [], "y": []}, full) == f"{full.rstrip()}\n\nNot yet.\n"
     finished(experiment, "optim=sgd", "optim.lr=0.1", "seed=0", accuracy=0.8)
     experiment.read()

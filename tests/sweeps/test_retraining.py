@@ -117,7 +117,7 @@ def test_an_option_that_is_new_since_is_named(tmp_path):
 def test_a_sweep_on_fewer_images_is_retrained_on_as_many_and_says_so(tmp_path):
     fake_run(tmp_path / "a", "data.train_size=3000")
     assert plan(tmp_path, [], CONF).notes == [
-        "data.train_size=3000 as in the sweep: say data.train_size=null to train on every image"
+        "data.train_size=3000 as in the sweep; set data.train_size=null to train on every image"
     ]
     assert plan(tmp_path, ["data.train_size=null"], CONF).notes == []
 

@@ -179,7 +179,7 @@ def test_a_time_is_minutes_however_it_is_written(time, expected):
         ("launcher.cpus=0", "launcher.cpus is 0, and must be a whole number of 1 or more"),
         ("launcher.requeues=-1", "launcher.requeues is -1, and must"),
         ("jobs=0", "jobs is 0, and must be a whole number of 1 or more"),
-        ("pruner=median", "launcher=slurm can't end hopeless trials early: say pruner=none"),
+        ("pruner=median", "launcher=slurm can't end hopeless trials early; set pruner=none"),
     ],
     ids=str,
 )
@@ -203,7 +203,7 @@ def test_where_there_is_no_slurm_or_no_submitit_one_sentence_says_so(start, monk
 @pytest.mark.parametrize(
     ("options", "settings", "sentence"),
     [
-        ((), {"accelerator": "gpu"}, "each job needs 1 GPU\\(s\\), and launcher.gpus=0: say launcher.gpus=1"),
+        ((), {"accelerator": "gpu"}, "each job needs 1 GPU\\(s\\), and launcher.gpus=0; set launcher.gpus=1"),
         (("launcher.gpus=1",), {"accelerator": "ddp"}, "each job needs 2 GPU\\(s\\), and launcher.gpus=1"),
         ((), {"accelerator__num_nodes": "2"}, "a job of a sweep runs on one node"),
     ],

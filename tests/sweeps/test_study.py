@@ -1,4 +1,4 @@
-"""Whose trial is whose, when a study goes on."""
+"""Which trial belongs to which job when a study is continued."""
 
 import fcntl
 import os

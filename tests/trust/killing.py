@@ -10,7 +10,7 @@ from typing import Any
 def prepare(moment: dict[str, Any] | None = None, narrow: bool = False, beside: bool = False) -> None:
     """With `moment`, the process gets a signal at the `nth` training step, or at the `nth` writing of `file`: `before`
     the draft takes the name, `torn` when half of the draft is on the disk, or `after`, before anything else happens.
-    With `beside`, checkpoints of any size are written while training goes on."""
+    With `beside`, checkpoints of any size are written while training continues."""
     if narrow:
         _narrow_the_resnet()
     if beside:

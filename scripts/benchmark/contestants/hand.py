@@ -17,7 +17,7 @@ optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad],
 
 def epoch() -> None:
     model.train()
-    if given.model == "frozen":  # its batch normalisation too
+    if given.model == "frozen":  # its batch normalization too
         model.eval()
     for index in torch.randperm(len(y)).split(given.batch_size):
         optimizer.zero_grad()

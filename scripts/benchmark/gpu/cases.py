@@ -21,7 +21,7 @@ class Case:
     small_stem: bool = False
 
     def resized(self, images: int | None, steps: int | None) -> "Case":
-        """The same case with so many images, in batches small enough for three windows per epoch."""
+        """The same case with this many images, in batches small enough for three windows per epoch."""
         steps = steps or self.steps
         batch_size = self.batch_size
         if images is not None:

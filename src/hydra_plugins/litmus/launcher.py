@@ -22,7 +22,7 @@ from litmus.runs.identity import sweep_folder
 from litmus.runs.job_channel import messages
 from litmus.sweeps.jobs import Job, JobOutcome
 
-GRACE = 3.0  # seconds for a job to end by itself once it is told to
+GRACE = 3.0  # seconds for a job to end after it is asked to
 IMPORTS = (
     "pytorch_lightning",
     "litmus.runs.run",
@@ -118,7 +118,7 @@ class LocalLauncher(Launcher):
                     return
                 yield from self._some_that_end(watch)
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise StoppedRun("the process that starts the jobs has gone: say the same command again") from error
+            raise StoppedRun("the process that starts the jobs has gone: run the same command again") from error
 
     def __exit__(self, *exception: object) -> None:
         """Ends all jobs that run: they are asked, and after a few seconds made to."""
@@ -178,7 +178,7 @@ class LocalLauncher(Launcher):
         return free[:needed] if len(free) >= needed else None
 
     def _find_gpus(self) -> list[str]:
-        """Counted by torch in a process of its own, because whoever has asked CUDA anything can't be forked."""
+        """Counted by torch in a separate process, because a process that has used CUDA cannot be forked."""
         from litmus.sweeps.job_process import gpu_names
 
         _, line = self.server.start(None)
@@ -210,5 +210,5 @@ class LocalLauncher(Launcher):
 def _told(status: int) -> str:
     if status >= 0:
         return f"it ended with status {status}"
-    hint = ", for want of memory most likely" if status == -signal.SIGKILL else ""
+    hint = ", most likely out of memory" if status == -signal.SIGKILL else ""
     return f"killed by {signal.Signals(-status).name}{hint}"

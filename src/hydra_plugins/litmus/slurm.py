@@ -75,7 +75,7 @@ class SlurmLauncher(Launcher):
         self.searches = config.get("sampler") is not None
         require(
             config.hydra.runtime.choices.get("pruner", "none") == "none",
-            "launcher=slurm can't end hopeless trials early: say pruner=none, or leave launcher=slurm out",
+            "launcher=slurm can't end hopeless trials early; set pruner=none, or leave launcher=slurm out",
         )
         options = dict(self.options)
         self.requeues = whole_number("launcher.requeues", options.pop("requeues"), least=0)
@@ -123,7 +123,7 @@ class SlurmLauncher(Launcher):
         known: dict[str, str] = read_json(record) if record.exists() else {}
         states = self.slurm.states()
         if states is None:
-            raise StoppedRun("Slurm's squeue doesn't answer: say the same command again when it does")
+            raise StoppedRun("Slurm's squeue doesn't answer: run the same command again when it does")
         new: list[Submitted] = []
         waiting = 0
         for job in jobs:

@@ -68,7 +68,7 @@ def as_csv(counts: Tensor, names: list[str]) -> str:
 
 @plain_text()
 def draw(counts: Tensor, names: list[str], title: str) -> Figure:
-    """Darker for a larger share of the row. The colours go with the share's square root, so that the one in a hundred
+    """Darker for a larger share of the row. The colors go with the share's square root, so that the one in a hundred
     that goes wrong shows."""
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
@@ -88,8 +88,8 @@ def draw(counts: Tensor, names: list[str], title: str) -> Figure:
         axes.tick_params(labelsize=10 if len(names) <= COUNTED else 6, length=0)
     if len(names) <= COUNTED:
         for row, column in counts.nonzero().tolist():
-            colour = "white" if shares[row, column] > 0.3 else "black"
-            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=9)
+            color = "white" if shares[row, column] > 0.3 else "black"
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=9)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, or the next drawing would move things again
     return figure

@@ -29,7 +29,7 @@ STEP = (
 class FrozenFeatures(Callback):
     """While the backbone is frozen and nothing in the training images is random, what it makes of an image is always
     the same: it is computed once, for the training and the validation part, and the head is trained and measured on
-    that. It ends by itself when the backbone is unfrozen; training goes on with the images.
+    that. It ends when the backbone is unfrozen; training continues with the images.
 
     An overridden step may do with images what must not be done with features, such as mixing them. So nothing is
     computed once if the model overrides a part of the step below the class that defines `features`, if a callback from

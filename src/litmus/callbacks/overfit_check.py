@@ -1,4 +1,4 @@
-"""Whether the training images can be learned by heart."""
+"""Whether the model can overfit the training images."""
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 100
-# From dark to light, so that the sign can be told without colour too; zero is the grey in the middle.
+# From dark to light, so that the sign can be seen without color too; zero is the gray in the middle.
 SIGNED = ("#02023a", "#2b55b8", "#8f8f8f", "#f0a040", "#fff6c8")
 
 
@@ -110,8 +110,8 @@ def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int
     size = min(13.0, 72 * wide / (0.6 * max(map(len, lines))))  # in points, of which a letter is about 0.6 wide
     cell = tall + 1.4 * size / 72 * len(lines) / len(captions) + 0.15
     figure = sheet(max(columns * (wide + 0.1) + 0.1, 5.0), rows * cell + 0.4, title)
-    colours = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
-    for i, (image, caption) in enumerate(zip(resize(colours, wide, tall), captions, strict=True)):
+    colors = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+    for i, (image, caption) in enumerate(zip(resize(colors, wide, tall), captions, strict=True)):
         left, top = 0.1 + i % columns * (wide + 0.1), (rows - i // columns) * cell
         figure.add_artist(Pixels(image, left, top - tall))
         position = left + wide / 2, top - tall - 0.04
@@ -130,30 +130,30 @@ def resize(images: Tensor, wide: float, tall: float) -> np.ndarray:
 
 @plain_text()
 def weight_grid(weights: Tensor, title: str) -> Figure:
-    """Weights (N, C, H, W) of N units, all on one scale with zero in its middle: one channel in signed colours, three
-    as the colour that a unit looks for, grey where it looks for none.
+    """Weights (N, C, H, W) of N units, all on one scale with zero in its middle: one channel in signed colors, three
+    as the color that a unit looks for, gray where it looks for none.
 
     The scale ends where 99 % of the weights are: a few large ones would leave the others without contrast.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    coloured = weights.shape[1] == 3
+    colored = weights.shape[1] == 3
     most = float(np.quantile(weights.abs().numpy(), 0.99)) or 1.0
     scale = Normalize(-most, most, clip=True)
     tiles = tile(weights.permute(0, 2, 3, 1).numpy())
-    colours = ScalarMappable(scale, "gray" if coloured else LinearSegmentedColormap.from_list("signed", SIGNED, N=65))
-    if coloured:
+    colors = ScalarMappable(scale, "gray" if colored else LinearSegmentedColormap.from_list("signed", SIGNED, N=65))
+    if colored:
         picture = (255 * np.nan_to_num(scale(tiles), nan=1.0)).astype(np.uint8)
     else:
-        picture = colours.to_rgba(tiles[..., 0], bytes=True)
+        picture = colors.to_rgba(tiles[..., 0], bytes=True)
     dots = max(1, round(600 / max(tiles.shape[:2])))  # on a side of each weight
     tall, wide = tiles.shape[0] * dots / DOTS_PER_INCH, tiles.shape[1] * dots / DOTS_PER_INCH
     width, height = max(wide + 1.0, 5.0), tall + 0.5
     figure = sheet(width, height, title)
     figure.add_artist(Pixels(picture.repeat(dots, axis=0).repeat(dots, axis=1), left=0.1, bottom=0.1))
     bar = figure.add_axes(((wide + 0.25) / width, 0.1 / height, 0.15 / width, tall / height))
-    figure.colorbar(colours, cax=bar, extend="both").ax.tick_params(labelsize=8)
+    figure.colorbar(colors, cax=bar, extend="both").ax.tick_params(labelsize=8)
     return figure
 
 

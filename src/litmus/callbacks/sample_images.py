@@ -10,8 +10,8 @@ from litmus.errors import whole_number
 
 
 class SampleImages(pl.Callback):
-    """Shows the first `images` of the first batch with their classes: augmented, as the network gets them, but for
-    the normalisation, which is undone."""
+    """Shows the first `images` of the first batch with their classes: augmented, as the network gets them, without
+    the normalization."""
 
     def __init__(self, images: int = 32):
         self.images = whole_number("callbacks.sample_images.images", images, least=1)

@@ -18,7 +18,7 @@ class TestCurve(pl.Callback):
     """Logs `test/loss` and `test/acc` after every epoch, for reproducing published curves. Nothing is chosen by them:
     the run's result is still that of its best checkpoint, whose test puts the last point into TensorBoard's curve.
 
-    With `training_images`, also `train_eval/acc`: accuracy on the first so many training images, measured in the same
+    With `training_images`, also `train_eval/acc`: accuracy on the first N training images, measured in the same
     way, as `train/acc` is not.
     """
 

@@ -41,7 +41,8 @@ WANTED: dict[type, str] = {
 def check(argv: list[str], conf: Path) -> list[str]:
     """Raises ConfigError for an unknown key or option, `+key`, or a value whose type differs from its default's.
 
-    Gives the arguments for Hydra: the same, but for what it would refuse before it has seen a sweep's combinations.
+    Returns the arguments for Hydra, without those that Hydra would refuse before it composes the combinations of a
+    sweep.
     """
     args, flags = read_flags(argv)
     asked = [flag for flag, name in MODES.items() if getattr(args, name)]
@@ -98,7 +99,7 @@ def _check_keys(overrides: list[Override], bases: dict[str, DictConfig], configs
     first = next(iter(bases.values()))
     added = added_parts(overrides)
     for name in sorted(OmegaConf.missing_keys(first) - names):
-        require(name.startswith("hydra."), f"{name} has no default: say {name}=VALUE")
+        require(name.startswith("hydra."), f"{name} has no default; set {name}=VALUE")
     for override in overrides:
         if override.key_or_group not in configs.groups and not override.key_or_group.startswith("hydra"):
             _check_key(override, bases, added, configs)
@@ -137,7 +138,7 @@ def _choices(override: Override) -> list[str]:
 def _check_option(override: Override, configs: Configs) -> None:
     group = override.key_or_group
     if override.is_add() or override.is_delete():
-        raise ConfigError(f"{override.input_line}: say {group}=OPTION, without the {(override.input_line or '+')[0]}")
+        raise ConfigError(f"{override.input_line}: set {group}=OPTION, without the {(override.input_line or '+')[0]}")
     options = configs.options(group)
     for choice in _choices(override):
         combined = [name.strip() for name in choice[1:-1].split(",")] if choice.startswith("[") else None
@@ -233,7 +234,7 @@ def _meant(key: str, known: list[str], otherwise: str) -> str:
     leaf = key.rsplit(".", 1)[-1]
     same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
     near = same_leaf[0] if len(same_leaf) == 1 else closest(key, known)
-    if near is None and "." not in key:  # as people say it, without its group
+    if near is None and "." not in key:  # given without its group
         leaves = {name.rsplit(".", 1)[-1]: name for name in known}
         near = leaves.get(closest(key, leaves) or "")
     if near:

@@ -54,7 +54,7 @@ def _without_checksums() -> Iterator[None]:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints through `replacing` and `load_checkpoint`.
 
-    A large one is copied, and written by a thread while training goes on: ResNet-18 with Adam is 134 MB. If that
+    A large one is copied, and written by a thread while training continues: ResNet-18 with Adam is 134 MB. If that
     fails, the next `save_checkpoint` raises what was wrong. Of `storage_options`, `also` is a second name for the
     file, given once it is whole, and `at_once` says that it must be there on return.
     """

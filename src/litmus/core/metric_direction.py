@@ -55,7 +55,7 @@ def known_mode(name: str) -> str | None:
 def mode(name: str, given: str | None = None, option: str = "objective_mode") -> str:
     """`given` (max or min), or if that is None, what the metric's name says.
 
-    Raises ConfigError, which asks for `option`, if the name does not say it.
+    Raises ConfigError, which asks for `option`, if the name does not imply it.
     """
     if given is not None:
         if given not in MODES:

@@ -1,4 +1,4 @@
-"""What TensorBoard is told of a run besides its metrics."""
+"""What a run writes to TensorBoard besides its metrics: config, best metrics, images."""
 
 import io
 from collections.abc import Mapping

@@ -44,10 +44,10 @@ class Augmentation:
         self.flip = flip
         self.rotation = number("data.augment.rotation", rotation, least=0)
         require(
-            self.rotation <= 180, f"data.augment.rotation={rotation} is more than 180 degrees: say 180 for any angle"
+            self.rotation <= 180, f"data.augment.rotation={rotation} is more than 180 degrees; set 180 for any angle"
         )
         self.erasing = number("data.augment.erasing", erasing, least=0)
-        require(self.erasing <= 1, f"data.augment.erasing={erasing} is a chance: say 1.0 for every image")
+        require(self.erasing <= 1, f"data.augment.erasing={erasing} is a probability; set 1.0 to erase in every image")
         self.scale = number("data.augment.scale", scale, least=0, below=1)
         self.elastic = number("data.augment.elastic", elastic, least=0)
 

@@ -122,7 +122,7 @@ class DecodedBatches(Batches):
     def _start(self, decode: ImageDecoder, workers: int) -> DataLoader:
         return DataLoader(
             Files(self.images, decode),  # type: ignore[arg-type]
-            batch_sampler=self.order,  # filled anew for each epoch
+            batch_sampler=self.order,  # filled again for each epoch
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.labels.device.type == "cuda",

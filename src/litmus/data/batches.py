@@ -53,7 +53,7 @@ class Batches:
             self.sampler = self  # Lightning tells a loader's sampler the epoch
 
     def take(self, images: Tensor, preprocess: Callable[[Tensor], Tensor]) -> None:
-        """Goes on with others in the same order: with features of the images in place of the images, and back."""
+        """Continues with other inputs in the same order: features in place of the images, or the images again."""
         self.images = images if self.seed is not None else images[self.rank :: self.world]
         self.preprocess = preprocess
 

@@ -38,7 +38,7 @@ class ImageDecoder:
     `imagenet` shrinks its short side to `margin` times the shorter of them and cuts H × W out of the middle.
 
     A picture comes out as a viewer shows it: turned as its EXIF says, what is transparent on white, 16 bits brought to
-    8. With one channel it is made grey. Raises BadPicture.
+    8. With one channel it is made gray. Raises ImageDecodeError.
     """
 
     def __init__(self, shape: Sequence[int], pipeline: str, margin: float = MARGIN):
@@ -65,7 +65,7 @@ def crop_middle(picture: Image.Image, longest: float) -> Image.Image:
 
 def open_image(path: str | Path, least: int | None = None) -> Image.Image:
     """The picture as RGB. A JPEG much larger than need be is read at a half, a quarter or an eighth of its size, each
-    side still of `least` pixels or more: a photograph in a quarter of the time. Raises BadPicture."""
+    side still of `least` pixels or more: a photograph in a quarter of the time. Raises ImageDecodeError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is refused from twice that size
@@ -100,7 +100,7 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 
 def from_numbers(picture: Image.Image) -> Image.Image:
-    """16 bits to 8, where Pillow would cut off all above 255; floating point from 0 to 1, or to 255. Raises BadPicture
+    """16 bits to 8, where Pillow would clip above 255; floating point from 0 to 1, or to 255. Raises ImageDecodeError
     for other numbers."""
     values = np.asarray(picture).astype(np.float64)
     least, most = values.min(), values.max()

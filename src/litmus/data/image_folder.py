@@ -52,7 +52,7 @@ class ImageFolder(InMemory):
     """The pictures below `root`: in train/, val/ and test/, or those of them that there are, or all in one; in each, a
     subfolder for each class. What is missing is split off the training pictures.
 
-    They are decoded once and kept, or, where that would take more than `memory_gb`, decoded anew for each batch by
+    They are decoded once and kept, or, where that would take more than `memory_gb`, decoded again for each batch by
     `workers`. A file that is no good picture is found before training begins either way: with `bad_files=error` that
     ends the run, with `skip` they are named and left out, and so are class folders without any file. A file counts
     once, however many links lead to it; two files with the same content in two parts are an error, a warning, or
@@ -76,7 +76,7 @@ class ImageFolder(InMemory):
     ):
         one_of("data.pipeline", pipeline, PIPELINES)
         side = whole_number("data.image_size", image_size, least=1)
-        require(channels in (1, 3), f"data.channels is {channels!r}, and must be 3, for colour, or 1, for grey")
+        require(channels in (1, 3), f"data.channels is {channels!r}, and must be 3, for color, or 1, for gray")
         self.root = user_path("data.root", root)
         self.decode = ImageDecoder((channels, side, side), pipeline)
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
@@ -108,7 +108,7 @@ class ImageFolder(InMemory):
         empty = [name for name, count in zip(names, counts, strict=True) if not count]
         if empty:
             found = f"class folders without a picture: {', '.join(empty)}"
-            require(self.bad_files == "skip", f"{found}; fill or remove them, or say data.bad_files=skip")
+            require(self.bad_files == "skip", f"{found}; fill or remove them, or set data.bad_files=skip")
             self.notes.append(f"left out {found}")
         names = [name for name in names if name not in empty]
         if loose := count_loose_pictures(folder):
@@ -184,7 +184,7 @@ class ImageFolder(InMemory):
     def _answer(self, bad: Bad, total: int) -> None:
         if bad:
             sentence = describe_bad_files(bad, total, self.root)
-            require(self.bad_files == "skip", f"{sentence}; remove them, or say data.bad_files=skip")
+            require(self.bad_files == "skip", f"{sentence}; remove them, or set data.bad_files=skip")
             self.notes.append(f"left out: {sentence}")
 
     def _without_duplicates(self, parts: dict[str, Any], bad: Bad, in_memory: bool) -> dict[str, Any]:
@@ -221,7 +221,7 @@ class ImageFolder(InMemory):
         require(
             in_memory or not measured,
             "data.scaling=standardize measures all training images, and these are more than data.memory_gb="
-            f"{self.memory_gb:g} holds: raise it, or say data.scaling={SCALING_OF[self.pipeline]}",
+            f"{self.memory_gb:g} holds: raise it, or set data.scaling={SCALING_OF[self.pipeline]}",
         )
         self.preprocess = Preprocess.fit(self.scaling, images if in_memory else torch.zeros(1, *self.source_shape))
 

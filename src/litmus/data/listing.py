@@ -92,7 +92,7 @@ def class_folders(folder: Path) -> dict[str, Path]:
         require(
             not inside,
             f"{readable(path)} holds only folders ({', '.join(readable(inner.name) for inner in inside[:5])}) and no "
-            f"picture: set data.root={readable(path)} if those are the classes, or else move the pictures up",
+            f"picture; set data.root={readable(path)} if those are the classes, or else move the pictures up",
         )
     return found
 

@@ -15,7 +15,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of
 class Preprocess(nn.Module):
     """uint8 or float images (N, C, H, W) of pixels to float32: (pixel − mean) / std, channel by channel.
 
-    `mean` and `std` have shape (C,) and are in pixel values, 0 to 255; with three of them, a grey image becomes three
+    `mean` and `std` have shape (C,) and are in pixel values, 0 to 255; with three of them, a gray image becomes three
     channels. With a `size`, images of any other are first resized to size × size, bilinear and antialiased.
     """
 
@@ -47,13 +47,13 @@ class Preprocess(nn.Module):
         images = images.to(torch.float32, copy=True)
         if self.size is not None and images.shape[2:] != (self.size, self.size):
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        if len(self.mean) != images.shape[1]:  # a grey image becomes one of three channels
+        if len(self.mean) != images.shape[1]:  # a gray image becomes one of three channels
             return (images - self.mean) / self.std
         return images.sub_(self.mean).div_(self.std)
 
 
 class UnknownPreprocess(Preprocess):
-    """That of a data module which does not say what it does with pixels: raises ConfigError."""
+    """The preprocessing of a data module without `mean` and `std`: raises ConfigError."""
 
     def forward(self, images: Tensor) -> Tensor:
         raise ConfigError(
@@ -77,6 +77,7 @@ def shape_after(scaling: str, size: int | None, image_shape: Sequence[int]) -> t
     channels, height, width = image_shape
     require(
         scaling != "imagenet" or channels in (1, 3),
-        f"data.scaling=imagenet is for grey or colour images, and these have {channels} channels: say standardize",
+        f"data.scaling=imagenet is for gray or color images, and these have {channels} channels; set "
+        "data.scaling=standardize",
     )
     return 3 if scaling == "imagenet" else channels, size or height, size or width

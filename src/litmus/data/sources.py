@@ -107,7 +107,7 @@ def read(
         lines = str(error).strip().splitlines()
         raise ConfigError(
             f"data={name} could neither be read from {data_dir} nor be downloaded into it "
-            f"({lines[-1] if lines else 'a damaged file'}): {_wanted(source, data_dir)}, or say data.data_dir=FOLDER"
+            f"({lines[-1] if lines else 'a damaged file'}): {_wanted(source, data_dir)}, or set data.data_dir=FOLDER"
         ) from error
     labels = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels).long()
     names = getattr(dataset, "classes", None)

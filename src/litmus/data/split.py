@@ -34,7 +34,7 @@ def validation_count(val_size: float, total: int) -> int:
 def require_validation(count: int, val_size: float, total: int) -> None:
     require(
         count > 0 or val_size == 0,
-        f"data.val_size={val_size:g} of {total:,} training images leaves no validation image: set data.val_size=1 or "
+        f"data.val_size={val_size:g} of {total:,} training images leaves no validation image; set data.val_size=1 or "
         "more, train on more images, or set data.val_size=0 to train without validation",
     )
 
@@ -58,7 +58,7 @@ def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tens
 
 
 def split_off(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """`stratified_split`, but for one image of each class that would be left without any to train on."""
+    """As `stratified_split`, but a class keeps at least one image to train on."""
     rest, chosen = stratified_split(labels, size, seed)
     for label in set(labels[chosen].tolist()) - set(labels[rest].tolist()):
         kept = chosen[labels[chosen] == label][:1]

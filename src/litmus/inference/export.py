@@ -95,9 +95,9 @@ def export_safetensors(trained: TrainedModel, path: Path) -> float:
 
     network: Any = trained.model.network
     own = {name: value.contiguous() for name, value in network.state_dict().items()}
-    told = {name: json.dumps(value) for name, value in {**facts(trained), "config": trained.config}.items()}
+    metadata = {name: json.dumps(value) for name, value in {**facts(trained), "config": trained.config}.items()}
     with replacing(path) as draft:
-        save_file({theirs(name): value for name, value in own.items()}, str(draft), told)
+        save_file({theirs(name): value for name, value in own.items()}, str(draft), metadata)
         read = load_file(str(draft))
         if not all(torch.equal(read[theirs(name)], value) for name, value in own.items()):
             raise StoppedRun("the file does not hold what was written: it was not kept")

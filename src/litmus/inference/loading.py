@@ -63,6 +63,6 @@ def load(run: str | Path, checkpoint: str = "best") -> TrainedModel:
     model, metadata = rebuild_model(file)
     kind = UnknownPreprocess if metadata["mean"].isnan().any() else Preprocess
     preprocess = kind(metadata["mean"], metadata["std"], metadata["image_size"])
-    # What a run from before there were pictures does not say is this.
+    # Checkpoints of early versions lack these keys.
     decode = ImageDecoder(metadata.get("source_shape") or metadata["image_shape"], metadata.get("pipeline", "resize"))
     return TrainedModel(model, preprocess, decode, metadata)

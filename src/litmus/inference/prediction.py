@@ -21,7 +21,7 @@ Answer = list[tuple[str, float]]  # class names and their probabilities, the hig
 @dataclass
 class Prediction:
     path: Path
-    image: Tensor  # (C, H, W) uint8, as the network sees it before it is normalised
+    image: Tensor  # (C, H, W) uint8, as the network sees it before it is normalized
     answer: Answer
     perturbed: Tensor | None = None  # the image after a perturbation, and what the model says then
     answer_perturbed: Answer | None = None
@@ -43,8 +43,10 @@ def predict(
     perturb: Callable[[Tensor], Tensor] | None = None,
     left_out: Callable[[str], None] = print,
 ) -> list[Prediction]:
-    """The `top` classes of every picture. A file in a folder that is no picture is told to `left_out`; one that was
-    named by itself raises ConfigError."""
+    """The `top` classes of every image.
+
+    `left_out` is called for a file in a folder that is not an image; a single file that is not one raises ConfigError.
+    """
     found: list[Prediction] = []
     for path, named in files_of(paths):
         try:

@@ -161,11 +161,13 @@ class Classifier(pl.LightningModule):
                 term = "penalty" if math.isfinite(loss) else "loss"
                 raise Diverged(
                     f"the {term} became {loss + penalty} at step {step + 1} "
-                    f"of epoch {self.current_epoch + 1}: lower optim.lr, or say trainer.gradient_clip_val=1"
+                    f"of epoch {self.current_epoch + 1}: lower optim.lr, or set trainer.gradient_clip_val=1"
                 )
 
     def on_train_epoch_end(self) -> None:
-        self._flush_metrics(last=self.trainer.fit_loop.batch_idx)  # what max_steps or max_time cut off
+        self._flush_metrics(
+            last=self.trainer.fit_loop.batch_idx
+        )  # steps since the last flush, where max_steps or max_time ended the epoch
         sums = torch.tensor(self._sums, dtype=torch.float64, device=self._sum_device())
         loss, penalty, correct, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         if count:

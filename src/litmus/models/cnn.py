@@ -13,10 +13,10 @@ from litmus.models.layers import activation as activation_layer
 
 
 class CNN(Classifier):
-    """Blocks of convolution, batch normalisation, activation and 2×2 max-pooling, then linear layers to the logits.
+    """Blocks of convolution, batch normalization, activation and 2×2 max-pooling, then linear layers to the logits.
 
     `channels` holds the output channels of each block, `hidden` the sizes of the linear layers before the last. With
-    `depth`, a block has so many convolutions before its pooling, each with its normalisation and activation. Dropout
+    `depth`, a block has N convolutions before its pooling, each with its normalization and activation. Dropout
     acts on the flattened features and after each hidden linear layer.
     """
 
@@ -67,7 +67,7 @@ def _blocks(
     for i, (fan_in, fan_out) in enumerate(pairwise(channels), start=1):
         for j, inputs in enumerate([fan_in, *[fan_out] * (depth - 1)], start=1):
             name = str(i) if j == 1 else f"{i}_{j}"
-            # A bias before batch normalisation would be subtracted again.
+            # A bias before batch normalization would be subtracted again.
             layers[f"conv{name}"] = nn.Conv2d(
                 inputs, fan_out, kernel_size, padding=kernel_size // 2, bias=not batch_norm
             )

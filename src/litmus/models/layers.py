@@ -1,4 +1,4 @@
-"""What the models share below the level of a network: activations, initialisations, linear heads."""
+"""What the models share below the level of a network: activations, initializations, linear heads."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -44,10 +44,10 @@ def dense(
     inputs: int, hidden: Sequence[int], outputs: int, activation_name: str, dropout: float, batch_norm: bool = False
 ) -> dict[str, nn.Module]:
     """Linear layers with an activation and dropout after each but the last, whose outputs are the logits; batch
-    normalisation, if any, before the activation (Ioffe and Szegedy 2015)."""
+    normalization, if any, before the activation (Ioffe and Szegedy 2015)."""
     layers: dict[str, nn.Module] = {}
     for i, (fan_in, fan_out) in enumerate(pairwise([inputs, *hidden]), start=1):
-        # A bias before batch normalisation would be subtracted again.
+        # A bias before batch normalization would be subtracted again.
         layers[f"hidden{i}"] = nn.Linear(fan_in, fan_out, bias=not batch_norm)
         if batch_norm:
             layers[f"hidden{i}_norm"] = nn.BatchNorm1d(fan_out)

@@ -37,12 +37,12 @@ class MLP(Classifier):
         network = sequential({**layers, **dense(inputs, hidden, num_classes, activation, dropout, batch_norm)})
         initialize(network, init, init_std)
         super().__init__(network, num_classes, **parts)
-        self.normalised = batch_norm and bool(hidden)
+        self.normalized = batch_norm and bool(hidden)
 
     def check_batch(self, images: int) -> None:
-        if self.normalised and images == 1:
+        if self.normalized and images == 1:
             raise StoppedRun(
-                "a batch of one image can't be normalised: choose a data.batch_size that leaves no single image over"
+                "a batch of one image can't be normalized: choose a data.batch_size that leaves no single image over"
             )
 
     def threads(self, batch_size: int) -> int | None:

@@ -47,7 +47,7 @@ def load_pretrained(
     state, class_names = _read(_file(arch, weights, option), option)
     last = {name.removeprefix("fc."): state.pop(name) for name in ("fc.weight", "fc.bias") if name in state}
     own = backbone.state_dict()
-    # Files from before 2018 lack these counters, which torchvision's batch normalisation doesn't use.
+    # Files from before 2018 lack these counters, which torchvision's batch normalization doesn't use.
     state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     misfits = describe_mismatch(state, own)
     require(
@@ -69,8 +69,8 @@ def load_pretrained(
 def _repair_state(state: dict[str, Tensor], own: dict[str, Any]) -> str:
     kernels = tuple(tensors["conv1.weight"].shape[2:] for tensors in (state, own) if "conv1.weight" in tensors)
     if kernels == ((7, 7), (3, 3)):
-        return "say model.small_stem=false, and data.image_size=224 if the images are small"
-    return "say model.small_stem=true" if kernels == ((3, 3), (7, 7)) else "choose another file or model.arch"
+        return "set model.small_stem=false, and data.image_size=224 if the images are small"
+    return "set model.small_stem=true" if kernels == ((3, 3), (7, 7)) else "choose another file or model.arch"
 
 
 def _file(arch: str, weights: str, option: str) -> Path:

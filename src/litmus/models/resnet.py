@@ -22,14 +22,14 @@ STAGES = (("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1")) 
 
 
 class ResNetFineTuner(Classifier):
-    """torchvision's `arch` as `network.backbone`, and a linear `network.head` of `num_classes`; a grey image is
+    """torchvision's `arch` as `network.backbone`, and a linear `network.head` of `num_classes`; a gray image is
     repeated to three channels. `weights` are those to start from: a name of torchvision's, a file of its layout, or an
     earlier run, whose head is taken if its classes are the same.
 
     With `freeze` only the head trains: the backbone gets no gradient, the optimizer leaves it alone, and its batch
-    normalisation keeps its statistics. Once `unfreeze_at_epoch` epochs have ended it trains too, and then at
+    normalization keeps its statistics. Once `unfreeze_at_epoch` epochs have ended it trains too, and then at
     `backbone_lr_factor` times the learning rate: all of it, or with `unfreeze_every` the top stage alone, and after
-    each so many epochs one more. `small_stem` begins with a 3×3 convolution without stride and no pooling, as is usual
+    one more every N epochs. `small_stem` begins with a 3×3 convolution without stride and no pooling, as is usual
     for CIFAR.
     """
 
@@ -51,10 +51,10 @@ class ResNetFineTuner(Classifier):
         _check_image(image_shape, small_stem)
         if unfreeze_at_epoch is not None:
             unfreeze_at_epoch = whole_number("model.unfreeze_at_epoch", unfreeze_at_epoch, least=1)
-            require(freeze, "model.unfreeze_at_epoch has nothing to unfreeze: say model.freeze=true, or leave it out")
+            require(freeze, "model.unfreeze_at_epoch has nothing to unfreeze; set model.freeze=true, or leave it out")
         if unfreeze_every is not None:
             unfreeze_every = whole_number("model.unfreeze_every", unfreeze_every, least=1)
-            require(unfreeze_at_epoch is not None, "model.unfreeze_every needs a start: say model.unfreeze_at_epoch=1")
+            require(unfreeze_at_epoch is not None, "model.unfreeze_every needs a start; set model.unfreeze_at_epoch=1")
         backbone_lr_factor = number("model.backbone_lr_factor", backbone_lr_factor, least=0)
         require(
             weights is None or parts.get("init_from") is None,
@@ -179,17 +179,17 @@ class ResNetFineTuner(Classifier):
     def check_batch(self, images: int) -> None:
         if images == 1 and self.one_pixel_left and not self.frozen:
             raise StoppedRun(
-                "a batch of one image can't be normalised where one pixel of it is left: choose a data.batch_size that "
+                "a batch of one image can't be normalized where one pixel of it is left: choose a data.batch_size that "
                 "leaves no single image over, model.small_stem=true, or a larger data.image_size"
             )
 
 
 def _check_image(image_shape: Sequence[int], small_stem: bool) -> None:
     channels, height, width = image_shape
-    require(channels in (1, 3), f"model=resnet takes grey or colour images, and these have {channels} channels")
+    require(channels in (1, 3), f"model=resnet takes gray or color images, and these have {channels} channels")
     least = 5 if small_stem else 17  # below it the last stage would have one pixel left to halve
-    mend = "say data.image_size=32" if small_stem else "say model.small_stem=true or data.image_size=224"
+    fix = "set data.image_size=32" if small_stem else "set model.small_stem=true or data.image_size=224"
     require(
         min(height, width) >= least,
-        f"model=resnet halves images {3 if small_stem else 5} times, and {height}×{width} pixels are too few: {mend}",
+        f"model=resnet halves images {3 if small_stem else 5} times, and {height}×{width} pixels are too few; {fix}",
     )

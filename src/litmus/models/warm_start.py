@@ -23,7 +23,7 @@ def warm_start(network: nn.Module, path: str, strict: bool) -> None:
     misfits = describe_mismatch(given, own)
     require(
         not (strict and misfits),
-        f"model.init_from={path} does not fit: {misfits}. Say model.init_strict=false to take what fits",
+        f"model.init_from={path} does not fit: {misfits}; set model.init_strict=false to load what fits",
     )
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     require(bool(fitting), f"model.init_from={path} has nothing that fits this model: choose another run")

@@ -43,42 +43,44 @@ def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun]) -> l
 
 def cautions(comparison: Comparison) -> list[str]:
     """What a reader must know before comparing the settings."""
-    told = []
+    sentences = []
     runs, settings = comparison.runs, comparison.settings
     for group, what in (("data", "their figures are of different tasks"), ("loss", "their losses have unlike units")):
         options = sorted({run.choices.get(group, "?") for run in runs})
         if len(options) > 1:
-            told.append(f"The settings differ in {group} ({', '.join(options)}): {what}, so do not rank them by those.")
+            sentences.append(
+                f"The settings differ in {group} ({', '.join(options)}): {what}, so do not rank them by those."
+            )
     if comparison.metric.startswith("train/"):
-        told.append(
+        sentences.append(
             f"The settings are ranked by {title(comparison.metric)}: that says how well the training images were "
             "learned, and can't choose a penalty, a dropout or an augmentation."
         )
     if len({run.objective_name for run in runs}) > 1:
-        told.append(f"Not all runs chose their best epoch by {comparison.metric}, though all are compared by it.")
+        sentences.append(f"Not all runs chose their best epoch by {comparison.metric}, though all are compared by it.")
     for setting in settings:
         if diverged := sum(run.diverged for run in setting.runs):
-            told.append(f"Training diverged in {diverged} of the {_count(len(setting.runs), 'run')} of {setting}.")
+            sentences.append(f"Training diverged in {diverged} of the {_count(len(setting.runs), 'run')} of {setting}.")
     counts = sorted({len(setting.runs) for setting in settings})
     if len(counts) > 1:
-        told.append(
+        sentences.append(
             f"The settings have from {counts[0]} to {counts[-1]} seeds. One with fewer than the median is not called "
             "the best."
         )
     if counts[-1] == 1:
-        told.append("Each setting ran with one seed: nothing here tells a difference from chance.")
+        sentences.append("Each setting ran with one seed: nothing here tells a difference from chance.")
     if comparison.along:
         keys = ", ".join(comparison.along[:20]) + (" and more" if len(comparison.along) > 20 else "")
-        told.append(f"The columns decide these other keys, which differ as well: {keys}.")
+        sentences.append(f"The columns decide these other keys, which differ as well: {keys}.")
     lacking = sum(not run.curves() for run in runs)
     if lacking:
-        told.append(f"{_count(lacking, 'run')} without a readable metrics.csv: in the tables, not in the curves.")
+        sentences.append(f"{_count(lacking, 'run')} without a readable metrics.csv: in the tables, not in the curves.")
     for name in dict.fromkeys(name for run in runs for name in run.circumstances):
         found = Counter(run.circumstances.get(name, "unknown") for run in runs)
         if len(found) > 1:
             which = ", ".join(f"{value[:60]} ({_count(count, 'run')})" for value, count in found.most_common(6))
-            told.append(f"The runs were not made alike: {name.replace('_', ' ')} was {which}.")
-    return told
+            sentences.append(f"The runs were not made alike: {name.replace('_', ' ')} was {which}.")
+    return sentences
 
 
 def settings_table(comparison: Comparison) -> Table:

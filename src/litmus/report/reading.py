@@ -182,7 +182,7 @@ def _how_it_ended(path: Path) -> tuple[str, str]:
     last = next((line for line in reversed(lines) if line.strip()), "")
     stopped = re.match(r"[\d :-]* ?stopped by (.*)", last)
     if stopped is None:
-        return "unfinished", "it was cut off, or is still running"
+        return "unfinished", "it was interrupted, or is still running"
     named = re.fullmatch(r"(\w+)\(([\"']?)(.*?)\2,?\)", stopped[1])
     name, message = (named[1], named[3]) if named else (stopped[1], "")
     if name in ("KeyboardInterrupt", "SystemExit", "SIGTERMException"):

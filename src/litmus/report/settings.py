@@ -1,4 +1,4 @@
-"""Which config keys differ between runs, and the settings that follow: what has one config but for its seed."""
+"""Which config keys differ between runs, and the settings: groups of runs that differ in their seed alone."""
 
 import re
 from collections import Counter

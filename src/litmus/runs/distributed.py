@@ -83,7 +83,7 @@ def failed_rank(processes: list[subprocess.Popen]) -> str | None:
             again = "the same command again" if run["in_sweep"] else f"resume={run['path']}"
             return (
                 f"process {number} of the {len(processes) + 1} that train this run {how}: say {again}, and the run "
-                "goes on from its last whole epoch"
+                "resumes from its last complete epoch"
             )
     return None
 
@@ -122,7 +122,7 @@ def _watch(channel: JobChannel | None, child_processes: list[subprocess.Popen]) 
 def end_with_the_first(trainer: pl.Trainer) -> None:
     """For the other processes: a first one that is killed takes them along, and a signal ends them at once."""
     if ANNOUNCEMENT not in os.environ:
-        return  # whoever started them sees to that
+        return  # the launcher that started them takes care of it
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     first = os.getppid()
 

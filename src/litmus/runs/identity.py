@@ -1,4 +1,4 @@
-"""What makes a run the run it is, and what it is called. Imports no torch: whoever starts runs asks this often."""
+"""The identity of a run, and the name of its directory. Imports no torch, because launchers import it."""
 
 import copy
 import hashlib

@@ -43,7 +43,7 @@ def translate_errors(trainer: pl.Trainer, path: Path) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise StoppedRun(
-            f"the disk is full ({error.strerror}): free some space, then say resume={path}, which goes on from the "
+            f"the disk is full ({error.strerror}): free some space, then set resume={path}, which continues from the "
             "last epoch that was saved"
         ) from error
     except Exception as error:
@@ -57,9 +57,9 @@ def translate_errors(trainer: pl.Trainer, path: Path) -> Iterator[None]:
 def handle_signals(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]:
     """Ctrl-C and SIGTERM end what is within, and the process with the exit status that shells expect: 130 and 143.
 
-    They raise, so that a file that is being written is left as it was; and again a moment later if that was within
-    what Python tidies up, which lets no exception through. Whoever handles a signal already (submitit, on a cluster)
-    goes on doing so.
+    They raise, so that a file that is being written is left as it was. If they arrive while Python finalizes objects,
+    where exceptions are lost, they raise again a moment later. A handler that is already installed (submitit, on a
+    cluster) stays.
     """
     number = 0
     unraisable = sys.unraisablehook
@@ -68,7 +68,7 @@ def handle_signals(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[
         nonlocal number
         number = signum
         for other in ours:
-            signal.signal(other, signal.SIG_DFL)  # for whoever doesn't want to wait
+            signal.signal(other, signal.SIG_DFL)  # a second signal ends the process at once
         if not hold(signum):
             raise SystemExit(128 + signum)
 

@@ -1,4 +1,4 @@
-"""What a job and its sweep say to each other."""
+"""Messages between a job and its sweep."""
 
 import os
 import queue
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class JobChannel:
-    """A job's end of its line to the sweep. When the other end is closed the sweep is gone, and the job goes too."""
+    """The job's end of the connection to its sweep. When the sweep closes the other end, the job ends."""
 
     prunes = False  # whether the sweep may end a job early
 
@@ -34,7 +34,7 @@ class JobChannel:
         return self.answers.get()
 
     def epoch(self, epoch: int, value: float) -> bool:
-        """Tells of an epoch of this job. Whether the job is to end."""
+        """Reports an epoch of this job. Returns whether the job is to end."""
         if self.prunes:
             return bool(self.request("epoch", epoch=epoch, value=value))
         self.send("epoch", epoch=epoch, value=value)

@@ -33,7 +33,7 @@ def objective(cfg: Any) -> Watched:
 def find_monitors(cfg: Any) -> list[Watched]:
     """The objective and what callbacks and the scheduler watch. Imports no torch: a sweep asks before its first job.
 
-    Raises ConfigError, which names the option to set, where a direction can't be told.
+    Raises ConfigError, which names the option to set, where the direction is unknown.
     """
     found = [objective(cfg)]
     for name, node in (cfg.get("callbacks") or {}).items():

@@ -40,13 +40,13 @@ def check_same_experiment(path: Path, digest: str, config: dict[str, Any]) -> No
 
 
 def describe_other_threads(record: Path) -> str | None:
-    """What to say where a run goes on with another number of threads than its run.json has."""
+    """A warning if the run resumes with another number of threads than its run.json has."""
     before, now = read_json(record).get("threads") if record.exists() else None, torch.get_num_threads()
     if before in (None, now):
         return None
     return (
-        f"it was begun with {before} threads on the CPU and goes on with {now}: it may differ in its last bits from "
-        "one that never stopped"
+        f"the run started with {before} CPU threads and resumes with {now}; it may differ in the last bits from an "
+        "uninterrupted run"
     )
 
 

@@ -46,10 +46,10 @@ class SweepProgress:
 def _outcome(ended: JobOutcome) -> str:
     if ended.result is None:
         return f"{'stopped' if ended.diverged else 'FAILED'}: {ended.reason}"
-    told = f"{ended.result['objective_name']} {ended.result['objective']:.4f}"
+    outcome = f"{ended.result['objective_name']} {ended.result['objective']:.4f}"
     if ended.result.get("diverged"):
-        told += ", diverged"
-    return f"{told}, pruned after epoch {ended.result['epochs']}" if ended.result.get("pruned") else told
+        outcome += ", diverged"
+    return f"{outcome}, pruned after epoch {ended.result['epochs']}" if ended.result.get("pruned") else outcome
 
 
 def format_count(number: int, thing: str) -> str:

@@ -28,10 +28,10 @@ EXPECTED = (ConfigError, StoppedRun, HydraException, OmegaConfBaseException)
 
 @dataclass(frozen=True)
 class Request:
-    """A job as its process is told of it."""
+    """What the process of a job gets."""
 
     config: DictConfig
-    command: Sequence[str]  # what to say on a command line to run it alone
+    command: Sequence[str]  # the command line that runs it alone
     log: Path  # for what it prints
     environment: dict[str, str]
     side_by_side: int  # jobs that share the cores
@@ -135,6 +135,6 @@ def count_gpus() -> int:
 
 
 def gpu_names(count: int) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES is to say for each of the GPUs that torch counts."""
+    """The value of CUDA_VISIBLE_DEVICES for each of the GPUs that torch counts."""
     visible: Any = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return visible[:count] if len(visible) >= count and visible[0] else [str(i) for i in range(count)]

@@ -39,7 +39,7 @@ def check_use(overrides: Collection[Override], multirun: bool) -> None:
             )
             require(
                 top not in SEARCH_ONLY,
-                f"{line} is for a search, and this is a single run: say what to search, with sweep=NAME "
+                f"{line} is for a search, and this is a single run; set what to search with sweep=NAME "
                 "or with -m and, say, optim.lr='tag(log,interval(1e-4,1e-1))'",
             )
             require(

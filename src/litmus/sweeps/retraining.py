@@ -68,7 +68,7 @@ def _notes(setting: Setting, new: Sequence[str], changes: Sequence[str]) -> list
         notes.append(f"training diverged in {diverged} of the setting's {len(setting.runs)} runs")
     size = read_config(setting.runs[0])["data"].get("train_size")
     if size is not None and "data.train_size" not in map(_key, changes):
-        notes.append(f"data.train_size={size} as in the sweep: say data.train_size=null to train on every image")
+        notes.append(f"data.train_size={size} as in the sweep; set data.train_size=null to train on every image")
     if new:
         notes.append(f"options that are new since the sweep, left at their default: {', '.join(new)}")
     return notes

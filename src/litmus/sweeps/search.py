@@ -21,7 +21,7 @@ log = logging.getLogger("litmus")
 
 
 class Search:
-    """The trials of one study, which is kept in a database and goes on where it was.
+    """The trials of one study, which is kept in a database and can be continued.
 
     A trial's settings depend on its number, the sampler's seed and the trials that ended before it, so that a study
     that was interrupted chooses as one that was not.
@@ -52,7 +52,7 @@ class Search:
         self.prunes = not sample.pruner._target_.endswith(".NopPruner")
         require(
             not self.prunes or sample.accelerator.devices == 1,
-            "pruning works with one device for each trial: say pruner=none or accelerator.devices=1",
+            "pruning works with one device for each trial; set pruner=none or accelerator.devices=1",
         )
         self.grid = self._grid() if "points" in self.options else []
         self.total = self._count(config.n_trials)
@@ -162,6 +162,6 @@ class Search:
         trials = self.study.get_trials(deepcopy=False)
         names = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "run elsewhere"}
         states = ["diverged" if "diverged" in t.user_attrs else names.get(t.state.name, "waiting") for t in trials]
-        told = ", ".join(f"{number} {state}" for state, number in Counter(states).items())
+        counts = ", ".join(f"{number} {state}" for state, number in Counter(states).items())
         epochs = sum(trial.user_attrs.get("epochs", 0) for trial in trials)
-        return f"{format_count(len(trials), 'trial')}: {told}; {format_count(epochs, 'epoch')}"
+        return f"{format_count(len(trials), 'trial')}: {counts}; {format_count(epochs, 'epoch')}"

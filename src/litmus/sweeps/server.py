@@ -25,7 +25,7 @@ FORKED = -(2**30)  # in a notice, in place of an exit status
 
 
 class Server:
-    """Calls `prepare()` once in the server's process, and `work(request, line)` in a fork of it for each `start`.
+    """Calls `prepare()` once in the server's process, and `work(request, channel)` in a fork of it for each `start`.
 
     Create it before its creator has threads, connections or a GPU in use, which a forked process could not share;
     `prepare` must not start any of these either. The methods raise OSError when the process is gone.
@@ -42,7 +42,7 @@ class Server:
         theirs.close()
 
     def start(self, request: Any) -> tuple[int, Connection]:
-        """The new process' id, which is its group's too, and this end of the line to it."""
+        """The new process' id, which is its group's too, and this end of the connection."""
         here, there = socket.socketpair()
         payload = pickle.dumps(request)
         with there:
@@ -56,7 +56,7 @@ class Server:
             self.exits[pid] = status
 
     def wait(self, connections: Sequence[Connection], seconds: float | None = None) -> None:
-        """Until a connection has something to say or a process has ended, which is then in `exits` with its status."""
+        """Until a connection has a message or a process has ended, which is then in `exits` with its status."""
         if self.exits:
             return
         if self.channel in wait([self.channel, *connections], seconds):
@@ -125,7 +125,7 @@ def _finish(function: Callable[[], int]) -> NoReturn:
     try:
         status = function()
     except (BrokenPipeError, ConnectionResetError):
-        pass  # whoever asked is gone
+        pass  # the parent is gone
     except BaseException:
         traceback.print_exc()
     finally:

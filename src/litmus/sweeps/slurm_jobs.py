@@ -1,4 +1,4 @@
-"""Slurm, as far as a sweep needs it: what to say to sbatch, what the queue says, and what a job does there."""
+"""Slurm, as far as a sweep needs it: sbatch options, the state of the queue, and what a job does there."""
 
 import logging
 import os
@@ -22,13 +22,13 @@ from litmus.sweeps.job_process import Request, Task, print_to, reason_of
 NOTICE = 90  # seconds before the end of its time at which Slurm wakes a job
 ENDED = {
     "COMPLETED": "it left nothing behind in Slurm",
-    "TIMEOUT": "its time was over before it could be queued again: the same command goes on with it",
-    "PREEMPTED": "Slurm preempted it for good: the same command goes on with it",
-    "CANCELLED": "it was cancelled in Slurm",
-    "OUT_OF_MEMORY": "Slurm ended it for want of memory: launcher.memory=GB gives more",
-    "FAILED": "it ended with an error before it could say which",
-    "NODE_FAIL": "its node failed: the same command goes on with it",
-    "BOOT_FAIL": "its node failed: the same command goes on with it",
+    "TIMEOUT": "its time was over before it could be queued again; the same command resumes it",
+    "PREEMPTED": "Slurm preempted it for good; the same command resumes it",
+    "CANCELLED": "it was canceled in Slurm",
+    "OUT_OF_MEMORY": "Slurm ended it because it ran out of memory; set launcher.memory=GB",
+    "FAILED": "it ended with an error before it could report it",
+    "NODE_FAIL": "its node failed; the same command resumes it",
+    "BOOT_FAIL": "its node failed; the same command resumes it",
     "DEADLINE": "its deadline in Slurm was over",
 }
 GONE = "it left the queue without a result"
@@ -58,7 +58,7 @@ def check_fits(accelerator: Any, options: dict[str, Any]) -> None:
     require(
         not lacks or "gpu" in str(options["extra"]),
         f"each job needs {accelerator.devices} GPU(s), and launcher.gpus={options['gpus']}: "
-        f"say launcher.gpus={accelerator.devices}, or accelerator=cpu",
+        f"set launcher.gpus={accelerator.devices}, or accelerator=cpu",
     )
 
 
@@ -180,14 +180,14 @@ def states() -> dict[str, str] | None:
     """The state of each of this user's jobs, those included that have ended lately. None if Slurm doesn't answer."""
     command = ["squeue", f"--user={os.getuid()}", "--array", "--states=all", "--noheader", "--format=%i|%T"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return dict(line.strip().split("|") for line in told.splitlines() if "|" in line)
+    return dict(line.strip().split("|") for line in output.splitlines() if "|" in line)
 
 
 class Payload:
-    """What a job in Slurm does: a run in its own directory, which goes on there if it began before.
+    """What a job in Slurm does: a run in its own directory, which resumes if it had started.
 
     Gives the run's result, or the reason why there is none. When the job's time is over or it is to make room,
     submitit queues it again, and asks `checkpoint` what it is to do then: the same.
@@ -216,7 +216,7 @@ class Payload:
             outcome = reason_of(error)
             if type(error).__name__ == "UncompletedJobError":  # submitit's word
                 outcome["reason"] = (
-                    "its time was over more often than launcher.requeues allows: the same command goes on with it"
+                    "its time was over more often than launcher.requeues allows; the same command resumes it"
                 )
             return {"result": None, **outcome}
 

@@ -76,13 +76,13 @@ def state(name: str) -> Any:
 
 
 def count(study: Any, finished: bool = False) -> int:
-    """The trials that have begun, or those that have finished, in whatever way."""
+    """The trials that have started, or those that have finished in any way."""
     trials = study.get_trials(deepcopy=False)
     return sum(trial.state.is_finished() or (trial.state.name == "RUNNING" and not finished) for trial in trials)
 
 
 def reported(trial: Any) -> dict[int, float]:
-    """The epochs a trial has told of, also before it was taken up again."""
+    """The epochs that a trial has reported, also before it was resumed."""
     return dict(trial.storage.get_trial(trial._trial_id).intermediate_values)
 
 

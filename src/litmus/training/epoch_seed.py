@@ -8,7 +8,7 @@ from litmus.core.seeds import epoch_seed
 
 class EpochSeed(pl.Callback):
     """Seeds torch at the start of each epoch, so that dropout is a function of (seed, epoch, rank) and an epoch that
-    was cut off can be repeated exactly without any saved random state."""
+    was interrupted can be repeated exactly without any saved random state."""
 
     def __init__(self, seed: int):
         self.seed = seed

@@ -50,7 +50,7 @@ def read_metrics(path: Path) -> list[Row]:
         text = path.read_text(encoding="utf-8")
         names, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
         if not text.endswith("\n") or "epoch" not in names or any(len(line) != len(names) for line in lines):
-            raise ValueError("it is cut off, or not of rows of the same length")
+            raise ValueError("it is truncated, or its rows differ in length")
         return [
             {
                 name: int(value) if name == "epoch" else float(value)

@@ -48,7 +48,7 @@ def build(
     if accelerator in ACCELERATORS:
         available, what = ACCELERATORS[accelerator]
         require(
-            available(), f"accelerator={accelerator} needs {what}, and there is none here: say accelerator=cpu or auto"
+            available(), f"accelerator={accelerator} needs {what}, and there is none here; set accelerator=cpu or auto"
         )
     if accelerator == "gpu":
         there = torch.cuda.device_count()
@@ -60,7 +60,7 @@ def build(
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not any(there() for there, _ in ACCELERATORS.values()))
     require(
         not (on_cpu and str(options.get("precision")) in ("16", "16-mixed")),
-        f"accelerator.precision={options.get('precision')} needs a GPU: say bf16-mixed on the CPU",
+        f"accelerator.precision={options.get('precision')} needs a GPU; set bf16-mixed on the CPU",
     )
     whole_number("trainer.log_every_n_steps", options.get("log_every_n_steps", 1), least=1)
     if (every := options.get("check_val_every_n_epoch", 1)) is not None:
@@ -70,8 +70,11 @@ def build(
         hint = f"did you mean {near}?" if near else f"choose one of {', '.join(OPTIONS)}"
         require(name in OPTIONS, f"trainer.{name} is not an option of Lightning's Trainer: {hint}")
     max_steps = options.get("max_steps", -1)
-    require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}: say 1 or more, or -1 for no limit")
-    require(options.get("limit_train_batches") != 0, "trainer.limit_train_batches=0 leaves nothing to train on: say 1")
+    require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}; set 1 or more, or -1 for no limit")
+    require(
+        options.get("limit_train_batches") != 0,
+        "trainer.limit_train_batches=0 leaves nothing to train on; set 1 or more",
+    )
     quiet()
     try:
         trainer = pl.Trainer(

@@ -57,7 +57,7 @@ def draw_curves(comparison: Comparison, folder: Path) -> list[Image]:
 
 def _sheets(settings: Sequence[Setting], keys: Sequence[str]) -> list[list[Setting]]:
     """Settings for one figure each: split by the first key that divides them for as long as they are too many, and
-    joined again where neighbours fit into one figure."""
+    joined again where neighbors fit into one figure."""
     if len(settings) <= MOST_LINES:
         return [by_values(settings, keys)]
     for key in keys:
@@ -108,17 +108,17 @@ def _paint(
     legend_below(figure, [Line2D([], [], **look(i)) for i in range(len(lines))], [label for label, _ in lines])
     seeds = max(len(rows) for _, rows in lines)
     bands = " with a band of ± one standard deviation over the seeds, as far as every seed went" if seeds > 1 else ""
-    told = [
+    sentences = [
         f"{which}Curves over the epochs{f' where {heading}' if heading else ''}: a line for each setting{bands}.",
         "The training figures are the epoch's running mean in train mode.",
     ]
     if "gap" in parts:
-        told.append(
+        sentences.append(
             "The gap in accuracy is measured in eval mode, the gap in loss is the validation's minus the training's."
         )
     if any(axes.get_yscale() != "linear" for axes in grid.flat):
-        told.append("Axes that span much are logarithmic, those of accuracies in the errors.")
-    return " ".join(told)
+        sentences.append("Axes that span much are logarithmic, those of accuracies in the errors.")
+    return " ".join(sentences)
 
 
 def _panel(axes: Axes, curves: Sequence[Curve]) -> None:

@@ -72,8 +72,8 @@ def _paint(
         dark = means[c, r] < (min(seen) + max(seen)) / 2
         look: dict[str, Any] = {"color": "white" if dark else "black"}
         if means[c, r] not in seen:
-            grey: dict[str, Any] = {"facecolor": "#dddddd", "edgecolor": "#888888", "hatch": "///", "linewidth": 0}
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **grey))
+            gray: dict[str, Any] = {"facecolor": "#dddddd", "edgecolor": "#888888", "hatch": "///", "linewidth": 0}
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **gray))
             look = {"color": "black", "bbox": {"facecolor": "#dddddd", "edgecolor": "none", "pad": 2}}
         axes.text(x, y, text, ha="center", va="center", fontsize=9, **look)
         if setting is comparison.best:
@@ -90,5 +90,5 @@ def _paint(
     return (
         f"{axis(metric, comparison.losses).capitalize()} at each run's best epoch by {down} and {across}{where}: mean "
         "and standard deviation over the seeds; the best setting has a frame."
-        + (" What is far worse is hatched: it lies beyond the colours." if furthest else "")
+        + (" What is far worse is hatched: it lies beyond the colors." if furthest else "")
     )

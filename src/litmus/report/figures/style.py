@@ -1,4 +1,4 @@
-"""How all figures look: told apart by colour, line and marker at once, so that one of them is enough."""
+"""How all figures look: distinguished by color, line and marker at once, so that one of them is enough."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from litmus.core.atomic_files import replacing
 from litmus.core.fonts import plain_text
 from litmus.report.blocks import Image
 
-# Okabe and Ito's colours, without the yellow that white paper swallows.
+# Okabe and Ito's colors, without the yellow that white paper swallows.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 LINES: tuple[Any, ...] = (
     "-",
@@ -46,7 +46,7 @@ STYLE: Any = {
 
 
 def look(index: int) -> dict[str, Any]:
-    """The colour, line and marker of the index-th line."""
+    """The color, line and marker of the index-th line."""
     i = index % MOST_LINES
     return {"color": COLOURS[i], "linestyle": LINES[i], "marker": MARKERS[i]}
 

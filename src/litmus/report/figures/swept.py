@@ -92,7 +92,7 @@ def _paint(figure: Figure, comparison: Comparison, key: str) -> str:
         legend = _draw_lines(axes, lines, comparison, key, places)
         how = "Mean over the seeds with a bar of ± one standard deviation; small dots are the seeds."
         if len(lines) > MOST_LINES:
-            how += f" The best {MOST_LINES} of {len(lines)} lines are named, the others grey."
+            how += f" The best {MOST_LINES} of {len(lines)} lines are named, the others gray."
     if lacking and len(lacking) <= 2:
         legend += [_level(axes, setting, metric, len(legend) + i) for i, setting in enumerate(lacking)]
     _dress(axes, places, key)
