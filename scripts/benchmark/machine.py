@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""The machine and the library versions of a benchmark."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The figures that the published experiments show, of our runs."""
+"""Figures of the reproduced experiments."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""The page of all experiments: what was published beside what came out."""
+"""The page of all reproduced experiments: published values beside measured ones."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A published experiment: its sweeps, its figures, and the runs that belong to each of its rows."""
+"""A published experiment: its sweeps, its figures, and the runs of each of its rows."""
 
 import os
 from collections.abc import Iterable

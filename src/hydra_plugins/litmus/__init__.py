@@ -1,1 +1,1 @@
-"""Litmus' launcher and sweeper, where Hydra looks for them. Found at every start: nothing heavy at any top."""
+"""Hydra plugins: the launchers and the sweeper. Hydra imports them at every start, so they import nothing heavy."""

@@ -1,4 +1,4 @@
-"""`launcher=local`: each job in a process of its own on this machine."""
+"""`launcher=local`: each job in a separate process on this machine."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""`launcher=slurm`: each job of a sweep as a job of Slurm."""
+"""`launcher=slurm`: each job of a sweep as a Slurm job."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Every sweep: a grid over what was listed, or a search with `sampler=`."""
+"""The sweeper: a grid over listed values, or a search with `sampler=`."""
 
 import logging
 import shlex

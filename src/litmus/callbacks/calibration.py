@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says."""
+"""Calibration of the test predictions: reliability diagram and expected calibration error."""
 
 from __future__ import annotations
 

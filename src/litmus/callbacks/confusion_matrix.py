@@ -1,4 +1,4 @@
-"""Which class is taken for which."""
+"""The confusion matrix of the test set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first layer's weights, as a picture."""
+"""Images of the first layer's weights."""
 
 import math
 from typing import Any

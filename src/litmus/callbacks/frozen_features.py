@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of the images, computed once."""
+"""Cached features of a frozen backbone."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The size of the gradients."""
+"""Gradient norms per layer."""
 
 from typing import Any
 

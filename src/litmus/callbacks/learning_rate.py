@@ -1,4 +1,4 @@
-"""The learning rate."""
+"""The learning rate of each epoch."""
 
 import pytorch_lightning as pl
 

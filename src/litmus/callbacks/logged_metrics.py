@@ -1,4 +1,4 @@
-"""Which metrics an epoch measured."""
+"""Which metrics an epoch has logged."""
 
 from typing import Any
 

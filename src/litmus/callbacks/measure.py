@@ -1,4 +1,4 @@
-"""Measuring a model while it is trained."""
+"""Metrics of a part of the data during training, in eval mode."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pictures of images and weights. Drawn on figures of their own: pyplot would bring a global state."""
+"""Plots of images and weights, without pyplot and its global state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images to train on, as a picture."""
+"""A grid of training images as the network gets them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How many weights are next to nothing."""
+"""The fraction of weights that are nearly zero."""
 
 import pytorch_lightning as pl
 import torch

@@ -1,4 +1,4 @@
-"""The test metrics of every epoch."""
+"""Test metrics of every epoch."""
 
 import math
 from itertools import islice

@@ -1,4 +1,4 @@
-"""The size of the weights."""
+"""Weight norms per layer."""
 
 import pytorch_lightning as pl
 import torch

@@ -1,4 +1,4 @@
-"""The test images that a model got most wrong, as a picture."""
+"""The test images with the most confident wrong predictions."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line's arguments before Hydra's grammar: flags anywhere, and paths as they are typed."""
+"""Command-line arguments before Hydra's grammar: flags in any position, paths as typed."""
 
 import argparse
 import shlex

@@ -1,4 +1,4 @@
-"""The config that a command line composes, without its values."""
+"""Composes the config of a command line without its values."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How train.py and the scripts are started, and how a user's mistake is answered: with one sentence."""
+"""Entry points of train.py and the scripts: user errors become one sentence."""
 
 import errno
 import functools

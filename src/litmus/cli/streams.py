@@ -1,4 +1,4 @@
-"""Standard output and error where they are closed, or cannot show every character."""
+"""Standard streams that are closed, or whose encoding lacks characters."""
 
 import codecs
 import os

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their name and renamed."""
+"""Atomic file writes: a file is complete or absent."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Checkpoints, and with them all that is written whole."""
+"""Checkpoint files: atomic writing, in the background where they are large, and safe loading."""
 
 import os
 from collections.abc import Iterator

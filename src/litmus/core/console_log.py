@@ -1,4 +1,4 @@
-"""What Litmus logs, on the terminal."""
+"""Litmus' log on the terminal."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What a process needs before torch starts in it."""
+"""Environment variables and process settings that must be set before torch starts."""
 
 import ctypes
 import os

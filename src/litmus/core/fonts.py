@@ -1,4 +1,4 @@
-"""Text of users in figures: any character, taken as it is."""
+"""Fonts for user text in figures, so that any character can be drawn."""
 
 import logging
 import warnings

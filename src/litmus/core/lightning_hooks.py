@@ -1,4 +1,4 @@
-"""Which of Lightning's hooks a model, a callback or a data module has, by its class or set on the instance."""
+"""Which Lightning hooks a model, a callback or a data module overrides, in its class or on the instance."""
 
 from collections.abc import Callable, Iterable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Randomness as a function of the seed and the epoch, so that an epoch can be repeated exactly by itself."""
+"""Seeds as a function of the run seed and the epoch, so that any epoch can be repeated exactly."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""A line of the terminal that is written again and again."""
+"""A terminal line that is overwritten in place."""
 
 import shutil
 import sys

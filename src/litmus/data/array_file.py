@@ -1,4 +1,4 @@
-"""A user's own arrays, in one file or in a folder of `.npy` files."""
+"""A user's own arrays: an `.npz` file or a folder of `.npy` files."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Random changes to training images: drawn for each image by itself, made to a whole batch at once on its device."""
+"""Augmentation: drawn per image, applied to a whole batch on its device."""
 
 import math
 

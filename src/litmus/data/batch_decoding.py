@@ -1,4 +1,4 @@
-"""Many picture files at once: all of them into memory, or a batch at a time, and those among them that are no good."""
+"""Decoding of many image files: all into memory, or batch by batch, with a list of the damaged ones."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Batches of images that lie in memory, ready for the network when they are handed out."""
+"""Batches of images in memory, preprocessed on the device."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Images that are in more than one part: what a model has trained on is not fit to test it."""
+"""Duplicate images: the same image in two parts, or under two labels."""
 
 import hashlib
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""From a picture file, of any size and mode, to the uint8 image that a network is shown."""
+"""The decoder: from an image file of any size and mode to the uint8 image that a network gets."""
 
 import math
 import warnings

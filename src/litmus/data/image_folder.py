@@ -1,4 +1,4 @@
-"""A folder of pictures, a subfolder for each class."""
+"""The data module of an image folder with a subfolder per class."""
 
 import math
 import unicodedata

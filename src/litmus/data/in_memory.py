@@ -1,4 +1,4 @@
-"""Small image sets, whole in memory as uint8, sliced and converted a batch at a time on the device."""
+"""The data module of image sets that fit in memory as uint8; batches are sliced and converted on the device."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""From labels of any kind to class numbers, and the names of the classes."""
+"""Labels of any kind as class indices, and the names of the classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

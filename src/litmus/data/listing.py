@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures of which class."""
+"""Image files of a folder and their classes."""
 
 import hashlib
 import os

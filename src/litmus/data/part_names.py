@@ -1,4 +1,4 @@
-"""The parts of a data set, and what they may be called in the names of folders and arrays."""
+"""The parts of a data set (train, val, test) and their names in folders and arrays."""
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 

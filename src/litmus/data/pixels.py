@@ -1,4 +1,4 @@
-"""From images of any number type and axis order to uint8 (N, C, H, W), where their meaning is certain."""
+"""Pixels of any number type and axis order as uint8 (N, C, H, W), where their meaning is certain."""
 
 import math
 from collections.abc import Sequence

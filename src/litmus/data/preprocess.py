@@ -1,4 +1,4 @@
-"""From uint8 pixels to the network's input, on whatever device the batch is on."""
+"""Preprocessing: from uint8 pixels to the network's input, on the device of the batch."""
 
 from collections.abc import Sequence
 

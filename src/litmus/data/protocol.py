@@ -1,4 +1,4 @@
-"""What a run needs of a data module, and what is filled in for one of a user's own."""
+"""The protocol of a data module, and the defaults for what your own data module leaves out."""
 
 import math
 from collections.abc import Sequence

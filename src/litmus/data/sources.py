@@ -1,4 +1,4 @@
-"""Where images come from. A source is called as torchvision's data sets are: source(root=, train=, download=)."""
+"""Image sources, called like torchvision data sets: source(root=, train=, download=)."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Which training images become the validation part."""
+"""The train/validation split."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What a confusion matrix says of each class."""
+"""Precision, recall and F1 per class, from a confusion matrix."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""A trained model, tested again: on its run's own test images, or on others of the same classes."""
+"""Evaluates a trained model on its run's test set, or on other data of the same classes."""
 
 import logging
 from collections.abc import Mapping

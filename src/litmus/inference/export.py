@@ -1,4 +1,4 @@
-"""A trained model in a file that other programs read, checked before it has its name."""
+"""Exports a trained model to ONNX or safetensors, and checks the file."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""A trained model, rebuilt from its run or from a checkpoint alone."""
+"""Loads a trained model from a run directory or a checkpoint."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Changes to a picture that a person would hardly mind, by torchvision's names: gaussian_blur:kernel=51,sigma=8."""
+"""Image perturbations by torchvision name: gaussian_blur:kernel=51,sigma=8."""
 
 from collections.abc import Callable
 from typing import Any

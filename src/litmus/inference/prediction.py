@@ -1,4 +1,4 @@
-"""What a model says of pictures."""
+"""Predicts the classes of image files."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""A network of torchvision with its own weights and ImageNet's classes, without any run."""
+"""A pretrained torchvision network with its ImageNet classes, without a run."""
 
 import torch
 import torchvision

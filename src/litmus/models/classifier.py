@@ -1,4 +1,4 @@
-"""The LightningModule that the models share."""
+"""Classifier, the base class of all models."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""The convolutional network."""
+"""The convolutional network (CNN)."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What a model trains with unless it is given something else: the parts that conf/train.yaml chooses."""
+"""Default loss, optimizer and scheduler of a Classifier, as in conf/train.yaml."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the models share below the level of a network: activations, initializations, linear heads."""
+"""Layers that the models share: activations, initialization, linear heads."""
 
 from collections import OrderedDict
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The multilayer perceptron."""
+"""The multilayer perceptron (MLP)."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Weights for torchvision's networks: by torchvision's name, from a file of their layout, or of an earlier run."""
+"""Pretrained weights for torchvision networks: by name, from a file, or from an earlier run."""
 
 import logging
 from collections.abc import Mapping

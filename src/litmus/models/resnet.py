@@ -1,4 +1,4 @@
-"""The residual networks of He et al. 2015, from random or pretrained weights, with a backbone that can be frozen."""
+"""ResNetFineTuner: residual networks (He et al. 2015) with a backbone that can be frozen and unfrozen."""
 
 import logging
 import math

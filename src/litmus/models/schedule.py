@@ -1,4 +1,4 @@
-"""Learning-rate schedules, whose lengths left null follow from the run."""
+"""Learning-rate schedules; a length left null is computed from the run."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Weights from an earlier run."""
+"""Warm start: initial weights from an earlier run."""
 
 import logging
 from collections.abc import Mapping

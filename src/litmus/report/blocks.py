@@ -1,4 +1,4 @@
-"""What a page is made of, before it is HTML or Markdown."""
+"""Building blocks of a page, before they are HTML or Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a report says, as blocks and as the rows of runs.csv."""
+"""The contents of a report: summary, tables, and the rows of runs.csv."""
 
 import shlex
 from collections import Counter

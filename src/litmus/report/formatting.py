@@ -1,4 +1,4 @@
-"""How metrics, numbers and axes are written."""
+"""Formats metrics, numbers and axis labels."""
 
 NAMES = {"train": "training", "val": "validation", "test": "test", "gap": "gap in"}
 KINDS = {"acc": "accuracy", "loss": "loss", "cost": "cost"}

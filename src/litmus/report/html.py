@@ -1,4 +1,4 @@
-"""Blocks as one HTML page that holds everything it shows."""
+"""Blocks as one self-contained HTML page."""
 
 import base64
 import re

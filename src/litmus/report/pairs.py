@@ -1,4 +1,4 @@
-"""Which settings are compared in pairs over their common seeds."""
+"""Paired comparisons of settings over their common seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

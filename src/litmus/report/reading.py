@@ -1,4 +1,4 @@
-"""Run directories as data. Nothing that lies among them may stop a report."""
+"""Reads run directories. A damaged one never stops a report."""
 
 import csv
 import json

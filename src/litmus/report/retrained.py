@@ -1,4 +1,4 @@
-"""What scripts/retrain.py left in a sweep's folder."""
+"""Results of scripts/retrain.py in a sweep folder."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which config keys differ between runs, and the settings: groups of runs that differ in their seed alone."""
+"""Settings: groups of runs that differ in their seed alone, and the config keys that distinguish them."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The few statistics that a report needs, exactly and without SciPy."""
+"""Statistics of a report: standard deviations and paired t intervals."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""From config nodes to objects."""
+"""Builds objects from config nodes."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run's checkpoints, read and checked."""
+"""Reads and checks the checkpoints of a run, and rebuilds its model."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The arguments of what a config's `_target_` names, by its signature."""
+"""Constructor arguments of the `_target_` of a config node, from its signature."""
 
 import inspect
 import logging

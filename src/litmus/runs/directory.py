@@ -1,4 +1,4 @@
-"""One process at a time in a run directory."""
+"""Locks a run directory for one process, and removes what a refused run left."""
 
 import errno
 import os

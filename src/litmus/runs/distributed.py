@@ -1,4 +1,4 @@
-"""Several processes that train one run together."""
+"""Distributed runs: the processes that train one run together."""
 
 import json
 import logging

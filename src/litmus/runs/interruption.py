@@ -1,4 +1,4 @@
-"""How a run ends before its end: by a signal, or because one of its processes is gone."""
+"""Interruptions: signals, a full disk, a lost process."""
 
 import _thread
 import errno

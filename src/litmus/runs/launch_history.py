@@ -1,4 +1,4 @@
-"""The commands that a run or a sweep was started with, each time it was."""
+"""The commands that started a run or a sweep."""
 
 import shlex
 import sys

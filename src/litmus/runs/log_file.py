@@ -1,4 +1,4 @@
-"""The file that keeps what a run said."""
+"""train.log: a run's log as a file."""
 
 import logging
 import signal

@@ -1,4 +1,4 @@
-"""The model of a config: a Classifier, or a plain network such as torchvision's, wrapped in one."""
+"""Builds the model of a config: a Classifier, or a plain network wrapped in one."""
 
 import re
 from collections.abc import Mapping, Sequence

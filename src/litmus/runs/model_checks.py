@@ -1,4 +1,4 @@
-"""Checks that a checkpoint alone gives the model that was trained, and that a run resumes as if it had not stopped."""
+"""Checks that a checkpoint gives the trained model again, and that a run resumes exactly."""
 
 import logging
 import random

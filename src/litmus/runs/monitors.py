@@ -1,4 +1,4 @@
-"""Which metrics a run is steered by, and whether higher or lower values of each are better."""
+"""The metrics that choose checkpoints, stop early and drive schedulers, with their directions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

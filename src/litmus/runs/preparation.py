@@ -1,4 +1,4 @@
-"""What a run is made of, built from its config. Every part checks its own options; nothing is written."""
+"""Builds the data module, the model and the trainer of a run. Writes nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

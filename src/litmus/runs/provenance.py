@@ -1,4 +1,4 @@
-"""What run.json says of the circumstances."""
+"""Provenance for run.json: commit, versions, machine, threads."""
 
 import platform
 import subprocess

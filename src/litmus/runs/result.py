@@ -1,4 +1,4 @@
-"""How a run ended, in figures and in words."""
+"""result.json and the final summary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

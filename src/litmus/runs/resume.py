@@ -1,4 +1,4 @@
-"""What is in a run's directory already, and whether to go on with it."""
+"""Decides whether a run directory can be resumed, and with which config."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run before it starts: its config, its directory and what is there already."""
+"""A run before it starts: config, directory, result."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""A run's directory while the run writes to it."""
+"""An open run directory: its first files, its log, its lock."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What a sweep says while it goes."""
+"""Progress of a sweep on the terminal."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What happens when a sweep has ended."""
+"""The end of a sweep: leaderboard and report."""
 
 import logging
 from pathlib import Path

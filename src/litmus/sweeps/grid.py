@@ -1,4 +1,4 @@
-"""A sweep over every combination."""
+"""Grid sweep: every combination."""
 
 import logging
 from collections.abc import Iterator

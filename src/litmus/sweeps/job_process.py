@@ -1,4 +1,4 @@
-"""What happens in a job's process."""
+"""What runs in the process of a job."""
 
 import fcntl
 import logging

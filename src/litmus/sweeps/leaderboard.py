@@ -1,4 +1,4 @@
-"""The settings of a sweep, best first."""
+"""The leaderboard: settings of a sweep, best first."""
 
 import csv
 import io

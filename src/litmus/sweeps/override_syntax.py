@@ -1,4 +1,4 @@
-"""A sweep's arguments, checked before Hydra composes anything."""
+"""Overrides of a sweep: checked before Hydra composes anything."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

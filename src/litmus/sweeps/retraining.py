@@ -1,4 +1,4 @@
-"""From a sweep to the command that trains its best setting on everything."""
+"""The command that retrains the best setting of a sweep on all training images."""
 
 import hashlib
 import math

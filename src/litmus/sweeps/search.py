@@ -1,4 +1,4 @@
-"""A sweep that chooses its jobs as it goes, with Optuna."""
+"""Hyperparameter search with Optuna: jobs are chosen as results arrive."""
 
 import logging
 from collections import Counter

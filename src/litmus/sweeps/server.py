@@ -1,4 +1,4 @@
-"""A process that prepares what all jobs need, once, and forks a fresh process for each job."""
+"""Fork server: prepares what all jobs need once, and forks a fresh process per job."""
 
 import atexit
 import gc

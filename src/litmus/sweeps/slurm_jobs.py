@@ -1,4 +1,4 @@
-"""Slurm, as far as a sweep needs it: sbatch options, the state of the queue, and what a job does there."""
+"""Slurm jobs: sbatch options, the state of the queue, and what runs in a job."""
 
 import logging
 import os

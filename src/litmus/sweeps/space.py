@@ -1,4 +1,4 @@
-"""What is swept: overrides in Hydra's sweep syntax, from a sweep's file and from the command line."""
+"""Search space: overrides in Hydra's sweep syntax, from a sweep file and the command line."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

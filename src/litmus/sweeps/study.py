@@ -1,4 +1,4 @@
-"""An Optuna study in a database. Nothing else knows of Optuna, which is imported when a search begins."""
+"""The Optuna study and its database. Imports optuna only when a search starts."""
 
 import fcntl
 import logging

@@ -1,4 +1,4 @@
-"""What runs before the hooks of all other callbacks."""
+"""A callback that runs before all others."""
 
 import pytorch_lightning as pl
 

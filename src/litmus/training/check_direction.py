@@ -1,4 +1,4 @@
-"""The direction of a metric by what was logged."""
+"""Checks the assumed direction of a metric against the torchmetrics object that logs it."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""best.ckpt and last.ckpt."""
+"""best.ckpt and last.ckpt: which weights are saved, and when."""
 
 import logging
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a compiled training step cannot contain, each answered before the step is compiled."""
+"""What a compiled training step cannot contain, checked before compiling."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The whole training step, from the forward pass to the optimizer's update, as one graph of torch.compile."""
+"""The whole training step, from the forward pass to the optimizer step, as one torch.compile graph."""
 
 import inspect
 import logging

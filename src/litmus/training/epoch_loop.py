@@ -1,4 +1,4 @@
-"""Lightning's loop over the batches of an epoch, with a shorter way through a training step."""
+"""Lightning's epoch loop with a fast path for a training step."""
 
 import logging
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""A seed for each epoch."""
+"""Seeds all random generators at the start of each epoch."""
 
 import pytorch_lightning as pl
 import torch

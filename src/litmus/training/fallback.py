@@ -1,4 +1,4 @@
-"""Why a training step goes through Lightning's own loop instead of the fast path of `EpochLoop`."""
+"""Why a training step uses Lightning's own loop instead of the fast path."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which of Lightning's own callbacks a run can use, and the options that they need."""
+"""Which Lightning callbacks a run supports, and the options they need."""
 
 import logging
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The weights of layers that torch.nn.utils.prune has masked: NAME = NAME_orig * NAME_mask."""
+"""Weights masked by torch.nn.utils.prune: NAME = NAME_orig * NAME_mask."""
 
 from torch import Tensor, nn
 from torch.nn.utils import prune

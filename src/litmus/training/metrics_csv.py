@@ -1,4 +1,4 @@
-"""metrics.csv."""
+"""metrics.csv: one row of metrics per epoch."""
 
 import csv
 import io

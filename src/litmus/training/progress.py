@@ -1,4 +1,4 @@
-"""What a run says while it trains."""
+"""Progress on the terminal: a line per epoch, and a bar within it."""
 
 import logging
 import sys

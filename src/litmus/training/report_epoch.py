@@ -1,4 +1,4 @@
-"""A word to the sweep after each epoch."""
+"""Reports each epoch of a job to its sweep, which may prune it."""
 
 from collections.abc import Callable
 

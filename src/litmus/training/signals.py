@@ -1,4 +1,4 @@
-"""Holding a signal back while torch runs code in which an exception is lost."""
+"""Delays a signal while torch runs code in which an exception would be lost."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The Trainer, with what it cannot check by itself."""
+"""Builds the Lightning Trainer and checks its options."""
 
 import inspect
 import logging

@@ -1,4 +1,4 @@
-"""Which options of Lightning's Trainer a file of conf/trainer may not set. Imports no torch."""
+"""Trainer options that conf/trainer cannot set. Imports no torch."""
 
 from collections.abc import Mapping
 from typing import Any

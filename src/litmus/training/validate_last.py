@@ -1,4 +1,4 @@
-"""A validation at the very end."""
+"""Validates after the last epoch, whatever the validation interval."""
 
 from typing import Any
 

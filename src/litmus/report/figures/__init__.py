@@ -1,4 +1,4 @@
-"""The figures of a report. Imports matplotlib, so it is imported when the first one is drawn."""
+"""Figures of a report. Imports matplotlib, so import it when the first figure is drawn."""
 
 from litmus.report.figures.curves import draw_curves
 from litmus.report.figures.matrix import draw_matrices

@@ -1,4 +1,4 @@
-"""Curves over the epochs, a line for each setting with a band over its seeds."""
+"""Learning curves: a line per setting, with a band over its seeds."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""A heat map with its numbers for two swept things."""
+"""Heat map of two swept keys."""
 
 from functools import partial
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""How all figures look: distinguished by color, line and marker at once, so that one of them is enough."""
+"""Figure style: settings differ in color, line style and marker."""
 
 import math
 from collections.abc import Callable, Sequence

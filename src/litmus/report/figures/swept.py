@@ -1,4 +1,4 @@
-"""The final metric against each thing that was swept."""
+"""The final metric against each swept key."""
 
 import math
 from collections.abc import Mapping, Sequence
