@@ -8,7 +8,7 @@ from conftest import assert_same, cut_off, weights
 from picture_files import folder
 
 from litmus.models import ResNetFineTuner
-from litmus.runs import training
+from litmus.runs import preparation, training
 
 TINY = (
     "data=synthetic",
@@ -39,8 +39,8 @@ def seen(monkeypatch):
         self.backbone.register_forward_hook(hook)
 
     monkeypatch.setattr(ResNetFineTuner, "__init__", __init__)
-    for name in ("check_model", "check_rebuilt"):  # which compare on images of their own
-        monkeypatch.setattr(training, name, lambda *_: None)
+    for module, name in ((preparation, "check_model"), (training, "check_rebuilt")):  # which use images of their own
+        monkeypatch.setattr(module, name, lambda *_: None)
     return count
 
 

@@ -8,10 +8,10 @@ from fake_runs import fake_run
 from torchmetrics.classification import MulticlassF1Score
 
 from litmus.core.metric_direction import known_mode, mode
+from litmus.core.metrics_file import read_metrics
 from litmus.errors import ConfigError, StoppedRun
 from litmus.report import compare, read_runs
 from litmus.runs.monitors import find_monitors
-from litmus.training.metrics_csv import read_metrics
 
 HERE = "test_metric_direction"
 QUICK = ("data.num_images=60", "trainer.max_epochs=4", "logger=none", "test=false")

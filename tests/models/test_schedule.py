@@ -8,9 +8,9 @@ import yaml
 from conftest import assert_same, cut_off, weights
 from torch.optim.lr_scheduler import ChainedScheduler, CosineAnnealingLR, ExponentialLR, LinearLR, SequentialLR
 
+from litmus.core.metrics_file import read_metrics
 from litmus.errors import ConfigError
 from litmus.models.schedule import spans_whole_run
-from litmus.training.metrics_csv import read_metrics
 
 QUICK = ("data.num_images=80", "data.batch_size=16", "trainer.max_epochs=5", "logger=none", "test=false", "optim=sgd")
 LR = "torch.optim.lr_scheduler"

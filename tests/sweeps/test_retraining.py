@@ -8,18 +8,18 @@ from conftest import CONF, ROOT, composed
 from fake_runs import edit, fake_run, fake_sweep
 from omegaconf import OmegaConf
 
-from litmus.core.config_diff import flatten
 from litmus.core.hydra_values import as_hydra_value
+from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError
 from litmus.report import read_runs
-from litmus.sweeps.retraining import plan, read_config
+from litmus.sweeps.retraining import plan, unresolved_config
 
 DECIDED = {"data.val_size", "trainer.max_epochs", "callbacks.early_stopping", "seed", "test", "sweep_name"}
 
 
 def differences(run, overrides) -> dict[str, tuple]:
     """The keys whose values differ between a run's config and what overrides compose to."""
-    there, here = flatten(read_config(run)), flatten(OmegaConf.to_container(composed(*overrides)))
+    there, here = flatten(unresolved_config(run)), flatten(OmegaConf.to_container(composed(*overrides)))
     return {
         key: (there.get(key), here.get(key)) for key in there.keys() | here.keys() if there.get(key) != here.get(key)
     }
@@ -193,7 +193,7 @@ def test_it_trains_on_everything_tests_once_and_writes_down_what_it_did(tmp_path
     config = OmegaConf.load(there / ".hydra" / "config.yaml")
     assert (config.seed, config.data.val_size, config.trainer.max_epochs, config.penalty.weight) == (
         *(5, 0, 2),
-        read_config(read_runs([tmp_path / record["from"][0]])[0][0])["penalty"]["weight"],
+        unresolved_config(read_runs([tmp_path / record["from"][0]])[0][0])["penalty"]["weight"],
     )
     assert run["test/acc"] == result["metrics"]["test/acc"]
     assert record["test/acc"] == {"mean": run["test/acc"], "standard_deviation": None}

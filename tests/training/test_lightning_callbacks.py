@@ -13,10 +13,10 @@ from conftest import CONF, ROOT, SMALL, assert_same, composed, weights
 from lightning_callbacks_table import CHANGES_WEIGHTS, CONSTANT, LAYOUT, NORMALIZED, REFUSED, WORKING, Row, page, said
 
 from litmus.cli.overrides import check
+from litmus.core.metrics_file import read_metrics
 from litmus.errors import ConfigError, StoppedRun
 from litmus.runs import build, build_model
 from litmus.training.epoch_seed import EpochSeed
-from litmus.training.metrics_csv import read_metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*need to define a `flops_per_batch`")
 

@@ -10,11 +10,11 @@ import torch
 from conftest import assert_same, composed, cut_off, weights
 from omegaconf import OmegaConf
 
+from litmus.core.metrics_file import read_metrics
 from litmus.errors import ConfigError
 from litmus.runs import build
 from litmus.runs.monitors import find_monitors
 from litmus.training import trainer as litmus_trainer
-from litmus.training.metrics_csv import read_metrics
 from litmus.training.trainer_options import REFUSED, check_trainer_options
 
 OPTIONS = [name for name in inspect.signature(pl.Trainer.__init__).parameters if name != "self"]

@@ -12,10 +12,10 @@ from lightning_callbacks_table import CHANGES_WEIGHTS, CONSTANT, LAYOUT, NORMALI
 
 import litmus
 from litmus.core import checkpoint_io as files
+from litmus.core.metrics_file import read_metrics
 from litmus.errors import ConfigError
 from litmus.runs import build, build_model
 from litmus.runs.checkpoints import load_weights
-from litmus.training.metrics_csv import read_metrics
 
 HERE = "test_validated_weights"
 

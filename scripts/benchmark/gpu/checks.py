@@ -146,7 +146,7 @@ def weights(run: Path) -> Any:
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
-    from litmus.training.metrics_csv import read_metrics
+    from litmus.core.metrics_file import read_metrics
 
     return read_metrics(run / "metrics.csv")
 

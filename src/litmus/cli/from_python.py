@@ -16,10 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from litmus.cli.overrides import check
-from litmus.core.config_diff import flatten
 from litmus.core.console_log import start_logging
 from litmus.core.environment import prepare_environment
 from litmus.core.hydra_values import as_hydra_value
+from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError, require
 
 if TYPE_CHECKING:

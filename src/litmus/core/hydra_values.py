@@ -28,3 +28,8 @@ def as_hydra_value(value: Any) -> str:
 def quote(text: str) -> str:
     """A text that Hydra's grammar reads as it is."""
     return QuotedString(text, Quote.single).with_quotes()
+
+
+def key_of(override: str) -> str:
+    """The key of an override, without a leading + or ~."""
+    return override.split("=")[0].lstrip("+~")

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import hparams
 
-from litmus.core.config_diff import flatten
+from litmus.core.saved_config import flatten
 
 GROUPS = ("data", "model", "loss", "penalty", "optim", "scheduler", "accelerator")
 # Facts that follow from the choices. HParams shows what differs between runs first, and these would crowd it.

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from litmus.core.hydra_values import key_of
 from litmus.report.blocks import Block, Code, Folded, Heading, Paragraph, Table
 from litmus.report.formatting import axis, format_metric, format_value, is_percentage, title, unit
 from litmus.report.pairs import PairTable, better_is
 from litmus.report.reading import ExcludedRun, Run, Value
-from litmus.report.settings import Comparison, Setting, compared, key_of
+from litmus.report.settings import Comparison, Setting, compared
 from litmus.report.statistics import spread
 
 METRICS = ("val/acc", "val/loss", "train/acc", "gap/acc", "test/acc", "test/loss")

@@ -1,6 +1,5 @@
 """Reads run directories. A damaged one never stops a report."""
 
-import csv
 import json
 import re
 from collections.abc import Iterable
@@ -10,8 +9,10 @@ from typing import Any
 
 import yaml
 
-from litmus.core.config_diff import flatten
 from litmus.core.metric_direction import mode_of_result
+from litmus.core.metrics_file import read_metrics
+from litmus.core.saved_config import flatten
+from litmus.errors import ConfigError
 from litmus.runs.identity import NOT_THE_EXPERIMENT
 
 OURS = ("report", "retrain", "logs")  # folders that Litmus itself puts beside the runs
@@ -20,7 +21,7 @@ NOT_COMPARED = (*NOT_THE_EXPERIMENT, "seed", "test", "logger")
 NOT_COMPARED_BELOW = ("data.data_dir",)
 DAMAGE = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
-    *(yaml.YAMLError, csv.Error),
+    yaml.YAMLError,
 )
 # The pure Python loader takes a second for a hundred configs.
 YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,12 +53,10 @@ class Run:
     def curves(self) -> list[Row]:
         """The rows of metrics.csv, one for each epoch; none if it is absent or damaged."""
         try:
-            with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
-                rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-        except DAMAGE:
+            rows = read_metrics(self.path / "metrics.csv")
+        except (ConfigError, OSError):
             return []
-        rows = [{name: value for name, value in row.items() if _is_number(value)} for row in rows]
-        return [row for row in rows if "epoch" in row]
+        return [{name: value for name, value in row.items() if _is_number(value)} for row in rows]
 
 
 @dataclass

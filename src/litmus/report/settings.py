@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
+from litmus.core.hydra_values import key_of
 from litmus.report.formatting import format_value
 from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
 
@@ -114,10 +115,6 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
 
 def compared(key: str) -> bool:
     return re.split(r"[./@]", key)[0] not in NOT_COMPARED and key not in NOT_COMPARED_BELOW
-
-
-def key_of(override: str) -> str:
-    return override.split("=")[0].lstrip("+~")
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:

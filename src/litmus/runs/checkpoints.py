@@ -5,17 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
-from yaml import YAMLError
 
 from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
-from litmus.core.config_diff import differences
+from litmus.core.metrics_file import read_metrics
+from litmus.core.saved_config import differences
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
 from litmus.models.warm_start import describe_mismatch
 from litmus.runs.model_building import build_model
-from litmus.training.metrics_csv import read_metrics
 
 REQUIRED_METADATA = (
     "config",
@@ -108,14 +106,3 @@ def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> Non
         epochs[: contents["epoch"]] == list(range(1, contents["epoch"] + 1)),
         f"{rows} lacks epochs that the run has behind it (it has {len(epochs)}): put it back, or start a new run",
     )
-
-
-def read_config(file: Path) -> Any:
-    """A YAML file of a run's .hydra folder. Raises ConfigError if it is gone or damaged."""
-    try:
-        return OmegaConf.load(file)
-    except FileNotFoundError:
-        raise ConfigError(f"{file} is gone: put it back, or start a new run") from None
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{file} is damaged ({reason}): put it back, or start a new run") from None

@@ -9,15 +9,14 @@ from omegaconf import DictConfig
 
 from litmus.core.atomic_files import is_draft
 from litmus.core.checkpoint_io import read_json
-from litmus.core.config_diff import differences
+from litmus.core.metrics_file import read_metrics
+from litmus.core.saved_config import differences, read_config
 from litmus.errors import ConfigError, require
 from litmus.models.schedule import spans_whole_run
-from litmus.runs.checkpoints import read_config
 from litmus.runs.directory import LOCK
 from litmus.runs.distributed import is_rank_zero
 from litmus.runs.identity import config_hash, experiment
 from litmus.training.lightning_callbacks import find_averaging_over_run
-from litmus.training.metrics_csv import read_metrics
 
 EPOCHS, EARLY_STOPPING = "trainer.max_epochs", "callbacks.early_stopping"
 PATIENCE = f"{EARLY_STOPPING}.patience"

@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from litmus.core.hydra_values import as_hydra_value
+from litmus.core.hydra_values import as_hydra_value, key_of
+from litmus.core.saved_config import read_config
 from litmus.errors import ConfigError, require
 from litmus.report import Comparison, Run, Setting, compare, read_runs
 from litmus.runs.identity import NOT_THE_EXPERIMENT
@@ -66,8 +66,8 @@ def _notes(setting: Setting, new: Sequence[str], changes: Sequence[str]) -> list
     notes = []
     if diverged := sum(other.diverged for other in setting.runs):
         notes.append(f"training diverged in {diverged} of the setting's {len(setting.runs)} runs")
-    size = read_config(setting.runs[0])["data"].get("train_size")
-    if size is not None and "data.train_size" not in map(_key, changes):
+    size = unresolved_config(setting.runs[0])["data"].get("train_size")
+    if size is not None and "data.train_size" not in map(key_of, changes):
         notes.append(f"data.train_size={size} as in the sweep; set data.train_size=null to train on every image")
     if new:
         notes.append(f"options that are new since the sweep, left at their default: {', '.join(new)}")
@@ -91,7 +91,7 @@ def _epochs(runs: Sequence[Run]) -> tuple[int, str]:
     what was found to be best, and a shorter run would squeeze it. Else the median best epoch is what was needed."""
     from litmus.models.schedule import spans_whole_run
 
-    config = read_config(runs[0])
+    config = unresolved_config(runs[0])
     planned = int(config["trainer"]["max_epochs"])
     if spans_whole_run(config["scheduler"]["scheduler"]):
         schedule = runs[0].choices.get("scheduler", "the scheduler")
@@ -102,7 +102,7 @@ def _epochs(runs: Sequence[Run]) -> tuple[int, str]:
 
 
 def _wanted(run: Run, epochs: int) -> dict[str, Any]:
-    config = {key: value for key, value in read_config(run).items() if key not in NOT_THE_EXPERIMENT}
+    config = {key: value for key, value in unresolved_config(run).items() if key not in NOT_THE_EXPERIMENT}
     require("val_size" in config["data"], f"data={run.choices.get('data')} has no data.val_size to set to 0")
     config["data"]["val_size"] = 0
     # The defaults: without validation the last epoch is kept.
@@ -114,10 +114,11 @@ def _wanted(run: Run, epochs: int) -> dict[str, Any]:
     return config
 
 
-def read_config(run: Run) -> dict[str, Any]:
-    """A run's config as it was written: an interpolation is its own text."""
-    text = (run.path / ".hydra" / "config.yaml").read_text(encoding="utf-8")
-    return {str(key): value for key, value in yaml.safe_load(text).items()}
+def unresolved_config(run: Run) -> dict[str, Any]:
+    """The config of a run; an interpolation is its own text."""
+    config = OmegaConf.to_container(read_config(run.path / ".hydra" / "config.yaml"), resolve=False)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
 
 
 def _reproduce(run: Run, wanted: dict[str, Any], changes: Sequence[str], conf: Path) -> tuple[list[str], list[str]]:
@@ -126,12 +127,12 @@ def _reproduce(run: Run, wanted: dict[str, Any], changes: Sequence[str], conf: P
     They begin with the run's own. Whatever conf/ makes of them that the run had otherwise, it may have changed since,
     is set to the run's value. Raises ConfigError if that is not possible.
     """
-    changed = [_key(change) for change in changes]
-    kept = [o for o in run.overrides if not _is_below(_key(o), (*NOT_THE_EXPERIMENT, *OWN, *changed))]
+    changed = [key_of(change) for change in changes]
+    kept = [o for o in run.overrides if not _is_below(key_of(o), (*NOT_THE_EXPERIMENT, *OWN, *changed))]
     config, choices = _compose(kept, conf, run)
     for group, option in run.choices.items():
         if choices.get(group) != option and not _is_below(group, (*NOT_THE_EXPERIMENT, *changed)):
-            kept = [o for o in kept if _key(o) != group] + [f"{group}={'null' if option == 'None' else option}"]
+            kept = [o for o in kept if key_of(o) != group] + [f"{group}={'null' if option == 'None' else option}"]
     config, _ = _compose(kept, conf, run)
     gone: list[str] = []
     new: list[str] = []
@@ -145,10 +146,6 @@ def _reproduce(run: Run, wanted: dict[str, Any], changes: Sequence[str], conf: P
         f"commit, {run.circumstances.get('git_commit')}",
     )
     return [*kept, *pins, *changes], new
-
-
-def _key(override: str) -> str:
-    return override.split("=")[0].lstrip("+~")
 
 
 def _is_below(key: str, others: Sequence[str]) -> bool:

@@ -1,7 +1,25 @@
-"""Configs as flat options, and how two of them differ."""
+"""Saved configs: read, flattened and compared. Imports no torch."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from litmus.errors import ConfigError
+
+
+def read_config(file: Path) -> Any:
+    """A YAML file of a run's .hydra folder. Raises ConfigError if it is gone or damaged."""
+    try:
+        return OmegaConf.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"{file} is gone: put it back, or start a new run") from None
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{file} is damaged ({reason}): put it back, or start a new run") from None
 
 
 def flatten(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

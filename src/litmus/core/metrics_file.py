@@ -1,0 +1,33 @@
+"""Reads metrics.csv. Imports no torch."""
+
+import csv
+import io
+from pathlib import Path
+
+from litmus.errors import ConfigError
+
+Row = dict[str, float]
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """The rows of a metrics.csv; none if it is not there. A metric that an epoch did not measure is not in its row.
+
+    Raises ConfigError if it is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+        names, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+        if not text.endswith("\n") or "epoch" not in names or any(len(line) != len(names) for line in lines):
+            raise ValueError("it is truncated, or its rows differ in length")
+        return [
+            {
+                name: int(value) if name == "epoch" else float(value)
+                for name, value in zip(names, line, strict=True)
+                if value
+            }
+            for line in lines
+        ]
+    except (ValueError, csv.Error) as error:
+        raise ConfigError(f"{path} is damaged ({error}): put it back, or start a new run") from None
