@@ -39,11 +39,11 @@ class LossTerms(NamedTuple):
 
 
 class Classifier(pl.LightningModule):
-    """A network trained on loss + penalty. Subclasses build the network and hand it over.
+    """A network trained on loss + penalty. A subclass builds its network and passes it to `__init__`.
 
-    `network` maps images (N, C, H, W) to logits (N, num_classes). `optim` takes parameter groups and gives the
-    optimizer. `scheduler` is Lightning's `lr_scheduler` dict with, as its `scheduler`, what takes the optimizer; its
-    arguments that are None are computed (see `build_schedule`). What is left out is as in conf/train.yaml.
+    `network` maps images (N, C, H, W) to logits (N, num_classes). `optim` maps parameter groups to an optimizer.
+    `scheduler` is Lightning's `lr_scheduler` dict, in which `scheduler` maps an optimizer to a scheduler; its arguments
+    that are None are computed (see `build_schedule`). Defaults are those of conf/train.yaml.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Classifier(pl.LightningModule):
         self.optim = optim
         self.scheduler = one_cycle() if scheduler is None else scheduler
         for part in ("val", "test"):
-            # By itself the mean leaves out, with a warning, what is not a number; "disable" forgets the weights.
+            # The default drops NaN with a warning, and "disable" ignores the weights.
             setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))
             setattr(self, f"{part}_acc", MulticlassAccuracy(num_classes, average="micro", validate_args=False))
         self._pending: list[tuple[LossTerms, Tensor]] = []
         self._is_noted = False
         self._returned: list[tuple[Tensor, int]] = []
-        self._sums = [0.0] * 4  # over an epoch's images: loss, penalty, right answers, images
+        self._sums = [0.0] * 4  # over the images of an epoch: loss, penalty, correct predictions, count
         self._validate_options()
         if init_from is not None:
             warm_start(network, init_from, init_strict)
@@ -86,7 +86,7 @@ class Classifier(pl.LightningModule):
         return self.network(images.contiguous(memory_format=self.memory_format))
 
     def threads(self, batch_size: int) -> int | None:
-        """Of the CPU, that a step gains by; None: all."""
+        """The number of CPU threads from which a training step profits; None: all."""
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -97,7 +97,7 @@ class Classifier(pl.LightningModule):
         return terms.total
 
     def check_batch(self, images: int) -> None:
-        """Raises StoppedRun if a step can't be taken on so few images."""
+        """Raises StoppedRun if a training step is not possible with a batch of this size."""
 
     def loss_terms(self, images: Tensor, target: Tensor) -> LossTerms:
         logits = self(images)
@@ -116,7 +116,7 @@ class Classifier(pl.LightningModule):
         Where an optimizer calls its closure several times in a step, the first call counts: its weights are those
         before the step.
         """
-        # Kept as they are and added up later: anything more would cost a tenth of a small network's step.
+        # Added up later: anything more here costs a tenth of a small network's step.
         if self._is_noted and self._pending[-1][1] is target:
             return
         self._pending.append((terms, target))
@@ -135,7 +135,7 @@ class Classifier(pl.LightningModule):
             self._flush_metrics(last=batch_idx)
 
     def _flush_metrics(self, last: int) -> None:
-        """Takes the steps since the last call into the epoch's sums, and stops the run if one went wrong."""
+        """Adds the steps since the last call to the sums of the epoch. Raises Diverged if one was not finite."""
         if not self._pending:
             return
         terms, targets = zip(*self._pending, strict=True)
@@ -192,11 +192,11 @@ class Classifier(pl.LightningModule):
         return torch.device("cpu") if self.device.type == "mps" else self.device  # no float64 on MPS
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The logits, for callbacks that look closer."""
+        """Returns the logits, for callbacks."""
         return self._measure("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The logits, for callbacks that look closer."""
+        """Returns the logits, for callbacks."""
         return self._measure("test", batch)
 
     def _measure(self, part: str, batch: Batch) -> Tensor:
@@ -209,7 +209,7 @@ class Classifier(pl.LightningModule):
         return logits
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Every parameter, in the groups that the optimizer is given; `lr_factor` scales a group's learning rate."""
+        """The optimizer's parameter groups, with every parameter; `lr_factor` scales the learning rate of a group."""
         return [{"params": list(self.network.parameters())}]
 
     def configure_optimizers(self) -> Any:
@@ -222,21 +222,23 @@ class Classifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps) | self._frequency()}
 
     def _frequency(self) -> dict[str, int]:
-        """A scheduler that watches a validation metric steps only after epochs that measure it."""
+        """Lets a scheduler that monitors a validation metric step only after epochs that measure it."""
         every, monitor = self.trainer.check_val_every_n_epoch, str(self.scheduler.get("monitor", "train/"))
         if every is None or monitor.startswith("train/"):
             return {}
         return {"frequency": math.lcm(self.scheduler.get("frequency", 1), every)}
 
     def _schedule(self, optimizer: torch.optim.Optimizer, total: int) -> dict[str, Any]:
-        """Lightning's dict with the scheduler for the optimizer, which runs for `total` of the scheduler's interval."""
+        """Lightning's dict with the scheduler of the optimizer; `total` is the run's length in the scheduler's
+        interval.
+        """
         build = self.scheduler["scheduler"]
         monitor, given = self.scheduler.get("monitor"), getattr(build, "keywords", {}).get("mode")
         direction = None if monitor is None else mode(monitor, given, "scheduler.scheduler.mode")
         return {**self.scheduler, "scheduler": build_schedule(build, optimizer, total, direction)}
 
     def _validate_options(self) -> None:
-        """Refuses impossible penalty, optimizer and scheduler settings before any data is read."""
+        """Raises ConfigError for impossible penalty, optimizer and scheduler options, before any data is read."""
         self.penalty(self.network)
         check_loss(self.loss, self.num_classes)
         given = getattr(self.optim, "keywords", {})
@@ -271,19 +273,21 @@ class Classifier(pl.LightningModule):
 
 
 def _zero_gradient_closure(parameter: nn.Parameter) -> Callable[[], float]:
-    """A closure for a step that changes nothing."""
+    """A closure that sets zero gradients, for a step that changes nothing."""
 
     def closure() -> float:
         parameter.grad = torch.zeros_like(parameter)
         return 0.0
 
-    closure()  # for a step that does not call it
+    closure()  # for an optimizer that does not call its closure
     return closure
 
 
 def _restore_state_layout(optimizer: torch.optim.Optimizer) -> None:
-    """What a checkpoint gave an optimizer for weights that lie in memory with their channels last, or first, and now
-    don't. The fused ones take numbers in the order of the memory: they would mix up the weights, without a word."""
+    """Gives loaded optimizer state the memory layout of its parameter, which may be channels_last now and was not then.
+
+    The fused optimizers read memory in order without looking at strides: they would silently mix up the weights.
+    """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
@@ -291,7 +295,7 @@ def _restore_state_layout(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _check_finite_options(group: str, options: Mapping[str, Any]) -> None:
-    """torch takes infinity for anything, and NaN for some."""
+    """Raises ConfigError for infinite or NaN options, which torch accepts in part."""
     for name, value in options.items():
         require(
             not isinstance(value, float) or math.isfinite(value), f"{group}.{name} is {value}, and must be a number"

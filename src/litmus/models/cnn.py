@@ -15,9 +15,9 @@ from litmus.models.layers import activation as activation_layer
 class CNN(Classifier):
     """Blocks of convolution, batch normalization, activation and 2×2 max-pooling, then linear layers to the logits.
 
-    `channels` holds the output channels of each block, `hidden` the sizes of the linear layers before the last. With
-    `depth`, a block has N convolutions before its pooling, each with its normalization and activation. Dropout
-    acts on the flattened features and after each hidden linear layer.
+    `channels` are the output channels of each block, `hidden` the sizes of the linear layers before the last. A block
+    has `depth` convolutions before its pooling, each with normalization and activation. Dropout acts on the flattened
+    features and after each hidden linear layer.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class CNN(Classifier):
 def _blocks(
     channels: Sequence[int], depth: int, kernel_size: int, batch_norm: bool, activation: str
 ) -> dict[str, nn.Module]:
-    """The first of `channels` are the image's."""
+    """The convolutional blocks; `channels` starts with the channels of the image."""
     layers: dict[str, nn.Module] = {}
     for i, (fan_in, fan_out) in enumerate(pairwise(channels), start=1):
         for j, inputs in enumerate([fan_in, *[fan_out] * (depth - 1)], start=1):
@@ -76,6 +76,6 @@ def _blocks(
             last: dict[str, nn.Module] = {f"conv{name}_activation": activation_layer(activation)}
             if j == depth:
                 last[f"pool{i}"] = nn.MaxPool2d(2)
-            # For an activation that only rises, the same with pooling first, at a quarter of its cost.
+            # A monotonic activation commutes with max-pooling, and costs a quarter after it.
             layers |= last if activation == "gelu" else dict(reversed(last.items()))
     return layers

@@ -12,7 +12,7 @@ from litmus.models.layers import Dropout, check_widths, dense, initialize, seque
 
 
 class MLP(Classifier):
-    """Flattened pixels through hidden layers of the sizes in `hidden` to the logits, shape (N, num_classes)."""
+    """Flattened pixels, hidden layers of the sizes in `hidden`, logits (N, num_classes)."""
 
     def __init__(
         self,
@@ -46,4 +46,4 @@ class MLP(Classifier):
             )
 
     def threads(self, batch_size: int) -> int | None:
-        return 1 if batch_size <= 256 else None  # to share a smaller batch out takes as long as it saves
+        return 1 if batch_size <= 256 else None  # for smaller batches, threads cost as much as they save

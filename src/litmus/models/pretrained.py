@@ -21,13 +21,13 @@ SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt")
 
 @dataclass
 class LastLayer:
-    """A run's last layer, and the classes that it is for."""
+    """The last layer of an earlier run, and its class names."""
 
     state: dict[str, Tensor]
     class_names: list[str]
 
     def give(self, head: nn.Linear, class_names: list[str]) -> None:
-        """Puts it into `head` if that is for the same classes; as many of them may be others."""
+        """Loads the layer into `head` if both have the same classes. An equal number of classes is not enough."""
         if self.class_names == class_names:
             head.load_state_dict(self.state)
             log.info("loaded the last layer as well, because the classes are the same")
@@ -38,11 +38,11 @@ class LastLayer:
 def load_pretrained(
     backbone: nn.Module, head: nn.Linear, arch: str, weights: str, option: str = "model.weights"
 ) -> LastLayer | None:
-    """Puts `weights` into a torchvision network without its last layer: torchvision's, by name, those of a file of its
-    layout, or a Litmus run's. The last layer is taken where it fits, and stays new where the classes are others; a
-    run's is returned, because only its classes' names tell.
+    """Loads `weights` into a torchvision network without its last layer.
 
-    Raises ConfigError, listing what does not fit, and says how to place a file that can't be downloaded.
+    `weights` is a torchvision name, a file in torchvision's layout, or a Litmus run. The last layer is loaded if it
+    fits and is left as initialized if the classes differ; that of a run is returned, because only its class names tell.
+    Raises ConfigError, listing the mismatches, or where to put a file that cannot be downloaded.
     """
     state, class_names = _read(_file(arch, weights, option), option)
     last = {name.removeprefix("fc."): state.pop(name) for name in ("fc.weight", "fc.bias") if name in state}
@@ -74,7 +74,7 @@ def _repair_state(state: dict[str, Tensor], own: dict[str, Any]) -> str:
 
 
 def _file(arch: str, weights: str, option: str) -> Path:
-    """The file of that name or path, downloaded if need be into torch's own folder for this; of a run, its best."""
+    """The path of a weights file: of a name, downloaded into torch's cache if needed; of a run, its best checkpoint."""
     require(isinstance(weights, str), f"{option} is {weights!r}, and must be a name of torchvision's, a file or a run")
     path = Path(weights).expanduser()
     if path.is_dir():
@@ -105,7 +105,7 @@ def _file(arch: str, weights: str, option: str) -> Path:
 
 
 def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]:
-    """Weights under torchvision's names; and of a run the names of its classes."""
+    """Weights under torchvision's names, and the class names if they are of a run."""
     if path.suffix == ".safetensors":
         state: Any = _read_safetensors(path)
     else:

@@ -18,7 +18,7 @@ from litmus.models.pretrained import load_pretrained
 log = logging.getLogger("litmus")
 
 ARCHS = ("resnet18", "resnet34", "resnet50")
-STAGES = (("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))  # of the backbone, from the top
+STAGES = (("layer4",), ("layer3",), ("layer2",), ("layer1",), ("conv1", "bn1"))  # of the backbone, from the output
 
 
 class ResNetFineTuner(Classifier):
@@ -91,8 +91,9 @@ class ResNetFineTuner(Classifier):
         return self.trained_stages == 0
 
     def stages_at(self, epoch: int) -> int:
-        """How many of the backbone's stages train then. It follows from the epoch alone, so that a resumed run trains
-        what one never stopped would."""
+        """The number of backbone stages that train in this epoch. A function of the epoch alone, so that a resumed run
+        trains the same.
+        """
         if epoch < self.frozen_epochs:
             return 0
         if self.unfreeze_every is None:
@@ -100,12 +101,12 @@ class ResNetFineTuner(Classifier):
         return min(1 + int(epoch - self.frozen_epochs) // self.unfreeze_every, len(STAGES))
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.dim() == 2:  # a frozen backbone's features, computed before
+        if images.dim() == 2:  # cached features of a frozen backbone
             return self.head(images)
         return super().forward(images.expand(-1, 3, -1, -1))
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head gets, (N, F), of preprocessed images (N, C, H, W)."""
+        """Features (N, F) for the head, of preprocessed images (N, C, H, W)."""
         return self.backbone(images.expand(-1, 3, -1, -1).contiguous(memory_format=self.memory_format))
 
     @property
@@ -127,7 +128,7 @@ class ResNetFineTuner(Classifier):
             self.last_layer.give(self.head, data.class_names)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        # The frozen ones too, from the start: an optimizer passes over what has no gradient, and a group that came
+        # Frozen parameters too, from the start: an optimizer skips what has no gradient, and a group added
         # later would break the schedule and the resuming.
         return [
             {"name": "backbone", "params": list(self.backbone.parameters()), "lr_factor": self.backbone_lr_factor},
@@ -170,7 +171,9 @@ class ResNetFineTuner(Classifier):
         self.train(self.training)
 
     def _wrap_again(self) -> None:
-        """DistributedDataParallel averages the gradients of what was trainable when it was made."""
+        """Wraps the model in DistributedDataParallel again, which averages only gradients that it saw as trainable when
+        created.
+        """
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
             strategy.model = self

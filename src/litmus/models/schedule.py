@@ -41,26 +41,28 @@ def _build(build: Callable[..., Any], optimizer: torch.optim.Optimizer, total: i
 
 
 def inner_schedulers(options: Mapping[str, Any]) -> Sequence[Any]:
-    """Those inside a SequentialLR or ChainedScheduler: as in the config, or as partials."""
+    """The schedulers inside a SequentialLR or ChainedScheduler, as in the config or as partials."""
     inner = options.get("schedulers")
     return inner if isinstance(inner, Sequence) and not isinstance(inner, str) else ()
 
 
 def all_options(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The options of a scheduler's config or partial, and of those inside it."""
+    """The options of a scheduler, given as config or partial, and of those inside it."""
     yield options
     for inner in inner_schedulers(options):
         yield from all_options(inner if isinstance(inner, Mapping) else getattr(inner, "keywords", {}))
 
 
 def longest_fixed_phase(options: Mapping[str, Any]) -> int:
-    """The last milestone: a run of a SequentialLR has to be longer."""
+    """The last milestone: a SequentialLR needs a longer run."""
     found = [milestone for one in all_options(options) for milestone in one.get("milestones") or ()]
     return max((m for m in found if isinstance(m, int)), default=0)
 
 
 def spans_whole_run(options: Mapping[str, Any]) -> bool:
-    """Whether a scheduler with these options takes its length from the whole run, so that a longer run is another."""
+    """Whether a scheduler with these options takes its length from the whole run, so that a longer run has another
+    schedule.
+    """
     if any(name in options and options[name] is None for name in LENGTHS):
         return True
     inner = inner_schedulers(options)
@@ -69,7 +71,7 @@ def spans_whole_run(options: Mapping[str, Any]) -> bool:
 
 
 def _phases(given: Mapping[str, Any], count: int, total: int) -> list[int]:
-    """How long each of the inner schedulers runs."""
+    """The length of each inner scheduler."""
     milestones = given.get("milestones")
     if milestones is None:
         return [total] * count

@@ -14,9 +14,10 @@ log = logging.getLogger("litmus")
 
 
 def warm_start(network: nn.Module, path: str, strict: bool) -> None:
-    """Takes the weights of a run (its best) or of a checkpoint file into `network`.
+    """Loads the weights of a run (its best checkpoint) or of a checkpoint file into `network`.
 
-    Raises ConfigError, listing what does not fit, unless `strict` is False: then it takes what fits and names the rest.
+    Raises ConfigError, listing the mismatches, unless `strict` is False: then what fits is loaded, and the rest is
+    logged.
     """
     given = weights_of(path)
     own = network.state_dict()
@@ -33,7 +34,7 @@ def warm_start(network: nn.Module, path: str, strict: bool) -> None:
 
 
 def describe_mismatch(given: Mapping[str, Tensor], own: Mapping[str, Tensor], most: int = 6) -> str:
-    """Which tensors are not in both, or of different shapes; nothing if all fit."""
+    """The tensors that are missing on one side or differ in shape, as text; empty if all fit."""
     misfits = [
         f"{name} is {_shape(given.get(name))} there and {_shape(own.get(name))} here"
         for name in sorted(own.keys() | given.keys())
@@ -43,13 +44,13 @@ def describe_mismatch(given: Mapping[str, Tensor], own: Mapping[str, Tensor], mo
 
 
 def weights_of(path: str) -> dict[str, Tensor]:
-    """The network's weights in a run directory or a checkpoint file of Litmus."""
+    """The network weights of a Litmus run directory or checkpoint file."""
     file = resolve_checkpoint("model.init_from", path)
     return network_weights(load_checkpoint(file), file)
 
 
 def resolve_checkpoint(option: str, path: str) -> Path:
-    """The best checkpoint of a run directory, or the checkpoint file that `path` is."""
+    """The best checkpoint of a run directory, or `path` itself if it is a file."""
     file = Path(path).expanduser()
     require(file.exists(), f"{option}={path} does not exist: give a run directory or a checkpoint file")
     if file.is_dir():
@@ -66,7 +67,7 @@ def network_weights(checkpoint: Mapping[str, Any], file: Path) -> dict[str, Tens
 
 
 def without_wrappers(state: Mapping[str, Any], file: str | Path) -> dict[str, Any]:
-    """The state without the prefixes of DataParallel (`module.`) and torch.compile (`_orig_mod.`) in its names."""
+    """The state dict without the prefixes of DataParallel (`module.`) and torch.compile (`_orig_mod.`)."""
     plain = {".".join(part for part in name.split(".") if part != "_orig_mod"): value for name, value in state.items()}
     prefixes = ["_orig_mod."] if plain.keys() != state.keys() else []
     if plain and all(name.startswith("module.") for name in plain):

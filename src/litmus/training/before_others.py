@@ -7,9 +7,10 @@ from litmus.training.checkpoint import Checkpoint
 
 
 class BeforeOthers(KeepEarlier):
-    """Put it first: it runs what a `Checkpoint`, which Lightning calls last, has to do first.
+    """Runs what a `Checkpoint`, which Lightning calls last, has to do first. Put it first in the list of callbacks.
 
-    An epoch that is resumed runs the other callbacks' `on_train_epoch_start` itself, so last.ckpt is from before it.
+    A resumed epoch runs the `on_train_epoch_start` hooks of the other callbacks itself, so last.ckpt is saved before
+    them.
     """
 
     def __init__(self, checkpoint: Checkpoint):

@@ -9,9 +9,9 @@ from litmus.errors import StoppedRun
 
 
 class CheckDirection(pl.Callback):
-    """Stops the run if a metric is logged as a torchmetrics object whose better values lie on the other side.
+    """Stops the run if a torchmetrics object contradicts the assumed direction of its metric.
 
-    `watched` holds (metric, max or min as its name says, the option that sets it); leave out those that were set.
+    `watched` holds (metric, max or min by its name, the option that sets it), without those that the user has set.
     """
 
     def __init__(self, watched: Iterable[tuple[str, str, str]]):

@@ -50,7 +50,7 @@ class Checkpoint(LightningCheckpoint):
         self._trained: Weights = {}
         self._masked: Weights = {}
         self._best_options: dict[str, Any] | None = None  # while best.ckpt is saved
-        self._changed = False  # since the last validation, of what a checkpoint would hold
+        self._changed = False  # whether a checkpoint would hold other weights than the last validation used
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
@@ -58,7 +58,7 @@ class Checkpoint(LightningCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
 
-    # Not earlier: the optimizer has its parameters in the order of the layers without masks.
+    # Not earlier: the optimizer state is in the order of the unmasked parameters.
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._masked:
             restore_masks(pl_module, self._masked)
@@ -89,14 +89,14 @@ class Checkpoint(LightningCheckpoint):
         if is_better(self.mode, score, self.best_score):
             self.best_score, self.best_epoch, self._is_best = score, epoch, True
 
-    # Not at the epoch's end: `plateau` steps after every hook of it.
+    # Not in on_train_epoch_end: `plateau` steps after it.
     def save_between_epochs(self, trainer: pl.Trainer) -> None:
         if trainer.current_epoch > self._saved_epoch:
             self._save(trainer, best=self._is_best, at_once=False)
         self._validated_at = None
 
     def keep_trained(self, pl_module: pl.LightningModule) -> None:
-        """Keeps the weights that training ended with, before other callbacks put final ones in their place."""
+        """Keeps the weights at the end of training, before other callbacks replace them by final ones."""
         self._trained = _copy(pl_module.state_dict(), {})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -111,7 +111,7 @@ class Checkpoint(LightningCheckpoint):
 
     def _save(self, trainer: pl.Trainer, best: bool, at_once: bool) -> None:
         best_path, last_path = (self.dirpath / name for name in ("best.ckpt", "last.ckpt"))
-        # The best one first: a run that is killed in between repeats the epoch, and saves both.
+        # best.ckpt first: a run that is killed in between repeats the epoch and saves both.
         if best:
             self._best_options = {"also": last_path, "at_once": at_once}
             trainer.save_checkpoint(best_path, storage_options=self._best_options)
@@ -120,7 +120,7 @@ class Checkpoint(LightningCheckpoint):
             trainer.save_checkpoint(last_path, storage_options={"at_once": at_once})
         self._saved_epoch, self._is_best = trainer.current_epoch, False
 
-    # After the hooks of other callbacks, of which some change what the checkpoint holds as weights.
+    # After the hooks of other callbacks, some of which replace the weights in the checkpoint.
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -142,8 +142,10 @@ class Checkpoint(LightningCheckpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Sets the counters to the boundary between two epochs. Lightning's own restoring of its loops goes through
-        the hooks of the finished epoch a second time, and skips a step of `plateau`."""
+        """Sets the counters to the boundary between two epochs.
+
+        Restoring Lightning's own loop state runs the hooks of the finished epoch again and skips a step of `plateau`.
+        """
         self._masked = checkpoint.get(RESUME, {})
         if self._masked and not masked_names(self._masked):
             pl_module.load_state_dict(self._masked)
@@ -161,7 +163,7 @@ class Checkpoint(LightningCheckpoint):
 @torch.inference_mode(False)
 @torch.no_grad()
 def _copy(weights: Weights, before: Weights) -> Weights:
-    """Copies, in the memory of `before` where they fit."""
+    """Copies of the weights, into the memory of `before` where shapes agree."""
     copies = {}
     for name, value in weights.items():
         place = before.get(name)
@@ -173,7 +175,7 @@ def _copy(weights: Weights, before: Weights) -> Weights:
 
 
 def _are_equal(some: Weights, others: Weights) -> bool:
-    """To the bit."""
+    """Bitwise equality."""
     return some.keys() == others.keys() and all(
         torch.equal(value, others[name].to(value.device)) for name, value in some.items()
     )

@@ -15,7 +15,7 @@ from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-# Between the forward pass and the update, where a graph has no place for them.
+# Hooks between the forward pass and the update, which a graph cannot call.
 INNER_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 UNCOMPILED = "or set trainer.compile=false"
 
@@ -29,7 +29,7 @@ def check_mode(mode: bool | str) -> bool | str:
 
 
 def check_compilable(trainer: pl.Trainer, module: Any) -> None:
-    """Raises ConfigError if steps of this trainer cannot be one graph, as far as is known before the fit."""
+    """Raises ConfigError if a step of this trainer cannot be one graph, as far as is known before the fit."""
     plugin = trainer.precision_plugin
     precise = type(plugin) is Precision or (type(plugin) is MixedPrecision and plugin.scaler is None)
     require(
@@ -58,7 +58,7 @@ def check_compilable(trainer: pl.Trainer, module: Any) -> None:
 
 
 def at_unchanged_weights(closure: Callable[[], Any], optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-    """The closure of a step, which raises ConfigError if the optimizer calls it after it has changed the weights.
+    """A closure that raises ConfigError if the optimizer calls it after it has changed the weights.
 
     A compiled step computes the gradient once, before the update.
     """

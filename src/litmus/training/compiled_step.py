@@ -31,11 +31,11 @@ _started = 0.0  # when the compilation began that runs now
 
 
 class CompiledStep:
-    """Runs training steps as one compiled graph: loss, penalty, gradients, clipping and the optimizer's update.
+    """Runs a training step as one compiled graph: loss, penalty, gradients, clipping and the optimizer update.
 
-    `takes` says which batches. Attributes of the model, the loss and the penalty that change between steps take
-    effect: the step is compiled again, at most 32 times. After a step, the gradients are in `parameter.grad`.
-    Random numbers are those of the uncompiled step.
+    `takes` decides which batches are compiled. Attributes of the model, the loss and the penalty that change between
+    steps take effect: the step is compiled again, at most 32 times. After a step, the gradients are in
+    `parameter.grad`. Random numbers are those of the uncompiled step.
     """
 
     def __init__(self, trainer: pl.Trainer, mode: bool | str):
@@ -58,10 +58,12 @@ class CompiledStep:
         self._prepare_groups()
 
     def takes(self, batch: Any, batch_idx: int) -> bool:
-        """Whether this step is compiled. Not the first of an epoch, which creates the optimizer's state and shows which
-        parameters get a gradient (in every epoch, so that a resumed run takes the same steps); not one before which a
-        parameter or a buffer was replaced, frozen or unfrozen; and not a smaller last batch, for which a graph of its
-        own would not pay."""
+        """Whether this step is compiled.
+
+        Not the first step of an epoch, which creates the optimizer state and shows which parameters get a gradient (in
+        every epoch, so that a resumed run takes the same steps); not a step before which a parameter or buffer was
+        replaced, frozen or unfrozen; not a smaller last batch, which would need a graph of its own.
+        """
         if batch_idx == 0:
             self.shape = batch[0].shape
             self.is_listed = False
@@ -75,7 +77,7 @@ class CompiledStep:
         return self.is_listed
 
     def __call__(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        """Takes a step on images and labels, and gives the cost, a scalar without a graph."""
+        """Takes a step on images and labels. Returns the total loss, a scalar without a graph."""
         images, labels = batch
         self.module.check_batch(len(labels))
         for parameter in self.trained:
@@ -94,7 +96,7 @@ class CompiledStep:
         self.rates = [torch.zeros((), device=self.device) for _ in self.optimizer.param_groups]
 
     def _list_tensors(self) -> None:
-        """Lists what trains and what a forward pass changes; at each step, walking the model would take 80 µs."""
+        """Lists the tensors that a step reads and writes. Walking the model at each step would take 80 µs."""
         if len(self.optimizer.param_groups) != len(self.rates):
             self._prepare_groups()
         modules = list(self.terms.modules())
@@ -164,7 +166,7 @@ class CompiledStep:
 
 
 class _LossTerms(nn.Module):
-    """`loss_terms` of a classifier as a forward pass, which torch.func can call with other parameters."""
+    """`loss_terms` of a classifier as a forward pass, for torch.func.functional_call."""
 
     def __init__(self, module: Any):
         super().__init__()
@@ -175,7 +177,7 @@ class _LossTerms(nn.Module):
 
 
 def _configure_compiler() -> None:
-    """Sets up torch.compile for this process, and has each compilation logged with its time."""
+    """Configures torch.compile for this process and logs the duration of each compilation."""
     torch._inductor.config.fallback_random = True  # the random numbers of the uncompiled step
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns where there is nvcc and no GPU

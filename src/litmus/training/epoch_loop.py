@@ -42,8 +42,11 @@ class EpochLoop(_TrainingEpochLoop):
 
     @classmethod
     def install(cls, trainer: pl.Trainer, compile: bool | str = False) -> None:
-        """Replaces the trainer's own loop, unless this release of Lightning is untested. `compile` is false, true or a
-        mode of torch.compile. Raises ConfigError if it is not, or if the release cannot have it."""
+        """Replaces the epoch loop of the trainer, unless this release of Lightning is untested.
+
+        `compile` is false, true or a torch.compile mode. Raises ConfigError if it is neither, or if the release is
+        untested.
+        """
         reason = untested_release()
         if reason is not None:
             require(not check_mode(compile), f"trainer.compile does not work here: {reason}")
@@ -97,7 +100,7 @@ class EpochLoop(_TrainingEpochLoop):
             self._run_batch(data_fetcher)
 
     def _only_a_batch_is_next(self) -> bool:
-        """Whether Lightning would find nothing to do between this batch and the next, and take 50 µs to find that."""
+        """Whether Lightning would have nothing to do before the next batch, which takes it 50 µs to find out."""
         return not (
             self._checks_between_batches
             or self._num_ready_batches_reached()
@@ -143,7 +146,7 @@ class EpochLoop(_TrainingEpochLoop):
             progress.increment_completed()
 
     def _logs_at_steps(self) -> bool:
-        """Whether anything is logged in a step; what is logged once per epoch takes Lightning 20 µs at each step."""
+        """Whether anything is logged per step; metrics logged per epoch cost Lightning 20 µs at each step."""
         if len(self._results) != self._known_results:
             self._known_results = len(self._results)
             self._has_step_results = any(key.startswith(("training_step.", *STEP_HOOKS)) for key in self._results)
@@ -161,7 +164,7 @@ class EpochLoop(_TrainingEpochLoop):
         return call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
 
     def _optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """The optimizer's step, which calls the closure that computes the gradients. Gives training_step's outputs."""
+        """Runs the optimizer step with a closure that computes gradients. Returns the outputs of training_step."""
         optimizer: Any = self.trainer.optimizers[0]
         step = self.automatic_optimization.optim_progress.optimizer.step
         results: list[ClosureResult] = []
@@ -223,7 +226,7 @@ class EpochLoop(_TrainingEpochLoop):
         return result.loss
 
     def _call(self, hook: str, *arguments: Any) -> Any:
-        """Calls the callbacks' hooks, then the module's, and gives what the module's returned."""
+        """Calls the hook of the callbacks, then that of the module. Returns the module's result."""
         callbacks, of_module = self._callback_hooks[hook], self._module_hooks.get(hook)
         if not callbacks and of_module is None:
             return None
@@ -237,12 +240,12 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 def _set_current_hook(module: pl.LightningModule, name: str | None) -> None:
-    """Tells `self.log` where it is called from, past the slow `__setattr__` of nn.Module."""
+    """Sets the hook that `self.log` is called from, without the slow `__setattr__` of nn.Module."""
     module.__dict__["_current_fx_name"] = name
 
 
 def _is_ready(batch: Any, device: torch.device, dtype: torch.dtype | None) -> bool:
-    """Whether a batch is a flat tuple or list of tensors on the device, its floating-point numbers of this dtype."""
+    """Whether a batch is a flat tuple or list of tensors on the device, with floating-point tensors of this dtype."""
     return type(batch) in (tuple, list) and all(
         isinstance(part, torch.Tensor)
         and part.device == device

@@ -26,14 +26,14 @@ PRECISION_HOOKS = (
 
 
 def untested_release() -> str | None:
-    """A reason to leave Lightning's loop alone with a release that `EpochLoop` was not tested with, or None."""
+    """Why this release of Lightning keeps its own loop, or None if `EpochLoop` was tested with it."""
     if pl.__version__ in TESTED_LIGHTNING:
         return None
     return f"the fast path is tested with pytorch-lightning {', '.join(TESTED_LIGHTNING)}, not {pl.__version__}"
 
 
 def fallback_reason(trainer: pl.Trainer) -> str | None:
-    """What this trainer's steps need that the fast path does not do, or None. Valid for one epoch."""
+    """The first thing that the steps of this trainer need and the fast path lacks, or None. Valid for one epoch."""
     module: Any = trainer.lightning_module
     strategy: Any = trainer.strategy
     precision = trainer.precision_plugin

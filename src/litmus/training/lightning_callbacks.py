@@ -45,7 +45,7 @@ def has_progress_bar(callbacks: Iterable[pl.Callback]) -> bool:
 def check_callbacks(
     callbacks: Mapping[str, pl.Callback], trainer: pl.Trainer, model: Classifier, resumes: bool, compiles: bool
 ) -> None:
-    """Raises ConfigError if one of the callbacks, by name in the config, does not work with the other options."""
+    """Raises ConfigError if a callback, by its name in the config, does not work with the other options."""
     for name, callback in callbacks.items():
         kind = f"callbacks.{name}: {type(callback).__name__}"
         for refused, reason in REFUSED.items():
@@ -68,13 +68,13 @@ def check_callbacks(
 
 
 def find_averaging_over_run(nodes: Mapping[Any, Any]) -> str | None:
-    """The name of a callback, by the `callbacks` of a config, that places its averaging by the run's last epoch."""
+    """The name of a callback in the config that averages weights up to the last epoch of the run, or None."""
     targets = {str(name): str(node.get("_target_")) for name, node in nodes.items() if node is not None}
     return next((name for name, target in targets.items() if target.endswith(".StochasticWeightAveraging")), None)
 
 
 def log_like_litmus(callbacks: Iterable[pl.Callback]) -> None:
-    """Has what Lightning's callbacks log, such as a model summary, shown and kept in train.log."""
+    """Shows what Lightning's callbacks log, such as a model summary, and keeps it in train.log."""
     for callback in callbacks:
         for cls in type(callback).__mro__:
             if cls.__module__.startswith("pytorch_lightning.callbacks."):

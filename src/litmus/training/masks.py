@@ -7,13 +7,13 @@ Weights = dict[str, Tensor]
 
 
 def masked_names(weights: Weights) -> list[str]:
-    """The plain names of the masked ones."""
+    """The plain names of the masked weights."""
     plain = [name.removesuffix("_mask") for name in weights if name.endswith("_mask")]
     return [name for name in plain if f"{name}_orig" in weights]
 
 
 def apply_masks(weights: Weights) -> Weights:
-    """The weights with which the network computes, under their plain names."""
+    """The masked weights that the network computes with, under their plain names."""
     masked = masked_names(weights)
     apart = {f"{name}{suffix}" for name in masked for suffix in ("_orig", "_mask")}
     found = {name: value for name, value in weights.items() if name not in apart}
@@ -24,7 +24,7 @@ def apply_masks(weights: Weights) -> Weights:
 
 
 def restore_masks(module: nn.Module, weights: Weights) -> None:
-    """Masks the layers of `module` as they were when `weights` was its state dict, and loads that."""
+    """Masks the layers of `module` as in the state dict `weights`, and loads it."""
     for name in masked_names(weights):
         layer, _, parameter = name.rpartition(".")
         owner = module.get_submodule(layer)

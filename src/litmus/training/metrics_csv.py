@@ -13,9 +13,9 @@ from litmus.core.metrics_file import Row, read_metrics
 
 
 class MetricsCSV(Checkpoint):
-    """Keeps metrics.csv: one row for each epoch that ended, numbered from 1, with every metric of that epoch.
+    """Writes metrics.csv: one row per completed epoch, numbered from 1, with all metrics of the epoch.
 
-    A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.
+    Derives from Checkpoint because Lightning calls checkpoints after the callbacks that log.
     """
 
     def __init__(self, path: str | Path):

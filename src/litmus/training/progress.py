@@ -17,9 +17,9 @@ SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class Progress(Checkpoint):
-    """A line for each epoch, which shows `monitor` too, and, with `bar`, the batches within it on a terminal.
+    """Logs a line per epoch, with `monitor`; with `bar`, also shows the batches on a terminal.
 
-    A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.
+    Derives from Checkpoint because Lightning calls checkpoints after the callbacks that log.
     """
 
     def __init__(self, bar: bool = True, monitor: str | None = None) -> None:

@@ -9,11 +9,10 @@ from litmus.callbacks.logged_metrics import metrics_of_epoch
 
 
 class ReportEpoch(Checkpoint):
-    """Tells `report` the number of each epoch that measured `monitor`, with its value, and ends the run there if the
-    answer is True.
+    """Calls `report(epoch, value)` after each epoch that measured `monitor`, and ends the run if it returns True.
 
-    `reason` then says why it ended; the last epoch ends by itself. A Checkpoint to Lightning only so that it comes
-    after the callbacks that log at the epoch's end.
+    `reason` then says why the run ended. Derives from Checkpoint because Lightning calls checkpoints after the
+    callbacks that log.
     """
 
     def __init__(self, monitor: str, report: Callable[[int, float], bool]):

@@ -8,7 +8,7 @@ _held: int | None = None
 
 
 def hold(signum: int) -> bool:
-    """For a signal handler: whether the signal is held back, and then raised by `held_back` instead."""
+    """For a signal handler: whether the signal is held back, to be raised later by `held_back`."""
     global _held
     if _is_held:
         _held = signum
@@ -17,8 +17,11 @@ def hold(signum: int) -> bool:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Raises SystemExit at its end if a signal came meanwhile. Dynamo takes an exception in its guards, which a signal
-    handler may raise there, for a guard that fails: it would compile again, and the signal would be lost."""
+    """Raises SystemExit on exit if a signal arrived meanwhile.
+
+    Dynamo treats an exception in its guards, where a signal handler may raise, as a failed guard: it would compile
+    again and lose the signal.
+    """
     global _is_held, _held
     _is_held = True
     try:

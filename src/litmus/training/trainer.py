@@ -19,7 +19,7 @@ ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (torch.cuda.is_available, "an NVIDIA or ROCm GPU that torch can use"),
     "mps": (torch.backends.mps.is_available, "Apple's Metal"),
 }
-# Advice that Lightning gives about choices that are made here on purpose.
+# Lightning's advice against choices that are intentional here.
 NOT_FOR_THE_USER = (
     ".*GPU available but not used.*",
     ".*is smaller than the logging interval.*",
@@ -43,7 +43,7 @@ def build(
     compile: bool | str = False,
     **options: Any,
 ) -> pl.Trainer:
-    """A Trainer on an accelerator that is there. Raises ConfigError if it is not, or if Lightning refuses an option."""
+    """A Trainer on an available accelerator. Raises ConfigError if there is none, or if Lightning refuses an option."""
     devices = whole_number("accelerator.devices", devices, least=1)
     if accelerator in ACCELERATORS:
         available, what = ACCELERATORS[accelerator]

@@ -6,8 +6,10 @@ import pytorch_lightning as pl
 
 
 class ValidateLast(pl.Callback):
-    """Has a run validated where it ends: within an epoch, by `trainer.max_steps`, or after an epoch in which
-    `trainer.check_val_every_n_epoch` has no validation. Lightning would leave both unmeasured."""
+    """Validates where a run ends: within an epoch, by `trainer.max_steps`, or after an epoch without validation.
+
+    Lightning would leave both without a validation.
+    """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if trainer.max_steps != -1:  # else no hook, which would be called at each step
