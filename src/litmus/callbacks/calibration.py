@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 
 class Calibration(pl.Callback):
-    """Draws, after a test, how often the model was right among the images of which it was about as sure, and saves the
-    picture as calibration.png in `directory`; `error` is then the expected calibration error."""
+    """Draws the reliability diagram of a test and saves it as calibration.png in `directory`.
+
+    `error` is then the expected calibration error.
+    """
 
     def __init__(self, bins: int, directory: str):
         self.bins = whole_number("callbacks.calibration.bins", bins, least=1)
@@ -54,8 +56,9 @@ class Calibration(pl.Callback):
 
 
 def binned(confidence: Tensor, right: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The images by the probability of the class that they were taken for, in `bins` of equal width, (0, 1/bins] and so
-    on: their number, their mean probability and the share of them that is right, (bins,) each; 0 for an empty bin."""
+    """Bins images by the probability of the predicted class, in `bins` bins of equal width, (0, 1/bins] and so on.
+    Returns count, mean probability and accuracy per bin, (bins,) each; 0 for an empty bin.
+    """
     place = ((confidence.double() * bins).ceil().long() - 1).clamp(0, bins - 1)
     counts = torch.bincount(place, minlength=bins)
     sums = (torch.zeros(bins, dtype=torch.double).index_add(0, place, v.double()) for v in (confidence, right))
@@ -64,14 +67,15 @@ def binned(confidence: Tensor, right: Tensor, bins: int) -> tuple[Tensor, Tensor
 
 
 def expected_error(counts: Tensor, sure: Tensor, correct: Tensor) -> float:
-    """Guo et al. 2017: the mean over images of |share right − mean probability| of their bin."""
+    """Expected calibration error (Guo et al. 2017): mean over images of |accuracy − mean probability| in their bin."""
     return float((counts * (correct - sure).abs()).sum() / counts.sum())
 
 
 @plain_text()
 def draw(counts: Tensor, sure: Tensor, correct: Tensor, title: str) -> Figure:
-    """The reliability diagram: a bar for each bin, whose distance from the diagonal is the error, above the number of
-    images in it."""
+    """The reliability diagram, above the number of images per bin; the distance of a bar from the diagonal is the
+    error.
+    """
     from matplotlib.figure import Figure
 
     bins = len(counts)

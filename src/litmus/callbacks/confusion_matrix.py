@@ -19,12 +19,14 @@ from litmus.data.labels import class_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COUNTED = 30  # classes up to which the cells have room for their counts
+COUNTED = 30  # number of classes up to which cells show their counts
 
 
 class ConfusionMatrix(pl.Callback):
-    """Counts, in a test, the images of each true class (row) that were taken for each class (column); shows the
-    matrix, and saves it as confusion_matrix.png and .csv in `directory`."""
+    """Counts the test images per true class (row) and predicted class (column).
+
+    Shows the matrix, and saves it as confusion_matrix.png and .csv in `directory`.
+    """
 
     def __init__(self, directory: str = "test"):
         self.directory = Path(directory)
@@ -68,8 +70,9 @@ def as_csv(counts: Tensor, names: list[str]) -> str:
 
 @plain_text()
 def draw(counts: Tensor, names: list[str], title: str) -> Figure:
-    """Darker for a larger share of the row. The colors go with the share's square root, so that the one in a hundred
-    that goes wrong shows."""
+    """Darker cells hold a larger share of their row. Colors follow the square root of the share, so that 1 % is
+    visible.
+    """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
@@ -91,5 +94,5 @@ def draw(counts: Tensor, names: list[str], title: str) -> Figure:
             color = "white" if shares[row, column] > 0.3 else "black"
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=9)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, or the next drawing would move things again
+    figure.set_layout_engine("none")  # fix the layout, or the next drawing changes it
     return figure

@@ -34,7 +34,7 @@ class EarlyStopping(LightningEarlyStopping):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps this object's patience: a resumed run may have a larger one than the checkpoint."""
+        """Keeps the current patience: a resumed run may have a larger one than the checkpoint."""
         patience = self.patience
         super().load_state_dict(state_dict)
         self.patience = patience

@@ -12,8 +12,10 @@ from litmus.penalties import weights_by_layer
 
 
 class FirstLayerWeights(pl.Callback):
-    """Shows the weights of the first layer's first `units` units: those of a linear layer in the shape of the image,
-    those of a convolution as its kernels. Before training, after every `every_n_epochs` epochs, and at the end."""
+    """Shows the weights of the first `units` units of the first layer: linear as images, convolutional as kernels.
+
+    Before training, every `every_n_epochs` epochs, and at the end.
+    """
 
     def __init__(self, every_n_epochs: int = 5, units: int = 100):
         self.every_n_epochs = whole_number("callbacks.first_layer_weights.every_n_epochs", every_n_epochs, least=1)
@@ -46,7 +48,7 @@ class FirstLayerWeights(pl.Callback):
 
 
 def as_images(weights: Tensor, image_shape: tuple[int, ...]) -> Tensor | None:
-    """(N, C, H, W) with one or three channels, or None for weights that don't lie on an image."""
+    """(N, C, H, W) with one or three channels, or None for weights that do not correspond to pixels."""
     if weights.dim() == 2 and weights.shape[1] == math.prod(image_shape):
         weights = weights.unflatten(1, image_shape)
     if weights.dim() != 4:

@@ -92,7 +92,7 @@ class FrozenFeatures(Callback):
         return torch.cat(found)
 
     def _hand_over(self, trainer: pl.Trainer, data: Any) -> None:
-        """Has the loaders that Lightning holds go on with what `data` now has."""
+        """Lets the loaders that Lightning holds continue with what `data` has now."""
         for part, loader in (("train", trainer.train_dataloader), ("val", trainer.val_dataloaders)):
             if data.size(part):
                 inputs, _, preprocess = data.inputs(part)
@@ -100,7 +100,7 @@ class FrozenFeatures(Callback):
 
 
 def _own_step(trainer: pl.Trainer, model: Any) -> str | None:
-    """What may change the images of a batch, or expect images, or None."""
+    """What may change the images of a batch or expect images, or None."""
     if names := overridden_below(model, STEP, defining="features"):
         return f"{type(model).__name__} overrides {', '.join(names)}"
     if overrides_transfer(trainer):

@@ -4,7 +4,9 @@ import pytorch_lightning as pl
 
 
 class LearningRate(pl.Callback):
-    """Logs `lr`, the learning rate of the epoch's first step, and `lr/<group>` where there are several groups."""
+    """Logs `lr`, the learning rate of the first step of an epoch, and `lr/<group>` if there are several parameter
+    groups.
+    """
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         groups = trainer.optimizers[0].param_groups

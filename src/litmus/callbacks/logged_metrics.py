@@ -7,7 +7,7 @@ from torchmetrics import Metric
 
 
 class KeepEarlier(pl.Callback):
-    """Keeps what was logged before the epoch, so that `measured` can tell; put it before all that log."""
+    """Keeps what was logged before the epoch, for `metrics_of_epoch`. Put it before all callbacks that log."""
 
     def __init__(self) -> None:
         self.earlier: dict[str, Any] = {}
@@ -21,15 +21,18 @@ class KeepEarlier(pl.Callback):
 
 
 def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, Any]:
-    """The metrics that this epoch logged. `trainer.callback_metrics` also holds those of earlier epochs, as the very
-    same tensors, such as `val/acc` in an epoch without validation."""
+    """The metrics that this epoch logged.
+
+    `trainer.callback_metrics` also holds the metrics of earlier epochs, as the same tensors, such as `val/acc` in an
+    epoch without validation.
+    """
     keeper = _keeper(trainer)
     earlier = keeper.earlier if keeper else {}
     return {name: value for name, value in trainer.callback_metrics.items() if value is not earlier.get(name)}
 
 
 def is_never_logged(trainer: pl.Trainer, name: str) -> bool:
-    """Whether nothing has logged the metric, although a validation has run if there is one. Ask at an epoch's end."""
+    """Whether nothing has logged the metric, although a validation, if any, has run. Call it at the end of an epoch."""
     keeper = _keeper(trainer)
     complete = keeper is None or keeper.has_validated or not trainer.enable_validation
     return complete and name not in trainer.callback_metrics
@@ -41,7 +44,7 @@ def _keeper(trainer: pl.Trainer) -> KeepEarlier | None:
 
 
 def logged_mode(trainer: pl.Trainer, name: str) -> str | None:
-    """max or min if the metric was logged as a torchmetrics object that knows it (`higher_is_better`), else None."""
+    """max or min if the metric was logged as a torchmetrics object with `higher_is_better`, otherwise None."""
     loop: Any = trainer.fit_loop.epoch_loop
     for results in (loop.val_loop._results, loop._results):  # Lightning has no public way from a name to its object
         for result in results.values():

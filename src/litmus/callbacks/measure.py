@@ -14,10 +14,10 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     measure: Callable[[Tensor, Tensor], Any],
 ) -> list[Any]:
-    """`measure(logits, target)` of each batch, in eval mode, without gradients and in the run's precision.
+    """`measure(logits, target)` of each batch, in eval mode, without gradients and in the precision of the run.
 
-    Training does not notice: each submodule gets its own mode back (a frozen one is in eval mode all the time), and so
-    does torch's random state, which a DataLoader draws from.
+    Training is not affected: the mode of each submodule and the random state of torch, which a DataLoader draws from,
+    are restored.
     """
     modes = [(part, part.training) for part in module.modules()]
     precision: Any = trainer.precision_plugin

@@ -8,9 +8,10 @@ from litmus.errors import StoppedRun
 
 
 class OverfitCheck(Checkpoint):
-    """Ends the run when every training image is right in eval mode. Raises StoppedRun if that never comes.
+    """Ends the run when every training image is classified correctly in eval mode. Raises StoppedRun if that never
+    happens.
 
-    A Checkpoint to Lightning only so that it comes after the callbacks that log at the epoch's end.
+    Derives from Checkpoint because Lightning calls checkpoints after the callbacks that log.
     """
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

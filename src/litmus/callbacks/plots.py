@@ -29,13 +29,13 @@ SIGNED = ("#02023a", "#2b55b8", "#8f8f8f", "#f0a040", "#fff6c8")
 
 
 def tensorboard_loggers(trainer: pl.Trainer) -> list[TensorBoardLogger]:
-    """Those of the trainer's loggers that take pictures, in the one process that writes."""
+    """The TensorBoard loggers of the trainer, on rank zero."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero]
 
 
 @plain_text()
 def show(trainer: pl.Trainer, tag: str, figure: Figure) -> None:
-    """Puts the picture into TensorBoard, at the trainer's step. The figure is empty afterwards."""
+    """Logs the figure to TensorBoard at the current step, and clears it."""
     from matplotlib.backend_bases import FigureCanvasBase
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -58,20 +58,20 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def pixels(images: Tensor, preprocess: Any) -> Tensor:
-    """What the network got, (N, C, H, W), as uint8 on the CPU; `preprocess` has the `mean` and `std` of a pixel."""
+    """The network's input (N, C, H, W) as uint8 pixels on the CPU, with the `mean` and `std` of `preprocess`."""
     values = images.detach().float() * preprocess.std + preprocess.mean
     return values.round().clamp(0, 255).to(torch.uint8).cpu()
 
 
 def shorten_names(names: Sequence[object], most: int) -> list[str]:
-    """Names of classes that can be drawn, in `most` characters."""
+    """Class names that can be drawn, at most `most` characters long."""
     texts = [replace_missing_glyphs(class_name(name)) for name in names]
     return [text if len(text) <= most else f"{text[: most - 1]}…" for text in texts]
 
 
 @plain_text()
 def sheet(width: float, height: float, title: str) -> Figure:
-    """A white figure with a title, its size in inches. It has no axes, which take longer to draw than the images."""
+    """A white figure with a title, size in inches, without axes, which take longer to draw than the images."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
@@ -130,10 +130,10 @@ def resize(images: Tensor, wide: float, tall: float) -> np.ndarray:
 
 @plain_text()
 def weight_grid(weights: Tensor, title: str) -> Figure:
-    """Weights (N, C, H, W) of N units, all on one scale with zero in its middle: one channel in signed colors, three
-    as the color that a unit looks for, gray where it looks for none.
+    """Weights (N, C, H, W) of N units on a common scale, centered at zero.
 
-    The scale ends where 99 % of the weights are: a few large ones would leave the others without contrast.
+    One channel is drawn in signed colors, three as the color that a unit responds to, gray for none. The scale ends at
+    the 99th percentile, so that a few large weights do not hide the rest.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -158,7 +158,7 @@ def weight_grid(weights: Tensor, title: str) -> Figure:
 
 
 def tile(tiles: np.ndarray) -> np.ndarray:
-    """(N, H, W, C) side by side in about a square (H', W', C), with a line of nan between them."""
+    """(N, H, W, C) arranged in about a square (H', W', C), with a line of NaN between the tiles."""
     count, height, width, channels = tiles.shape
     columns = math.ceil(math.sqrt(count * (height + 1) / (width + 1)))
     rows = math.ceil(count / columns)

@@ -8,10 +8,10 @@ from litmus.penalties import weights_by_layer
 
 
 class Sparsity(pl.Callback):
-    """Logs `sparsity/<layer>`, the share of each layer's weights w with |w| <= `threshold`, at the epoch's end.
+    """Logs `sparsity/<layer>`, the fraction of weights w of each layer with |w| <= `threshold`, at the end of an epoch.
 
-    An absolute threshold, because optimizers take a weight that L1 pulls to zero past it and back, and never quite
-    to it. With 0, only exact zeros count.
+    The threshold is absolute because optimizers move weights under L1 back and forth across zero and rarely to it. With
+    0, only exact zeros count.
     """
 
     def __init__(self, threshold: float = 1e-3):

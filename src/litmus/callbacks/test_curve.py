@@ -15,14 +15,14 @@ from litmus.errors import whole_number
 
 
 class TestCurve(pl.Callback):
-    """Logs `test/loss` and `test/acc` after every epoch, for reproducing published curves. Nothing is chosen by them:
-    the run's result is still that of its best checkpoint, whose test puts the last point into TensorBoard's curve.
+    """Logs `test/loss` and `test/acc` after every epoch, to reproduce published curves. Nothing is selected by them.
 
-    With `training_images`, also `train_eval/acc`: accuracy on the first N training images, measured in the same
-    way, as `train/acc` is not.
+    The result of the run is still that of its best checkpoint, whose test adds the last point to the curve in
+    TensorBoard. With `training_images`, also logs `train_eval/acc`: accuracy on the first N training images in eval
+    mode.
     """
 
-    __test__ = False  # pytest takes every Test… for a test
+    __test__ = False  # pytest collects every class named Test…
 
     def __init__(self, training_images: int | None = None):
         name = "callbacks.test_curve.training_images"
@@ -52,7 +52,7 @@ class TestCurve(pl.Callback):
             accuracy.update(logits, target)
 
         batches = data.test_dataloader()
-        limit = trainer.limit_test_batches  # a number of batches, or a share of them
+        limit = trainer.limit_test_batches  # a number or a fraction of batches
         count = limit if isinstance(limit, int) else int(len(batches) * limit)
         evaluate(trainer, pl_module, islice(batches, count), update)
         metrics: dict[str, Any] = {"test/loss": loss.compute(), "test/acc": accuracy.compute()}

@@ -17,11 +17,10 @@ log = logging.getLogger("litmus")
 
 
 class WorstMistakes(pl.Callback):
-    """Shows, after a test, the misclassified images with the highest loss, the worst first and `images` of them at
-    most, and saves the picture in `directory`.
+    """Shows the misclassified test images with the highest loss, at most `images`, and saves them in `directory`.
 
-    Under each are its true and its predicted class with the model's probability of them. The loss is the
-    cross-entropy, −log of the true class's softmax, whatever loss the model was trained on.
+    Captions give the true and the predicted class with their probabilities. The loss is the cross-entropy, −log of the
+    softmax of the true class, whatever loss the model was trained with.
     """
 
     def __init__(self, images: int = 24, directory: str = "test"):
@@ -45,7 +44,7 @@ class WorstMistakes(pl.Callback):
         self._keep([log_p[wrong], target[wrong], images[wrong]])
 
     def _keep(self, found: list[Tensor]) -> None:
-        """Takes the mistakes (their log-probabilities, targets and images) in, and lets all but the worst go."""
+        """Adds mistakes (log-probabilities, targets, images) and keeps the worst."""
         if self.worst:
             found = [torch.cat(pair) for pair in zip(self.worst, found, strict=True)]
         log_p, target, _ = found

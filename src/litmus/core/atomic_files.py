@@ -15,7 +15,7 @@ from litmus.errors import ConfigError
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the name `path` at the end, or is removed if writing failed."""
+    """A temporary path beside `path` to write to. It is renamed to `path` on success, and removed on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -27,7 +27,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def link(path: Path, name: Path) -> None:
-    """Gives the file `path` a second name, or, where the file system has no such thing, makes a copy."""
+    """Gives the file a second name, or a copy where the file system has no hard links."""
     with replacing(name) as draft:
         try:
             hard_link(path, draft)
@@ -36,12 +36,12 @@ def link(path: Path, name: Path) -> None:
 
 
 def is_draft(path: Path) -> bool:
-    """Whether it is what `replacing` writes to; a process that was killed leaves such a file behind."""
+    """Whether this is a temporary file of `replacing`, as a killed process leaves behind."""
     return re.fullmatch(r"\..+\.\d+", path.name) is not None
 
 
 def remove_drafts(folder: Path) -> None:
-    """Those in a folder, and in the folders in it, that nobody is writing any more."""
+    """Removes temporary files, in a folder and its subfolders, that no process is writing."""
     for path in folder.rglob(".*"):
         if is_draft(path) and path.is_file():
             path.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """Raises ConfigError if the file is not a JSON object with these keys."""
+    """Reads a JSON object. Raises ConfigError if it is damaged or lacks one of `keys`."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

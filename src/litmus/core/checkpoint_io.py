@@ -21,9 +21,9 @@ CHECKPOINT_KEY = "litmus"  # renaming keeps this
 
 
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
-    """A checkpoint's contents: tensors and plain containers, nothing that could run code.
+    """The contents of a checkpoint: tensors and plain containers, nothing that could run code.
 
-    Raises ConfigError if the file is absent, damaged or holds anything else.
+    Raises ConfigError if the file is absent or damaged, or holds anything else.
     """
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
@@ -31,7 +31,7 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
         raise ConfigError(f"{path} does not exist: give a run directory or a checkpoint file") from None
     except PermissionError:
         raise ConfigError(f"{path} cannot be read (permission denied); change its permissions") from None
-    except Exception:  # torch raises many kinds for a damaged file, with advice that does not apply here
+    except Exception:  # torch raises many errors for a damaged file, with advice that does not apply here
         raise ConfigError(
             f"{path} is damaged, or contains more than tensors and plain containers; use another file"
         ) from None
@@ -42,7 +42,7 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
 
 @contextmanager
 def _without_checksums() -> Iterator[None]:
-    """Those of torch.save take as long as the writing, and torch.load doesn't look at them."""
+    """Disables the checksums of torch.save, which take as long as writing and are not read by torch.load."""
     before = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(False)
     try:
@@ -82,13 +82,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return load_checkpoint(path, map_location)
 
     def teardown(self) -> None:
-        """Lightning calls it however a run ends: what is being written is finished."""
+        """Finishes pending writes. Lightning calls it however a run ends."""
         if self._thread is not None:
             self._thread.shutdown()
         self._thread, self._copies = None, []
 
     def _copy(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        """With copies of its tensors, in the memory of the last ones: fresh memory costs more than the copying."""
+        """Copies the tensors, into the memory of the last copies, because allocating memory costs more than copying."""
         before, self._copies = iter(self._copies), []
 
         def copied(tensor: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def _kind(tensor: Tensor) -> Any:
 
 
 def _size(checkpoint: dict[str, Any]) -> int:
-    """Bytes of its tensors."""
+    """The size of its tensors in bytes."""
     sizes: list[int] = []
     apply_to_collection(checkpoint, Tensor, lambda tensor: sizes.append(tensor.nbytes))
     return sum(sizes)
@@ -117,7 +117,7 @@ def _write(checkpoint: dict[str, Any], path: Any, also: Any) -> None:
         try:
             torch.save(checkpoint, file)
         except RuntimeError as error:
-            # torch's own complaint, about its position in the file, hides the disk's.
+            # torch's error about its position in the file hides the error of the disk.
             raise error.__context__ if isinstance(error.__context__, OSError) else error from None
     if also is not None:
         link(path, also)

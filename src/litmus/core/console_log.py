@@ -5,7 +5,7 @@ import sys
 
 
 class ConsoleHandler(logging.StreamHandler):
-    """Silent once nobody reads it any more, as after `| head`."""
+    """A handler that stops writing when nobody reads any more, as after `| head`."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], BrokenPipeError):
@@ -13,7 +13,7 @@ class ConsoleHandler(logging.StreamHandler):
 
 
 def start_logging() -> None:
-    """What Litmus logs goes to the screen as it is; train.log adds the time."""
+    """Logs to the terminal without prefixes; train.log adds the time."""
     logger = logging.getLogger("litmus")
     if not logger.handlers:
         screen = ConsoleHandler(sys.stdout)

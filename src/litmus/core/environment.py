@@ -7,15 +7,17 @@ from pathlib import Path
 
 from litmus.errors import ConfigError
 
-# What launchers tell a process of its place among others, read by torch and Lightning.
+# Set by launchers, read by torch and Lightning.
 RANK_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # Of mallopt(3).
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
 
 def prepare_environment() -> None:
-    """Sets what torch reads as it starts, unless the user has set it, and how the C library treats memory."""
-    # Without a GPU, a CUDA build of torch would look for one again at every step of an optimizer.
+    """Sets environment variables that torch reads at import, unless the user has set them, and memory options of the C
+    library.
+    """
+    # Without a GPU, a CUDA build of torch looks for one at every optimizer step.
     if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     keep_memory()
@@ -56,7 +58,7 @@ def keep_memory() -> None:
     if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # other C libraries have none
+    if mallopt is not None:  # only glibc has mallopt
         mallopt(MMAP_MAX, 0)
         mallopt(TRIM_THRESHOLD, -1)
         mallopt(TOP_PAD, 2**26)

@@ -9,7 +9,7 @@ from typing import Any
 
 log = logging.getLogger("litmus")
 
-# Where installed, for what matplotlib's own font lacks: Chinese, Japanese, Korean, and other scripts.
+# Fallback fonts for scripts that matplotlib's font lacks, used where installed.
 FALLBACKS = (
     *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "Noto Sans KR", "Source Han Sans"),
     *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAexGothic", "NanumGothic"),
@@ -27,12 +27,13 @@ FALLBACKS = (
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Within it, figures draw a dollar sign as one, not as the start of a formula, and characters that DejaVu Sans
-    lacks in another installed font."""
+    """Within it, figures draw a dollar sign literally, and use other installed fonts for characters that DejaVu Sans
+    lacks.
+    """
     import matplotlib
 
     with matplotlib.rc_context(text_style()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it, where `drawable` was not asked
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box without `replace_missing_glyphs`
         yield
 
 
@@ -41,7 +42,7 @@ def text_style() -> dict[Any, Any]:
 
 
 def replace_missing_glyphs(text: str) -> str:
-    """The text, with escapes such as \\u732b for the characters that no installed font has; the log says so once."""
+    """The text with escapes such as \\u732b for characters that no installed font has; logs it once."""
     if text.isascii() and text.isprintable():
         return text
     missing = sorted({character for character in text if character != "\n" and not _has_glyph(character)})

@@ -5,11 +5,11 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-NOT_TEXT = ("null", "true", "false", "nan", "inf")  # to Hydra, without quotes
+NOT_TEXT = ("null", "true", "false", "nan", "inf")  # words with a meaning in the grammar
 
 
 def as_hydra_value(value: Any) -> str:
-    """A value of a config in Hydra's grammar, with quotes where it needs them."""
+    """A config value in Hydra's override grammar, quoted where needed."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -26,7 +26,7 @@ def as_hydra_value(value: Any) -> str:
 
 
 def quote(text: str) -> str:
-    """A text that Hydra's grammar reads as it is."""
+    """Quotes a text for Hydra's override grammar."""
     return QuotedString(text, Quote.single).with_quotes()
 
 

@@ -10,7 +10,7 @@ TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_af
 
 
 def is_overridden(owner: Any, name: str, base: type) -> bool:
-    """Whether the `name` of `owner` is another function than that of `base`."""
+    """Whether `owner` has another method `name` than `base`."""
     return getattr(getattr(owner, name), "__func__", None) is not getattr(base, name)
 
 
@@ -19,18 +19,18 @@ def callbacks_with(trainer: pl.Trainer, name: str) -> list[pl.Callback]:
 
 
 def callback_hooks(trainer: pl.Trainer, name: str) -> list[Callable[..., Any]]:
-    """The hook of each callback that has it, to be called with what follows the trainer and the module."""
+    """The bound hooks of the callbacks that override it, with trainer and module filled in."""
     return [partial(getattr(c, name), trainer, trainer.lightning_module) for c in callbacks_with(trainer, name)]
 
 
 def overridden_below(owner: Any, names: Iterable[str], defining: str) -> list[str]:
-    """Those of `names` that are other functions than in the class of `owner` which defines the method `defining`."""
+    """Those of `names` that are overridden below the class of `owner` that defines the method `defining`."""
     base = next(cls for cls in type(owner).__mro__ if defining in vars(cls))
     return [name for name in names if hasattr(base, name) and is_overridden(owner, name, base)]
 
 
 def overrides_transfer(trainer: pl.Trainer) -> bool:
-    """Whether the module or the data module changes how a batch gets to the device."""
+    """Whether the module or the data module overrides how a batch gets to the device."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     owners: list[tuple[Any, type]] = [(trainer.lightning_module, pl.LightningModule)]
     owners += [(data, pl.LightningDataModule)] if data is not None else []

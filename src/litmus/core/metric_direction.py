@@ -42,7 +42,7 @@ NEGATED = frozenset(("neg", "negative", "inv", "inverse", "minus", "delta", "dif
 
 
 def known_mode(name: str) -> str | None:
-    """`max` or `min` if the name of the metric says which, otherwise None."""
+    """`max` or `min` if the name of the metric implies it, otherwise None."""
     if name.startswith("gap/"):
         return "min"
     words = re.findall(r"[a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower())
@@ -53,7 +53,7 @@ def known_mode(name: str) -> str | None:
 
 
 def mode(name: str, given: str | None = None, option: str = "objective_mode") -> str:
-    """`given` (max or min), or if that is None, what the metric's name says.
+    """`given` (max or min), or if it is None, what the name of the metric implies.
 
     Raises ConfigError, which asks for `option`, if the name does not imply it.
     """
@@ -73,7 +73,7 @@ def mode(name: str, given: str | None = None, option: str = "objective_mode") ->
 
 
 def mode_of_result(result: Mapping[str, Any]) -> str:
-    """Of the objective of a result.json; those of an earlier Litmus only have its name."""
+    """The mode of the objective in a result.json; early versions only have its name."""
     return mode(result["objective_name"], result.get("objective_mode"))
 
 

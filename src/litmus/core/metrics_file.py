@@ -10,9 +10,9 @@ Row = dict[str, float]
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of a metrics.csv; none if it is not there. A metric that an epoch did not measure is not in its row.
+    """The rows of metrics.csv, without the metrics that an epoch did not measure; empty if there is no file.
 
-    Raises ConfigError if it is damaged.
+    Raises ConfigError if the file is damaged.
     """
     if not path.exists():
         return []

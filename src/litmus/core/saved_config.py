@@ -12,7 +12,7 @@ from litmus.errors import ConfigError
 
 
 def read_config(file: Path) -> Any:
-    """A YAML file of a run's .hydra folder. Raises ConfigError if it is gone or damaged."""
+    """Reads a YAML file of the .hydra folder of a run. Raises ConfigError if it is absent or damaged."""
     try:
         return OmegaConf.load(file)
     except FileNotFoundError:
@@ -23,7 +23,7 @@ def read_config(file: Path) -> Any:
 
 
 def flatten(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested options, as {"group.key": value}. An empty group is a value too."""
+    """Nested options as {"group.key": value}. An empty group is a value too."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}{name}"

@@ -14,17 +14,17 @@ from torch.utils.tensorboard.summary import hparams
 from litmus.core.saved_config import flatten
 
 GROUPS = ("data", "model", "loss", "penalty", "optim", "scheduler", "accelerator")
-# Facts that follow from the choices. HParams shows what differs between runs first, and these would crowd it.
+# Derived values, which would crowd the HParams table.
 DERIVED = ("data.name", "data.num_classes", "data.image_shape", "data.seed", "model.channels_last")
-# Under names of their own, so that HParams, which takes a metric's last value, shows the best epoch's, and first.
+# Under separate names, because HParams shows the last value of a metric, not that of the best epoch.
 BEST = ("test/acc", "test/loss", "train/acc", "val/acc", "val/loss")
 
 
 def write_config(logger: Logger, config: dict[str, Any], choices: dict[str, str]) -> None:
-    """The config as text, and its HParams: the options chosen, and every number and word below them.
+    """Writes the config as text and as HParams: the chosen options, and every number and word below them.
 
-    Lightning's `log_hyperparams` would put a first point into each metric's curve, and would list the columns: from
-    then on TensorBoard knows only those that one of the runs has, in the order of the alphabet.
+    Lightning's `log_hyperparams` would add a first point to each metric curve, and would fix the columns to those of
+    one run, in alphabetical order.
     """
     if not isinstance(logger, TensorBoardLogger):
         return
@@ -40,7 +40,7 @@ def write_config(logger: Logger, config: dict[str, Any], choices: dict[str, str]
 
 
 def write_image(logger: TensorBoardLogger, tag: str, image: np.ndarray, step: int) -> None:
-    """Writes an RGB image (H, W, 3), uint8, as the writer's `add_image` does, at a third of the time for a figure.
+    """Writes an RGB image (H, W, 3), uint8, like the writer's `add_image`, in a third of the time.
 
     `add_image` compresses at zlib's default level; level 1 makes the file 10 % larger.
     """
@@ -58,7 +58,7 @@ def write_best(logger: Logger, metrics: dict[str, float], objective: float, epoc
 
 
 def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without Hydra's own keys and what is null; lists as text."""
+    """The options without Hydra keys and null values; lists as text."""
     return {
         key: value if isinstance(value, int | float | str) else str(value)
         for key, value in values.items()

@@ -18,6 +18,6 @@ arrays = ArrayFile  # what conf/data/arrays.yaml and the checkpoints of its runs
 def synthetic(
     num_images: int = 512, num_classes: int = 10, image_shape: Sequence[int] = (1, 28, 28), **options: Any
 ) -> InMemory:
-    """Images made on the spot (see `Synthetic`)."""
+    """A data module of synthetic images (see `Synthetic`)."""
     source = partial(Synthetic, num_images, num_classes, image_shape)
     return InMemory("synthetic", source, num_classes, image_shape, **options)

@@ -50,14 +50,14 @@ class ArrayFile(InMemory):
         self.duplicates = one_of("data.duplicates", duplicates, DUPLICATES)
         self.arrays = self._convert(read_arrays(path, self.notes, self.required_part))
         images, _ = next(iter(self.arrays.values()))
-        # A file to test on may have images of one class alone.
+        # A file for testing may have images of a single class.
         num_classes = max(len(self.classes.names), 0 if self.required_part == "train" else 2)
         super().__init__("arrays", None, num_classes, images.shape[1:], **options)  # type: ignore[arg-type]
 
     def _convert(self, arrays: "Arrays") -> dict[str, Part]:
-        """The images (N, C, H, W) uint8 and class numbers (N,) of each part."""
+        """The images (N, C, H, W) uint8 and class indices (N,) of each part."""
         labels = {part: read_labels(y, f"y_{part}") for part, (_, y) in arrays.parts.items()}
-        leading = "train" if "train" in labels else self.required_part  # whose labels are the classes
+        leading = "train" if "train" in labels else self.required_part  # the part whose labels define the classes
         name = f"y_{leading}"
         self.classes = Classes.of(labels[leading], arrays.class_names, name, may_be_empty=leading != "train")
         if not self.classes.are_numbered and self.classes.values.dtype.kind != "U":
@@ -104,7 +104,7 @@ class ArrayFile(InMemory):
                 self.parts[part] = images[index], labels[index]
 
     def use_classes(self, names: list[str]) -> bool:
-        """Numbers the labels by these classes, whatever their order here. False if one is not among them."""
+        """Maps the labels to these classes, in any order. Returns False if a class is not among them."""
         if not set(self.classes.names) <= set(names):
             return False
         index = torch.tensor([names.index(name) for name in self.classes.names])
@@ -125,7 +125,9 @@ class Arrays:
 
 
 def read_arrays(path: str, notes: list[str], required: str = "train") -> Arrays:
-    """Raises ConfigError if the file is absent, damaged or incomplete, or holds anything but numbers and text."""
+    """Reads the arrays of all parts. Raises ConfigError if the file is absent, damaged or incomplete, or holds anything
+    but numbers and text.
+    """
     with _translate_read_errors(path), _opened(path) as (names, read):
         keys = {name: key for name in names if (key := _key(name)) is not None}
         for name, key in keys.items():
@@ -148,14 +150,15 @@ def read_arrays(path: str, notes: list[str], required: str = "train") -> Arrays:
 
 
 def _key(name: str) -> tuple[str, str] | None:
-    """`x` or `y` and the part of an array of this name; None for another array."""
+    """(`x` or `y`, part) of an array name such as x_train; None for another name."""
     kind, _, part = name.lower().partition("_")
     return (kind, PART_NAMES[part]) if kind in ("x", "y") and part in PART_NAMES else None
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[list[str], Callable[[str], np.ndarray]]]:
-    """The names of the arrays, and what reads one of them. Those of a folder stay on disk until they are converted."""
+    """The names of the arrays and a function that reads one. Those of a folder stay on disk until they are converted.
+    """
     place = user_path("data.path", path)
     if place.is_dir():
         names = sorted(file.stem for file in place.glob("*.npy"))

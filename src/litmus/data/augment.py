@@ -24,7 +24,7 @@ class Augmentation:
     `erasing` is the probability that a rectangle of 2 to 33 % of the area is made black (Zhong et al. 2017).
     """
 
-    # Each change has its own columns of what is drawn, so that switching one on leaves the others as they were.
+    # Each augmentation has its own columns, so that switching one on does not change the others.
     CROP, SHIFT, FLIP, ROTATION, ERASING, SCALE, ELASTIC = (
         slice(0, 2), slice(2, 4), 4, 5, slice(6, 11), 11, slice(12, 12 + 2 * POINTS**2),
     )  # fmt: skip
@@ -59,7 +59,7 @@ class Augmentation:
         return bool(self.rotation or self.scale or self.elastic)
 
     def check(self, height: int, width: int) -> None:
-        """Raises ConfigError if images of this size can't be moved so far."""
+        """Raises ConfigError if images of this size cannot be translated or deformed that far."""
         apart = (min(height, width) - 1) // (POINTS - 1)
         require(
             self.elastic <= apart,
@@ -74,16 +74,16 @@ class Augmentation:
             )
 
     def draw(self, count: int, seed: int, epoch: int) -> Tensor:
-        """What is random, for each of `count` images: (count, columns) numbers in [0, 1), on the CPU."""
+        """The random numbers of `count` images: (count, columns) in [0, 1), on the CPU."""
         generator = torch.Generator().manual_seed(epoch_seed(seed, epoch, stream="augmentation"))
         drawn = torch.rand(count, self.SCALE, generator=generator)
         if not (self.scale or self.elastic):
             return drawn
-        # Drawn after the rest, which is then the same with these and without.
+        # Drawn last, so that the others are the same without it.
         return torch.cat([drawn, torch.rand(count, self.ELASTIC.stop - self.SCALE, generator=generator)], dim=1)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """The images (N, C, H, W), changed as their rows of `draw` say: uint8, or float32 if they were warped."""
+        """The images (N, C, H, W) augmented by their rows of `draw`: uint8, or float32 if they were warped."""
         if self.crop or self.shift or self.flip:
             flipped = drawn[:, self.FLIP] < 0.5 if self.flip else torch.zeros_like(drawn[:, 0], dtype=torch.bool)
             images = move(
@@ -100,20 +100,21 @@ class Augmentation:
 
 
 def _steps(drawn: Tensor, most: int) -> Tensor:
-    """From [0, 1) to the whole numbers −most … most, each as likely."""
+    """Maps [0, 1) to the whole numbers −most … most, each equally likely."""
     return (drawn * (2 * most + 1)).long() - most
 
 
 def move(images: Tensor, crop: Tensor, shift: Tensor, flipped: Tensor) -> Tensor:
-    """Exact moves of pixels: (N, C, H, W) by `crop` rows down and columns right, (N, 2), mirrored at the edge, then by
-    `shift`, (N, 2), with black coming in; then those `flipped`, (N,) bool, left to right."""
+    """Exact translations: (N, C, H, W) by `crop` rows down and columns right, (N, 2), mirrored at the edge, then by
+    `shift`, (N, 2), filled with black; then a horizontal flip where `flipped`, (N,) bool.
+    """
     count, channels, height, width = images.shape
     across = torch.arange(width, device=images.device).expand(count, width)
     across = torch.where(flipped[:, None], width - 1 - across, across) - shift[:, 1:]
     down = torch.arange(height, device=images.device) - shift[:, :1]
     inside = _within(down, height)[:, None, :, None] & _within(across, width)[:, None, None, :]
     rows, columns = _mirrored(down - crop[:, :1], height), _mirrored(across - crop[:, 1:], width)
-    # One gather for all three; the wide index is still cheaper than cutting, padding and flipping apart.
+    # One gather for all three is cheaper than cropping, padding and flipping.
     index = (rows[:, :, None] * width + columns[:, None, :]).view(count, 1, -1).expand(-1, channels, -1)
     return images.flatten(2).gather(2, index).view(images.shape) * inside
 
@@ -123,13 +124,14 @@ def _within(index: Tensor, size: int) -> Tensor:
 
 
 def _mirrored(index: Tensor, size: int) -> Tensor:
-    """… 2 1 0 1 2 … size−2 size−1 size−2 …; further out, where only black is wanted, anything inside."""
+    """The index mirrored at both edges: … 2 1 0 1 2 … size−2 size−1 size−2 …; further out, any index inside."""
     return ((size - 1) - ((size - 1) - index.abs()).abs()).clamp(min=0)
 
 
 def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, displacements: Tensor | None = None) -> Tensor:
-    """(N, C, H, W) to float32, turned counterclockwise about the middle by `degrees`, (N,), enlarged by `factor`, (N,),
-    and deformed by `displacements`, (N, 2 · POINTS²) pixels: bilinear, black outside."""
+    """(N, C, H, W) to float32, rotated counterclockwise about the center by `degrees`, (N,), scaled by `factor`, (N,),
+    and deformed by `displacements`, (N, 2 · POINTS²) pixels: bilinear, black outside.
+    """
     count, _, height, width = images.shape
     angle = (degrees * (math.pi / 180))[:, None, None]
     cos, sin = angle.cos(), angle.sin()
@@ -137,7 +139,7 @@ def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, displace
         cos, sin = cos / factor[:, None, None], sin / factor[:, None, None]
     y = torch.arange(height, device=images.device).sub((height - 1) / 2)[:, None]
     x = torch.arange(width, device=images.device).sub((width - 1) / 2)
-    # Where each pixel comes from, as grid_sample counts: −1 and 1 are the outer edges. affine_grid takes longer.
+    # Source coordinates for grid_sample: −1 and 1 are the outer edges. affine_grid takes longer.
     grid = torch.empty(count, height, width, 2, device=images.device)
     torch.sub(cos * x, sin * y, out=grid[..., 0])
     torch.add(sin * x, cos * y, out=grid[..., 1])
@@ -149,20 +151,21 @@ def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, displace
 
 
 def elastic_field(displacements: Tensor, height: int, width: int) -> Tensor:
-    """(N, 2, POINTS, POINTS) displacements at points spread evenly from edge to edge, to (N, 2, height, width):
-    bicubic, as Ronneberger et al. 2015 bend their images."""
+    """Displacements (N, 2, POINTS, POINTS) at evenly spaced points, interpolated to (N, 2, height, width), bicubic
+    (Ronneberger et al. 2015).
+    """
     points = torch.eye(POINTS, device=displacements.device)[None, :, :, None]
     down, across = (
         F.interpolate(points, (side, 1), None, "bicubic", True)
         .view(POINTS, side)
         for side in (height, width)
     )  # fmt: skip
-    # Bicubic interpolation is linear in what it interpolates: two products of matrices, much faster than interpolate.
+    # Bicubic interpolation is linear: two matrix products, much faster than F.interpolate.
     return down.T @ displacements @ across
 
 
 def _rectangles(drawn: Tensor, chance: float, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(top, left, height, width), each (N,), of rectangles that lie inside; empty for images that are spared."""
+    """(top, left, height, width), each (N,), of rectangles inside the image; empty for images without one."""
     chosen, area, aspect, top, left = drawn.unbind(dim=1)
     area = (0.02 + 0.31 * area) * (height * width) * (chosen < chance)
     root = torch.exp((aspect - 0.5) * math.log(3.3))  # the root of an aspect ratio between 1 / 3.3 and 3.3
@@ -172,7 +175,7 @@ def _rectangles(drawn: Tensor, chance: float, height: int, width: int) -> tuple[
 
 
 def erase(images: Tensor, top: Tensor, left: Tensor, tall: Tensor, wide: Tensor) -> Tensor:
-    """(N, C, H, W) with the rectangle of each image, (N,) each, made black."""
+    """(N, C, H, W) with the rectangle of each image set to black."""
     y = torch.arange(images.shape[2], device=images.device) - top[:, None]
     x = torch.arange(images.shape[3], device=images.device) - left[:, None]
     rows, columns = (y >= 0) & (y < tall[:, None]), (x >= 0) & (x < wide[:, None])

@@ -28,7 +28,7 @@ def available_cores() -> int:
 
 
 def decode_all(files: Sequence[Path], decode: ImageDecoder, keep: bool = True) -> tuple[Tensor, Bad]:
-    """The images (N, C, H, W), black where a file is bad, none if they need not be kept; and the bad files."""
+    """The images (N, C, H, W), black for a bad file, empty if not `keep`; and the bad files."""
     images = torch.zeros((len(files) if keep else 0, *decode.shape), dtype=torch.uint8)
     bad: Bad = {}
 
@@ -40,7 +40,7 @@ def decode_all(files: Sequence[Path], decode: ImageDecoder, keep: bool = True) -
         except ImageDecodeError as error:
             bad[files[i]] = str(error)
 
-    # Threads will do: Pillow lets go of Python's lock while it decodes and resizes. It warns of odd but whole files.
+    # Threads suffice: Pillow releases the GIL while it decodes and resizes. It warns of odd but complete files.
     with warnings.catch_warnings(), ThreadPoolExecutor(available_cores()) as pool:
         warnings.simplefilter("ignore")
         what = f"{'decoding' if keep else 'checking'} {len(files):,} pictures"
@@ -50,15 +50,16 @@ def decode_all(files: Sequence[Path], decode: ImageDecoder, keep: bool = True) -
 
 
 def check_all(files: Sequence[Path], decode: ImageDecoder, memory: Path) -> Bad:
-    """The bad ones, found by decoding every file, unless they were found before (see `remembered`)."""
+    """The bad files, found by decoding every file, unless the result is cached (see `cached_results`)."""
     return cached_results("checked", files, memory, lambda some: decode_all(some, decode, keep=False)[1])
 
 
 def cached_results(
     kind: str, files: Sequence[Path], memory: Path, find: Callable[[Sequence[Path]], dict[Path, str]]
 ) -> dict[Path, str]:
-    """What `find` says of some of the files. It is kept in the folder `memory`, for as long as no file's size or time
-    of change is another: a large set is not read twice."""
+    """The results of `find` for some of the files, cached in the folder `memory` until the size or modification time of
+    a file changes.
+    """
     state = [(str(file), *_size_and_time(file)) for file in files]
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()
     record = memory / kind / f"{digest[:32]}.json"
@@ -72,7 +73,7 @@ def cached_results(
 def _size_and_time(file: Path) -> tuple[int, int]:
     try:
         found = file.stat()
-    except OSError:  # a link that leads nowhere, or to itself
+    except OSError:  # a dangling or circular link
         return 0, 0
     return found.st_size, found.st_mtime_ns
 
@@ -84,7 +85,7 @@ def describe_bad_files(bad: Bad, total: int, root: Path, most: int = 5) -> str:
 
 
 class Files(Dataset):
-    """Positions to uint8 images, and the position again."""
+    """A Dataset of (uint8 image, index)."""
 
     def __init__(self, files: Sequence[Path], decode: ImageDecoder):
         self.files, self.decode = files, decode
@@ -102,7 +103,7 @@ class Files(Dataset):
 
 
 class DecodedBatches(Batches):
-    """The batches that `Batches` would give of images in memory, of files that `workers` decode as they are wanted."""
+    """The batches of `Batches`, of files that `workers` decode on demand."""
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class DecodedBatches(Batches):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.labels.device.type == "cuda",
-            generator=torch.Generator(),  # of its own, or it would draw from torch's
+            generator=torch.Generator(),  # otherwise it draws from torch's generator
         )
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,7 +12,7 @@ from litmus.data.augment import Augmentation
 
 T = TypeVar("T")
 
-PIXELS_AT_ONCE = 2**19  # as float32 they stay in a core's cache
+PIXELS_AT_ONCE = 2**19  # as float32 they fit in the cache of a core
 BYTES_AT_ONCE = 2**22
 
 
@@ -46,11 +46,11 @@ class Batches:
         self.preprocess = preprocess
         self.seed = seed
         self.augment = augment
-        # Unchanged images take less time to make than to hand over from thread to thread.
+        # Without augmentation, a batch takes less time to make than to pass between threads.
         self.ahead = prefetch_in_thread and augment is not None and labels.device.type == "cpu"
         self.epoch = 0
         if seed is not None:
-            self.sampler = self  # Lightning tells a loader's sampler the epoch
+            self.sampler = self  # Lightning sets the epoch of a loader's sampler
 
     def take(self, images: Tensor, preprocess: Callable[[Tensor], Tensor]) -> None:
         """Continues with other inputs in the same order: features in place of the images, or the images again."""
@@ -76,19 +76,19 @@ class Batches:
             yield from zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
 
     def _order(self, seed: int) -> Tensor:
-        """Positions of this process's images in the epoch's order."""
+        """Indices of the images of this process in the order of the epoch."""
         order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(epoch_seed(seed, self.epoch)))
         return order[: len(order) - len(order) % self.world][self.rank :: self.world]
 
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Some batches' worth of images and labels at a time."""
+        """Images and labels of several batches at a time."""
         assert self.seed is not None
         order = self._order(self.seed).to(self.labels.device)
         labels = self.labels.index_select(0, order)
         if self.augment is not None:
             drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(order.device).index_select(0, order)
-        # Several small batches at once: each of the many operations costs some microseconds by itself. More at once are
-        # picked, which waits for memory all over the place; of contiguous images, five times as fast as indexing.
+        # Several small batches at once, because each operation has an overhead of some microseconds. Gathering, which is
+        # bound by memory latency, is done for even more.
         size = self.batch_size * max(1, PIXELS_AT_ONCE // max(1, self.batch_size * self.images[0].numel()))
         picked = size * max(1, BYTES_AT_ONCE // max(1, size * self.images[0].nbytes))
         for start in range(0, len(order), size):
@@ -101,7 +101,7 @@ class Batches:
 
 
 def prefetch(blocks: Iterator[T]) -> Iterator[T]:
-    """The same; a thread of its own makes the next one while one is in use."""
+    """The same items; a thread prepares the next one while one is used."""
     with ThreadPoolExecutor(1, "batches") as thread:
         following = thread.submit(next, blocks, None)
         while (block := following.result()) is not None:

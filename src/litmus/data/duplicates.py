@@ -13,7 +13,7 @@ from litmus.data.part_names import PARTS
 from litmus.errors import require
 
 DUPLICATES = ("error", "warn", "drop")
-TAIL = 4096  # bytes at the end of a file, where compressed pictures differ
+TAIL = 4096  # bytes at the end of a file, where compressed images differ
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Repeat:
 
 
 def find_repeats(contents: Mapping[str, Sequence[Hashable | None]]) -> list[Repeat]:
-    """Those whose content is in a later one of `PARTS` as well. None is the content of what is not compared."""
+    """The images that are also in a later part of `PARTS`. Content None is not compared."""
     seen: dict[Hashable, tuple[str, int]] = {}
     found: list[Repeat] = []
     for part in reversed(PARTS):
@@ -40,11 +40,10 @@ def find_repeats(contents: Mapping[str, Sequence[Hashable | None]]) -> list[Repe
 
 
 def answer_duplicates(repeats: Sequence[Repeat], policy: str, name: Callable[[str, int], str]) -> list[str]:
-    """What a user should know of them: nothing, a warning, or what is dropped. Raises ConfigError if `policy` is
-    `error`."""
+    """Notes for the log: nothing, a warning, or what is dropped. Raises ConfigError if `policy` is `error`."""
     if not repeats:
         return []
-    most = 3  # that are named
+    most = 3  # named in the message
     counts: dict[tuple[str, str], int] = defaultdict(int)
     for repeat in repeats:
         counts[repeat.part, repeat.other_part] += 1
@@ -83,7 +82,7 @@ def two_classes(
 
 
 def indices_to_keep(count: int, part: str, repeats: Sequence[Repeat]) -> Tensor:
-    """Positions of a part of `count` images without those that are in a later part."""
+    """Indices of a part of `count` images without those that are in a later part."""
     dropped = {repeat.position for repeat in repeats if repeat.part == part}
     return torch.tensor([i for i in range(count) if i not in dropped], dtype=torch.long)
 
@@ -94,9 +93,9 @@ def image_digests(images: Tensor) -> list[Hashable]:
 
 
 def equal_files(files: Sequence[Path]) -> dict[Path, str]:
-    """Each file that has the content of another, and the name of the first of them.
+    """Each file whose content equals that of another, with the name of the first of them.
 
-    Reads the ends of files of equal size, and the whole of those whose ends agree.
+    Compares sizes first, then the ends of files of equal size, then whole files.
     """
     alike = [list(files)]
     for key in (_size, _tail, _digest):

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from litmus.errors import one_of
 
-# What torchvision's pretrained networks were measured with: the short side to 256 for a crop of 224.
+# As for torchvision's pretrained networks: the short side scaled to 256 for a crop of 224.
 MARGIN = 256 / 224
 LONGEST = 8  # times its short side, of a picture that is resized whole where its middle alone is kept
 PIPELINES: dict[str, Callable[[int, int, float], Callable[[Image.Image], Image.Image]]] = {
@@ -30,15 +30,15 @@ PIPELINES: dict[str, Callable[[int, int, float], Callable[[Image.Image], Image.I
 
 
 class ImageDecodeError(ValueError):
-    """A file that is no picture, or not all of one; says why in some words."""
+    """A file that is not an image, or is damaged, with the reason."""
 
 
 class ImageDecoder:
-    """A file to a uint8 image (C, H, W) of `shape`, by a pipeline: `resize` squeezes the picture into H × W pixels,
-    `imagenet` shrinks its short side to `margin` times the shorter of them and cuts H × W out of the middle.
+    """Decodes a file to a uint8 image (C, H, W) of `shape`.
 
-    A picture comes out as a viewer shows it: turned as its EXIF says, what is transparent on white, 16 bits brought to
-    8. With one channel it is made gray. Raises ImageDecodeError.
+    Pipeline `resize` scales the image to H × W pixels; `imagenet` scales its short side to `margin` times the shorter
+    of H and W and crops the center. The image is decoded as a viewer shows it: rotated by its EXIF tag, and transparent
+    pixels on white.
     """
 
     def __init__(self, shape: Sequence[int], pipeline: str, margin: float = MARGIN):
@@ -53,8 +53,9 @@ class ImageDecoder:
 
 
 def crop_middle(picture: Image.Image, longest: float) -> Image.Image:
-    """Without the ends of a long side, so that it is at most `longest` times the short one: enlarged whole, a line of
-    8000 × 1 pixels would take gigabytes."""
+    """The center of a long image, at most `longest` times its short side: an image of 8000 × 1 pixels, enlarged whole,
+    would take gigabytes.
+    """
     width, height = picture.size
     most = math.ceil(longest * min(width, height))
     across, down = (max(0, (side - most) // 2) for side in (width, height))
@@ -64,11 +65,12 @@ def crop_middle(picture: Image.Image, longest: float) -> Image.Image:
 
 
 def open_image(path: str | Path, least: int | None = None) -> Image.Image:
-    """The picture as RGB. A JPEG much larger than need be is read at a half, a quarter or an eighth of its size, each
-    side still of `least` pixels or more: a photograph in a quarter of the time. Raises ImageDecodeError."""
+    """The image as RGB. A large JPEG is read at 1/2, 1/4 or 1/8 of its size, each side still at least `least` pixels,
+    which takes a quarter of the time for a photograph. Raises ImageDecodeError.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is refused from twice that size
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow refuses twice that size
             with Image.open(path) as picture:
                 if least is not None:
                     picture.draft(None, (least, least))
@@ -100,8 +102,9 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 
 def from_numbers(picture: Image.Image) -> Image.Image:
-    """16 bits to 8, where Pillow would clip above 255; floating point from 0 to 1, or to 255. Raises ImageDecodeError
-    for other numbers."""
+    """Converts 16-bit pixels to 8 bits, where Pillow would clip above 255, and floating-point pixels from 0 to 1 or to
+    255. Raises ImageDecodeError for other numbers.
+    """
     values = np.asarray(picture).astype(np.float64)
     least, most = values.min(), values.max()
     if not (math.isfinite(least) and math.isfinite(most)):

@@ -49,14 +49,11 @@ TEST_SEED = 0  # the test part is the same whatever the seed
 
 
 class ImageFolder(InMemory):
-    """The pictures below `root`: in train/, val/ and test/, or those of them that there are, or all in one; in each, a
-    subfolder for each class. What is missing is split off the training pictures.
+    """The images below `root`: in train/, val/ and test/, in some of them, or all in one; each with a subfolder per
+    class.
 
-    They are decoded once and kept, or, where that would take more than `memory_gb`, decoded again for each batch by
-    `workers`. A file that is no good picture is found before training begins either way: with `bad_files=error` that
-    ends the run, with `skip` they are named and left out, and so are class folders without any file. A file counts
-    once, however many links lead to it; two files with the same content in two parts are an error, a warning, or
-    dropped from the first of the parts, by `duplicates`.
+    A missing part is split off the training images. Images are decoded once and kept, or, above `memory_gb`, decoded
+    again for each batch by `workers`.
     """
 
     def __init__(
@@ -117,7 +114,7 @@ class ImageFolder(InMemory):
         return names
 
     def _split(self, every_class: bool) -> dict[str, Listing]:
-        """Which files are in which part. A class keeps at least one picture to train on."""
+        """The files of each part. A class keeps at least one training image."""
         if every_class:
             for folder in self.folders.values():
                 check_classes(folder, self.class_names)
@@ -152,7 +149,7 @@ class ImageFolder(InMemory):
         return parts
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads, or checks, every file once; with the stage `test` only those to test on."""
+        """Decodes or checks every file once; with the stage `test`, only the test files."""
         wanted = ("test",) if stage == "test" else ("train", "val", "test")
         if all(part in self.parts for part in wanted):
             return

@@ -34,7 +34,7 @@ class InMemory(pl.LightningDataModule):
     after scaling and resizing to `image_size`. `augment` changes the batches to train on, and no others.
     """
 
-    pipeline = "resize"  # how a picture file becomes an image of `source_shape`
+    pipeline = "resize"  # how an image file is decoded
     loader: Callable[..., Batches] = Batches
 
     def __init__(
@@ -74,8 +74,8 @@ class InMemory(pl.LightningDataModule):
         self.seed = seed
         self.class_names: list[str] = []
         self.parts: dict[str, Part] = {}
-        self.prefetch_in_thread = False  # whether the CPU has one that training leaves idle
-        self.features: dict[str, Tensor] = {}  # of a frozen backbone, in place of a part's images
+        self.prefetch_in_thread = False  # whether a CPU core is idle during training
+        self.features: dict[str, Tensor] = {}  # cached features of a frozen backbone, in place of the images of a part
         if num_classes is None or image_shape is None:
             self._read_training_images()
         else:
@@ -92,12 +92,14 @@ class InMemory(pl.LightningDataModule):
 
     @cached_property
     def notes(self) -> list[str]:
-        """What a user should know of how the images were read, a sentence each; a run logs them."""
+        """Sentences for the log about how the images were read."""
         return []
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads and splits everything, once; with the stage `test`, only the images to test on. Raises ConfigError if
-        they don't fit what was asked for."""
+        """Reads and splits everything, once; with the stage `test`, reads only the test images.
+
+        Raises ConfigError if the images do not fit the options.
+        """
         if "test" not in self.parts:
             self.parts["test"] = self._read("test", self.test_size)
         if stage == "test" or "val" in self.parts:
@@ -126,13 +128,13 @@ class InMemory(pl.LightningDataModule):
         self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0], self.image_size)
 
     def _check_parts(self) -> None:
-        """Called when all parts are read, before the training images are measured."""
+        """Called when all parts are read, before the statistics of the training images are computed."""
 
     def _read_training_images(self) -> None:
         self.parts["train"] = self._read("train", self.train_size)
 
     def _load(self, part: str) -> Loaded | None:
-        """None for a part that the source does not have."""
+        """None for a part that the source lacks."""
         if part == "val":
             return None
         return read(self.source, self.data_dir, part == "train", self.name, getattr(self, "source_shape", None))
@@ -172,14 +174,14 @@ class InMemory(pl.LightningDataModule):
         return len(self.parts[part][1])
 
     def inputs(self, part: str) -> tuple[Any, Tensor, Callable[[Tensor], Tensor]]:
-        """What the batches of a part are made of, the labels, and what is done to a batch."""
+        """The inputs and labels of a part, and the function that preprocesses a batch of inputs."""
         images, labels = self._on_device(part)
         if part in self.features:
             return self.features[part], labels, nn.Identity()
         return images, labels, self.preprocess
 
     def batches(self, part: str, first: int | None = None, share: tuple[int, int] = (0, 1)) -> Batches:
-        """The first images of a part in their own order and without augmentation, for measuring."""
+        """The first images of a part in their own order and without augmentation, for evaluation."""
         images, labels, preprocess = self.inputs(part)
         return self.loader(images[:first], labels[:first], self.eval_batch_size, preprocess, share=share)
 
@@ -196,11 +198,11 @@ class InMemory(pl.LightningDataModule):
         return self.batches("test", share=self._share())
 
     def _share(self) -> tuple[int, int]:
-        """The rank of this process, and how many train together."""
+        """The rank of this process and the number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _on_device(self, part: str) -> Part:
-        """Moves a part to the trainer's device, once: from there on a batch costs no transfer."""
+        """Moves a part to the device of the trainer, once, so that a batch needs no transfer."""
         device = self._device()
         images, labels = self.parts[part]
         self.parts[part] = images.to(device), labels.to(device)
@@ -211,7 +213,7 @@ class InMemory(pl.LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint must hold so that a model can be used without the data: plain containers and tensors."""
+        """What a checkpoint needs to use the model without the data: plain containers and tensors."""
         return {
             "class_names": self.class_names,
             "image_shape": list(self.image_shape),

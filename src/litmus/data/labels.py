@@ -9,7 +9,7 @@ from litmus.errors import first_few, require
 
 
 def class_name(value: object) -> str:
-    """The name as text, whatever it came as: numbers and bytes too."""
+    """The name as text; numbers and bytes are accepted."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
@@ -54,11 +54,11 @@ class Classes:
 
     @property
     def are_numbered(self) -> bool:
-        """Whether the labels are the class numbers already."""
+        """Whether the labels already are the class indices."""
         return self.values.dtype.kind != "U" and np.array_equal(self.values, np.arange(len(self.values)))
 
     def numbers(self, labels: np.ndarray, name: str) -> np.ndarray:
-        """The class number (N,) int64 of each label. Raises ConfigError if one is not a training label."""
+        """The class index (N,) int64 of each label. Raises ConfigError if a label has no training image."""
         unknown = np.setdiff1d(labels, self.values)
         require(
             len(unknown) == 0,
@@ -70,9 +70,9 @@ class Classes:
 
 
 def read_labels(labels: np.ndarray, name: str) -> np.ndarray:
-    """Labels (N,), whole numbers or text, of an array (N,) or (N, 1) of them, or one-hot (N, num_classes).
+    """Labels (N,), whole numbers or text, from an array (N,), (N, 1) or one-hot (N, num_classes).
 
-    Raises ConfigError, with the line of NumPy that converts where there is one, for anything else.
+    Raises ConfigError for anything else, with the line of NumPy that converts it where there is one.
     """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

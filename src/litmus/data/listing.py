@@ -18,7 +18,10 @@ from litmus.errors import ConfigError, closest, require
 @dataclass
 class Listing:
     """The files of one part and their labels (N,), in a fixed order that mixes the classes, so that the first N are a
-    fair sample. It goes by each file's name, so a new file leaves the order of the others."""
+    fair sample.
+
+    The order follows from a hash of each file name, so that a new file does not reorder the others.
+    """
 
     files: list[Path]
     labels: Tensor
@@ -36,8 +39,9 @@ class Listing:
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """The folders of `root` that hold its parts. Those that there are not are to be split off `train`, which is `root`
-    itself where it has none of them, and the next one where only `train` is missing."""
+    """The folders of `root` that hold its parts. Missing parts are split off the training images, which are `root`
+    itself if it has no part folders.
+    """
     there = find_part_folders(root)
     if "train" not in there:
         there = {"train": there.pop(next(iter(there))) if there else root, **there}
@@ -71,7 +75,7 @@ def find_part_folders(root: Path) -> dict[str, Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Those that are not hidden, by name."""
+    """The subfolders that are not hidden, by name."""
     return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
 
 
@@ -98,7 +102,7 @@ def class_folders(folder: Path) -> dict[str, Path]:
 
 
 def count_loose_pictures(folder: Path) -> int:
-    """Of those that are in no class folder."""
+    """The number of image files that are in no class folder."""
     endings = Image.registered_extensions()
     return sum(Path(entry.path).suffix.lower() in endings and not _is_folder(entry) for entry in _entries(folder))
 
@@ -117,8 +121,7 @@ def list_images(folder: Path, class_names: Sequence[str]) -> Listing:
 
 
 def drop_repeated_files(parts: dict[str, Listing], notes: list[str]) -> dict[str, Listing]:
-    """Each file once, whatever links lead to it: in the last of the parts that has it. `notes` gets what is left out.
-
+    """Each file once, whatever links lead to it: in the last of the parts that has it. `notes` gets what is dropped.
     Raises ConfigError if a file is in two classes.
     """
     first: dict[tuple[int, int], tuple[Path, int]] = {}
@@ -167,9 +170,8 @@ def require_classes(folder: Path, class_names: Sequence[str], train: Path) -> No
 
 
 def files_below(folder: Path | None, above: frozenset[tuple[int, int] | None] = frozenset()) -> Iterator[Path]:
-    """All that are not hidden, whatever their names: what is not an image is reported when it is read.
-
-    A link to a folder that it lies in is not followed.
+    """All files that are not hidden, whatever their names: what is not an image is reported when it is decoded. A link
+    to a parent folder is not followed.
     """
     if folder is None:
         return
@@ -183,7 +185,7 @@ def files_below(folder: Path | None, above: frozenset[tuple[int, int] | None] = 
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """What is not hidden in a folder, in any order."""
+    """The entries of a folder that are not hidden, in any order."""
     try:
         with os.scandir(folder) as entries:
             yield from (entry for entry in entries if not entry.name.startswith("."))
@@ -200,7 +202,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What is the same for all links to a file or folder; None for a link that leads nowhere."""
+    """The device and inode, the same for all links to a file or folder; None for a dangling link."""
     try:
         found = path.stat()
     except OSError:

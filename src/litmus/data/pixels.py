@@ -10,15 +10,15 @@ from torch import Tensor
 from litmus.errors import ConfigError, require
 
 LAYOUTS = ("channels_last", "channels_first")
-CHANNELS = (1, 3, 4)  # that a side of an image is not taken for
-ROWS = 4096  # converted at a time: a float copy of a large set would not fit in memory
+CHANNELS = (1, 3, 4)  # sizes that are taken for a channel axis
+ROWS = 4096  # converted at a time, because a float copy of a large set may not fit in memory
 
 
 def channels_first(images: Tensor, layout: str | None = None, image_shape: Sequence[int] | None = None) -> Tensor:
     """(N, H, W), (N, H, W, C) or (N, C, H, W) to (N, C, H, W).
 
-    Which of the two it is comes from `layout`, from the expected `image_shape` (C, H, W), or from the one axis that has
-    1, 3 or 4 entries. Raises ConfigError where none of these tells.
+    The axis order follows from `layout`, from the expected `image_shape` (C, H, W), or from the only axis with 1, 3 or
+    4 entries. Raises ConfigError if none of these decides.
     """
     shape = tuple(images.shape)
     if images.ndim == 2:
@@ -44,9 +44,9 @@ def channels_first(images: Tensor, layout: str | None = None, image_shape: Seque
 
 
 def read_pixels(images: np.ndarray, name: str) -> tuple[Tensor, str]:
-    """Images as uint8, and how their numbers were read: `0 to 255`, or `0 to 1` for fractions and booleans.
+    """Images as uint8, and their unit: `0 to 255`, or `0 to 1` for fractions and booleans.
 
-    Raises ConfigError, with the line of NumPy that converts, for numbers that may mean something else.
+    Raises ConfigError, with the line of NumPy that converts, for numbers of another or an unclear unit.
     """
     require(images.dtype.kind in "biuf", f"{name} holds {images.dtype}, and must hold uint8 pixels from 0 to 255")
     require(images.size > 0, f"{name} holds no images; it has shape {images.shape}")
@@ -65,7 +65,7 @@ def read_pixels(images: np.ndarray, name: str) -> tuple[Tensor, str]:
 
 
 def _factor(dtype: np.dtype, low: float, high: float, whole: bool, name: str) -> int:
-    """What brings numbers from `low` to `high` to the span from 0 to 255, where that is certain."""
+    """The factor that brings numbers from `low` to `high` to the range from 0 to 255, where it is certain."""
     is_float = dtype.kind == "f"
     holds = f"{name} holds {dtype} from {low:g} to {high:g}"
     require(math.isfinite(low) and math.isfinite(high), f"{name} holds NaN or infinity; {name} = np.nan_to_num({name})")

@@ -30,8 +30,9 @@ class Preprocess(nn.Module):
 
     @classmethod
     def fit(cls, scaling: str, images: Tensor, size: int | None = None) -> "Preprocess":
-        """`raw`: 0 to 255; `unit`: 0 to 1; `standardize`: each channel of `images` to mean 0 and variance 1;
-        `imagenet`: as torchvision's pretrained networks want them."""
+        """`raw`: 0 to 255; `unit`: 0 to 1; `standardize`: mean 0 and variance 1 per channel over `images`; `imagenet`:
+        as for torchvision's pretrained networks.
+        """
         one_of("data.scaling", scaling, SCALINGS)
         channels = images.shape[1]
         if scaling == "imagenet":
@@ -73,7 +74,9 @@ def _sums(pixels: Tensor) -> Tensor:
 
 
 def shape_after(scaling: str, size: int | None, image_shape: Sequence[int]) -> tuple[int, int, int]:
-    """The (C, H, W) that the network sees of images of this shape. Raises ConfigError if they don't go together."""
+    """The input shape (C, H, W) of the network for images of this shape. Raises ConfigError if they do not fit
+    together.
+    """
     channels, height, width = image_shape
     require(
         scaling != "imagenet" or channels in (1, 3),

@@ -37,7 +37,7 @@ class ImageData(Protocol):
 
 
 def complete_data_module(data: Any) -> Any:
-    """The data module, with defaults for what it lacks. Raises ConfigError, which names what has none."""
+    """The data module, with defaults for missing attributes. Raises ConfigError for a missing one without a default."""
     if hasattr(data, "facts"):  # one of litmus.data
         return data
     _check_required(data)
@@ -91,7 +91,7 @@ def _check_required(data: Any) -> None:
 
 
 def _preprocess(data: Any) -> Preprocess:
-    """By its mean and std, or unknown without them."""
+    """From its mean and std, or unknown without them."""
     kind, channels = type(data).__name__, data.image_shape[0]
     for name in ("mean", "std"):
         value = getattr(data, name)

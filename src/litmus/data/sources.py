@@ -19,12 +19,12 @@ from litmus.errors import ConfigError, whole_number
 
 Source = Callable[..., Any]
 
-# What torchvision's data sets raise, by turns.
+# What torchvision data sets raise for damaged or absent files.
 DAMAGED_OR_ABSENT = (OSError, RuntimeError, ValueError, AssertionError, IndexError, EOFError, UnpicklingError)
 
 
 class MNIST:
-    """The four files of MNIST that come with Litmus: `data` (N, 28, 28) uint8, `targets` (N,) int64."""
+    """The MNIST files embedded in the package: `data` (N, 28, 28) uint8, `targets` (N,) int64."""
 
     classes: ClassVar = [str(digit) for digit in range(10)]
     files: ClassVar = {  # name: SHA-256 of the unpacked file
@@ -59,15 +59,18 @@ class MNIST:
 
 
 def read_idx(raw: bytearray) -> Tensor:
-    """A uint8 tensor that shares its memory with `raw`, which is in the IDX format: 00 00, 08 for uint8, the number of
-    dimensions, each as 4 bytes, the data."""
+    """A uint8 tensor that shares memory with `raw`, in the IDX format: 00 00, 08 for uint8, the number of dimensions,
+    each as 4 bytes, the data.
+    """
     dimensions = raw[3]
     shape = struct.unpack(f">{dimensions}I", raw[4 : 4 + 4 * dimensions])
     return torch.frombuffer(raw, dtype=torch.uint8, offset=4 + 4 * dimensions).view(shape)
 
 
 class Synthetic:
-    """Learnable noise for tests and timing: each class is a random pattern, each image its pattern with noise."""
+    """Learnable synthetic images for tests and benchmarks: each class is a random pattern, each image its pattern with
+    noise.
+    """
 
     def __init__(
         self,
@@ -90,9 +93,9 @@ class Synthetic:
 def read(
     source: Source, data_dir: str, train: bool, name: str, image_shape: Sequence[int] | None
 ) -> tuple[Tensor, Tensor, list[str] | None]:
-    """Images (N, C, H, W) uint8, labels (N,) int64 and the class names of one part of a source of this image shape.
+    """Images (N, C, H, W) uint8, labels (N,) int64 and class names of one part of a source.
 
-    Raises ConfigError, with what to put where, if the files can neither be read nor be downloaded.
+    Raises ConfigError, with the files and where to put them, if they can neither be read nor be downloaded.
     """
     part: dict[str, Any] = {"train": train}
     if "split" in inspect.signature(source).parameters and "train" not in inspect.signature(source).parameters:
@@ -116,20 +119,20 @@ def read(
 
 
 def _folders(data_dir: str) -> set[Path]:
-    """Down to where torchvision's data sets make theirs, such as MNIST/raw: a user's own may hold any number below."""
+    """Folders to the depth at which torchvision data sets create theirs, such as MNIST/raw."""
     root = Path(data_dir).expanduser()
     return {path for path in (root, *root.glob("*/"), *root.glob("*/*/")) if path.is_dir()}
 
 
 def _remove_empty(folders: set[Path]) -> None:
-    """Those that a download made and did not fill."""
+    """Removes the folders that a download created and did not fill."""
     for folder in sorted(folders, reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
 
 
 def _wanted(source: Source, data_dir: str) -> str:
-    """Which files torchvision looks for, and where."""
+    """The files that torchvision looks for, and where."""
     dataset: Any = getattr(source, "func", source)
     folder = Path(data_dir).expanduser()
     if hasattr(dataset, "resources"):  # the MNIST family; it takes a .gz only if that is the published one to the bit

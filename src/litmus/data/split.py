@@ -5,7 +5,7 @@ from torch import Tensor
 
 from litmus.errors import require
 
-VAL_SIZE = 0.1  # of the training images, by default
+VAL_SIZE = 0.1  # default fraction of the training images
 
 
 def check_not_split(val_size: float, what: str) -> None:
@@ -20,7 +20,7 @@ def check_not_split(val_size: float, what: str) -> None:
 def validation_count(val_size: float, total: int) -> int:
     """The size of the validation part: `val_size` is a count, or a fraction of `total` if it is below 1.
 
-    Raises ConfigError if it leaves a part without an image; 0 asks for no validation part.
+    Raises ConfigError if a part would be empty; 0 requests no validation part.
     """
     count = round(val_size * total) if val_size < 1 else int(val_size)
     require(
@@ -40,9 +40,10 @@ def require_validation(count: int, val_size: float, total: int) -> None:
 
 
 def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices (training, validation), each ascending; validation has `size`, each class its share to within one.
+    """Indices (training, validation), each ascending; validation has `size` images, and each class its share to within
+    one.
 
-    Shares that are not whole are rounded by the largest remainder.
+    Fractional shares are rounded by the largest remainder.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 @dataclass
 class ClassScores:
-    """`precision` is the share of what was taken for the class that is of it, `recall` the share of the class that was
-    taken for it, `f1` their harmonic mean; each None where it has nothing to be a share of."""
+    """Precision, recall and F1 of a class; None where the denominator is 0."""
 
     name: str
     images: int
@@ -22,7 +21,7 @@ class ClassScores:
 
 
 def class_scores(counts: Tensor, names: list[str]) -> list[ClassScores]:
-    """Of counts (true class, predicted class)."""
+    """From counts (true class, predicted class)."""
     right, true, said = counts.diag().tolist(), counts.sum(dim=1).tolist(), counts.sum(dim=0).tolist()
     return [
         ClassScores(name, t, _share(r, s), _share(r, t), _share(2 * r, t + s))
@@ -35,6 +34,6 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def mean_of(scores: list[ClassScores], name: str) -> float:
-    """Over the classes that have one: each class counts the same."""
+    """Macro average over the classes that have a value."""
     values = [value for one in scores if (value := getattr(one, name)) is not None]
     return sum(values) / len(values) if values else float("nan")

@@ -30,8 +30,9 @@ MISTAKES = 24
 
 
 class FolderToTest(ImageFolder):
-    """The pictures of a folder, or of its test/, all to be tested on; a subfolder for each class, which may be absent.
-    Files that are no good are named and left out."""
+    """All images of a folder, or of its test/, as test images; a subfolder per class, which may be absent. Bad files
+    are named and skipped.
+    """
 
     def __init__(self, root: str, trained: TrainedModel):
         config = trained.config["data"]
@@ -75,7 +76,7 @@ class ArraysToTest(ArrayFile):
 
 
 def own_data(trained: TrainedModel, data_dir: str | None = None) -> InMemory:
-    """The run's own test images; downloads may lie elsewhere than the run had them."""
+    """The test images of the run's own data; `data_dir` is where downloads are now."""
     config = trained.config["data"]
     require(
         "data_dir" in config,
@@ -87,7 +88,7 @@ def own_data(trained: TrainedModel, data_dir: str | None = None) -> InMemory:
 
 
 def other_data(trained: TrainedModel, config: Any) -> InMemory:
-    """The test images of another data set, by its config; or of a folder or an array file, by its path."""
+    """The test images of another data set, given by its config, or of a folder or an array file, given by its path."""
     if isinstance(config, str):
         path = user_path("--data", config)
         is_folder = path.is_dir() and not any(path.glob("x_*.npy"))
@@ -96,8 +97,7 @@ def other_data(trained: TrainedModel, config: Any) -> InMemory:
 
 
 def prepare_test_data(data: InMemory, trained: TrainedModel) -> InMemory:
-    """Reads the test images and hands them over with the preprocessing that the model was trained with. Raises
-    ConfigError if they are not what it was made for."""
+    """Reads the test images and sets the preprocessing of the model. Raises ConfigError if they do not fit."""
     data.setup("test")
     for note in data.notes:
         log.info(note)
@@ -128,9 +128,9 @@ class EvaluationResult:
 
 
 def warn_if_unlike_run(run: Path, figures: Mapping[str, Any]) -> None:
-    """Logs a warning if the run's own test, of the same images, gave another accuracy.
+    """Logs a warning if the accuracy differs from that of the run's own test on the same images.
 
-    One image in a thousand may differ: devices and numbers of threads round differently.
+    One image in a thousand may differ, because devices and numbers of threads round differently.
     """
     file, images = run / "result.json", figures["images"]
     before = read_json(file, "metrics")["metrics"].get("test/acc") if file.exists() else None
@@ -142,10 +142,10 @@ def warn_if_unlike_run(run: Path, figures: Mapping[str, Any]) -> None:
 
 
 def evaluate(trained: TrainedModel, data: InMemory, directory: Path) -> EvaluationResult:
-    """Tests the model and leaves confusion_matrix.png and .csv, calibration.png and worst_mistakes.png."""
+    """Tests the model, and writes confusion_matrix.png and .csv, calibration.png and worst_mistakes.png."""
     matrix = ConfusionMatrix(str(directory))
     calibration = Calibration(BINS, str(directory))
-    (directory / "worst_mistakes.png").unlink(missing_ok=True)  # there may be no mistake this time
+    (directory / "worst_mistakes.png").unlink(missing_ok=True)  # it is not written without a mistake
     quiet()
     trainer = pl.Trainer(
         accelerator="auto",

@@ -22,8 +22,9 @@ NEEDED = ("onnxscript", "onnx", "onnxruntime")
 
 
 class ExportModule(nn.Module):
-    """uint8 images (N, C, H, W) of the size they come in to logits, as a graph of plain operations: what resizes them
-    is a multiplication with a matrix for their rows and one for their columns, to the last bits the same."""
+    """uint8 images (N, C, H, W) of any fixed size to logits, as a graph of plain operations: resizing is a product with
+    a matrix for rows and one for columns.
+    """
 
     rows: Tensor
     columns: Tensor
@@ -45,13 +46,13 @@ class ExportModule(nn.Module):
 
 
 def resizing(before: int, after: int) -> Tensor:
-    """The matrix (after, before) that does to a row of pixels what `Preprocess` does."""
+    """The matrix (after, before) that resizes a row of pixels as `Preprocess` does."""
     unit = torch.eye(before)[None, None]
     return F.interpolate(unit, (after, before), mode="bilinear", antialias=True)[0, 0]
 
 
 def export_onnx(trained: TrainedModel, path: Path) -> float:
-    """Gives the largest difference of a logit. Raises StoppedRun if it is more than rounding."""
+    """Returns the largest difference of a logit. Raises StoppedRun if it is more than rounding."""
     for package in NEEDED:
         try:
             importlib.import_module(package)
@@ -90,7 +91,7 @@ def run_onnx(path: Path, images: Tensor) -> Tensor:
 
 
 def export_safetensors(trained: TrainedModel, path: Path) -> float:
-    """The network's weights, those of a resnet under torchvision's names, and as text what is needed to use them."""
+    """The network weights, those of a ResNet under torchvision's names, with metadata as text."""
     from safetensors.torch import load_file, save_file
 
     network: Any = trained.model.network
@@ -105,7 +106,7 @@ def export_safetensors(trained: TrainedModel, path: Path) -> float:
 
 
 def theirs(name: str) -> str:
-    """A resnet's names as torchvision has them, so that model.weights=FILE and torchvision itself can read the file."""
+    """The torchvision name of a ResNet weight, so that model.weights=FILE and torchvision can read the file."""
     if name.startswith("backbone."):
         return name.removeprefix("backbone.")
     return f"fc.{name.removeprefix('head.')}" if name.startswith("head.") else name
@@ -129,7 +130,7 @@ def examples(trained: TrainedModel, count: int) -> Tensor:
 
 
 def checked(trained: TrainedModel, predict: Any) -> float:
-    """The largest difference between what the file says and what the model says, of batches of several sizes."""
+    """The largest difference between the logits of the file and of the model, over batches of several sizes."""
     worst = 0.0
     for size in BATCHES:
         images = examples(trained, size)

@@ -14,9 +14,9 @@ from litmus.runs.checkpoints import rebuild_model
 
 
 class TrainedModel(nn.Module):
-    """A run's model in eval mode with its preprocessing: uint8 images (N, C, H, W) to logits (N, num_classes).
+    """A model in eval mode with its preprocessing: uint8 images (N, C, H, W) to logits (N, num_classes).
 
-    `decode` reads a picture file, of any size, as such an image. `metadata` holds what the checkpoint said of it all.
+    `decode` decodes an image file of any size for it. `metadata` is that of the checkpoint.
     """
 
     def __init__(self, model: nn.Module, preprocess: Preprocess, decode: ImageDecoder, metadata: dict[str, Any]):
@@ -51,9 +51,9 @@ class TrainedModel(nn.Module):
 
 
 def load(run: str | Path, checkpoint: str = "best") -> TrainedModel:
-    """The trained model of a run directory (its best, or `last`), or of a checkpoint file alone, on the CPU.
+    """The trained model of a run directory (its best checkpoint, or `last`) or of a checkpoint file, on the CPU.
 
-    Raises ConfigError if there is none, or if it is not Litmus'.
+    Raises ConfigError if there is no checkpoint, or if Litmus has not written it.
     """
     file = Path(run).expanduser()
     flush_denormals()

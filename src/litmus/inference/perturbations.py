@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from litmus.errors import ConfigError, one_of, require
 
-KINDS: dict[str, tuple[Callable[..., v2.Transform], dict[str, str]]] = {  # its options, and what torchvision calls them
+KINDS: dict[str, tuple[Callable[..., v2.Transform], dict[str, str]]] = {  # its options, by torchvision's names
     "gaussian_blur": (v2.GaussianBlur, {"kernel": "kernel_size", "sigma": "sigma"}),
     "gaussian_noise": (v2.GaussianNoise, {"mean": "mean", "sigma": "sigma"}),
     "color_jitter": (v2.ColorJitter, {name: name for name in ("brightness", "contrast", "saturation", "hue")}),
@@ -20,8 +20,11 @@ KINDS: dict[str, tuple[Callable[..., v2.Transform], dict[str, str]]] = {  # its 
 
 
 class Perturbation:
-    """`name:option=value,option=value`, several of them with `+` in between; a value such as 0.1..2 is drawn from that
-    range, as the seed says. Takes images (C, H, W) of pixels as float32, 0 to 255, and gives such images."""
+    """`name:option=value,option=value`, several joined by `+`; a value such as 0.1..2 is drawn from that range by the
+    seed.
+
+    Maps images (C, H, W) of float32 pixels from 0 to 255 to perturbed ones.
+    """
 
     def __init__(self, text: str, seed: int):
         self.transforms = [_transform(part) for part in text.split("+")]

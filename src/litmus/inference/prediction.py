@@ -28,7 +28,7 @@ class Prediction:
 
 
 def files_of(paths: Sequence[str]) -> Iterator[tuple[Path, bool]]:
-    """Each file, and whether it was named by itself and not by its folder. Raises ConfigError for what is not there."""
+    """Each file, and whether it was given itself and not by its folder. Raises ConfigError for what does not exist."""
     for name in paths:
         path = Path(os.path.expanduser(name))
         if not os.path.exists(path):

@@ -14,7 +14,9 @@ from litmus.models.resnet import ARCHS
 
 
 def load_torchvision(arch: str, weights: str) -> TrainedModel:
-    """What `load` gives of a run. `weights` are torchvision's, by name, or a file of all ImageNet's classes."""
+    """A pretrained torchvision network as `load` returns it. `weights` is a torchvision name, or a file of all ImageNet
+    classes.
+    """
     one_of("--arch", arch, ARCHS)
     known = torchvision.models.get_model_weights(arch)
     chosen = known[weights] if weights in known.__members__ else known["DEFAULT"]

@@ -20,7 +20,7 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because what a run is called (`identity`) is asked by those that need no torch.
+    # Lazy, because `identity` is imported where torch is not needed.
     if name in PLACES:
         return getattr(import_module(f"litmus.runs.{PLACES[name]}"), name)
     raise AttributeError(f"module 'litmus.runs' has no attribute {name!r}")

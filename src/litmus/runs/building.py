@@ -18,7 +18,7 @@ UNEXPECTED = r"unexpected keyword argument '(\w+)'"
 
 
 def build(node: Any, **arguments: Any) -> Any:
-    """Instantiates a config node. Raises ConfigError, with the reason alone, for values that can't be."""
+    """Instantiates a config node. Raises ConfigError, with the reason alone, for values that its target refuses."""
     check_arguments(node)
     try:
         return instantiate(node, _convert_="all", **arguments)
@@ -42,8 +42,10 @@ def build(node: Any, **arguments: Any) -> Any:
 
 
 def build_loss(node: Any) -> Any:
-    """The loss, whose lists become tensors where it takes tensors, such as class weights. They are its buffers: they
-    move to the device with the model, and a checkpoint holds them."""
+    """Builds the loss. Lists become tensors where the loss takes tensors, such as class weights.
+
+    They are registered as buffers, so that they move to the device with the model and are in the checkpoint.
+    """
     names = tensor_arguments(node)
     for name in names:
         is_number = isinstance(node.get(name), int | float) and name in CLASS_WEIGHTS

@@ -23,11 +23,11 @@ REQUIRED_METADATA = (
     "std",
 )  # what every checkpoint's metadata has, and image_size
 FIRST_NAME = "litmus"  # renaming keeps this
-FORMAT = 1  # of a run directory and of what Litmus adds to a checkpoint
+FORMAT = 1  # version of the run directory and of the metadata in a checkpoint
 
 
 def rebuild_model(file: Path) -> tuple[Classifier, dict[str, Any]]:
-    """The model of a checkpoint with its weights, on the CPU, and the checkpoint's metadata."""
+    """The model of a checkpoint with its weights, on the CPU, and the metadata of the checkpoint."""
     contents, metadata = read_checkpoint(file)
     config = OmegaConf.create(metadata["config"])
     assert isinstance(config, DictConfig)
@@ -37,7 +37,10 @@ def rebuild_model(file: Path) -> tuple[Classifier, dict[str, Any]]:
 
 
 def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A checkpoint's contents and its metadata. Raises ConfigError if it is damaged, not Litmus', or of a later one."""
+    """The contents and the metadata of a checkpoint.
+
+    Raises ConfigError if it is damaged, was not written by Litmus, or was written by a later version.
+    """
     contents = load_checkpoint(file)
     metadata = contents.get(CHECKPOINT_KEY)
     if not isinstance(metadata, dict):
@@ -57,7 +60,7 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def with_own_targets(config: Any) -> Any:
-    """The config, in which `_target_` names this package also where it was called Litmus (see scripts/rename)."""
+    """The config with the current package name in every `_target_`, for a project that scripts/rename has renamed."""
     if isinstance(config, dict):
         return {key: _own(value) if key == "_target_" else with_own_targets(value) for key, value in config.items()}
     return [with_own_targets(value) for value in config] if isinstance(config, list) else config
@@ -69,7 +72,7 @@ def _own(target: Any) -> Any:
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
-    """The weights of a checkpoint of this very model. Raises ConfigError if it is of another."""
+    """Loads the weights of a checkpoint of the same model. Raises ConfigError if it is of another model."""
     contents, _ = read_checkpoint(file)
     _load_state(contents["state_dict"], model, file)
 
@@ -85,9 +88,9 @@ def _check_weights(state: dict[str, Any], model: nn.Module, file: Path) -> None:
 
 
 def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> None:
-    """Raises ConfigError unless the run of this config can resume from the file.
+    """Raises ConfigError unless a run of this config can resume from the file.
 
-    The number of epochs and early stopping may differ.
+    Only the number of epochs and early stopping may differ.
     """
     fix = "restore it from a backup, or delete it to start the run again from its first epoch"
     try:

@@ -14,7 +14,7 @@ BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ON
 
 
 def check_arguments(node: Any) -> None:
-    """Raises ConfigError, which names the arguments that exist, if a part of `node` has one that its target lacks."""
+    """Raises ConfigError, with the valid arguments, if a node at or below `node` has one that its target lacks."""
     for part in _parts(node):
         target = target_of(part)
         known, is_open = parameters(target) if target else ({}, True)
@@ -24,7 +24,7 @@ def check_arguments(node: Any) -> None:
 
 
 def unknown_argument(node: Any, key: str, given: Collection[str] = ()) -> str:
-    """The sentence for an argument that a target has refused by itself; those that are `given` anyway are not named."""
+    """The message for an argument that a target refused at call time; names in `given` are not suggested."""
     known, _ = parameters(target_of(node))
     return _refusal(node, key, [name for name in known if name not in given])
 
@@ -36,7 +36,9 @@ def tensor_arguments(node: Any) -> list[str]:
 
 
 def parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
-    """What `target` takes by name, and whether it may take more. Arguments of `**kwargs` are those of the bases."""
+    """The named parameters of `target`, and whether it accepts others. `**kwargs` are resolved through the base
+    classes.
+    """
     found: dict[str, inspect.Parameter] = {}
     for function in _functions(target):
         try:
@@ -46,7 +48,7 @@ def parameters(target: Any) -> tuple[dict[str, inspect.Parameter], bool]:
         found |= {name: p for name, p in own.items() if p.kind in BY_NAME and name not in ("self", *found)}
         is_open = any(p.kind is p.VAR_KEYWORD for p in own.values()) or hasattr(function, "__wrapped__")
         if not is_open:
-            return found, function is not _functions(target)[0]  # what a class does with its **kwargs is its own
+            return found, function is not _functions(target)[0]  # its **kwargs may take anything
     return found, bool(_functions(target))
 
 
@@ -57,19 +59,19 @@ def _functions(target: Any) -> list[Callable[..., Any]]:
 
 
 def _takes_nothing(cls: type) -> bool:
-    """Whether a base refuses the arguments that its signature allows."""
+    """Whether this base class refuses the arguments that its signature allows."""
     return cls is object or f"{cls.__module__}.{cls.__qualname__}" == "torch.nn.modules.module.Module"
 
 
 def _refusal(node: Any, key: str, known: list[str]) -> str:
     near = closest(key, known)
     hint = f" (did you mean {near}?)" if near else ""
-    path = node._get_full_key(key)  # OmegaConf has no public way from a node to its place in the config
+    path = node._get_full_key(key)  # no public way to the full key of a node
     return f"{path} is not an argument of {node['_target_']}{hint}: it takes {', '.join(known) or 'none'}"
 
 
 def _parts(node: Any) -> Iterator[DictConfig]:
-    """The nodes with a `_target_`, at and below `node`."""
+    """The nodes with a `_target_` at or below `node`."""
     if isinstance(node, DictConfig) and not node._is_none():
         if "_target_" in node:
             yield node
@@ -82,9 +84,9 @@ def _parts(node: Any) -> Iterator[DictConfig]:
 
 
 def target_of(node: Any) -> Any:
-    """The class or function; None if it cannot be imported, which building answers."""
-    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what the error says
+    """The class or function; None if it cannot be imported, which `build` reports."""
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it logs what the error says again
     try:
         return get_object(str(node["_target_"]))
-    except Exception:  # whatever importing it raises
+    except Exception:  # an import may raise anything
         return None

@@ -13,18 +13,18 @@ from filelock import FileLock, Timeout
 
 from litmus.errors import ConfigError, DirectoryInUse
 
-LOCK = ".lock"  # in the run directory; it stays there, and only an open one is locked
+LOCK = ".lock"  # stays in the run directory; only an open file is locked
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # some clusters' file systems
-PATIENCE = 5.0  # seconds for a killed process, or the workers it started, to be gone
+PATIENCE = 5.0  # seconds to wait for a killed process and its workers to be gone
 
 
 @contextmanager
 def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
-    """Holds the lock of a run directory, which is created if it does not exist.
+    """Holds the lock of a run directory, which is created if needed.
 
     The operating system releases the lock when the process ends, however it ends. Raises DirectoryInUse, naming the
-    process that holds it, if it is not free within `patience` seconds (by default, PATIENCE). Does nothing where the
-    file system has no locks.
+    process that holds it, if it is not free within `patience` seconds (by default, PATIENCE). Does nothing on a file
+    system without locks.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -52,10 +52,10 @@ def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
 
 @contextmanager
 def discard_if_refused(path: Path) -> Iterator[None]:
-    """Empties a run directory that was empty, where ConfigError is raised within before its first checkpoint.
+    """Empties a run directory that was empty if ConfigError is raised before its first checkpoint.
 
-    Some options are only checked when training starts, and a refused command must not leave anything. Use it while the
-    directory is locked: nobody else writes there.
+    Some options are only checked when training starts, and a refused command must leave nothing behind. Use it while
+    the directory is locked, so that no other process writes there.
     """
     is_new = all(entry.name == LOCK for entry in path.iterdir())
     try:
@@ -70,12 +70,12 @@ def discard_if_refused(path: Path) -> Iterator[None]:
 
 @contextmanager
 def discard_if_empty(path: Path) -> Iterator[None]:
-    """Removes the folder, and those above it, if they are new and empty once ConfigError has been raised within."""
+    """Removes the folder and its parents, if they are new and empty, after a ConfigError."""
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         yield
     except ConfigError:
-        with suppress(OSError):  # one of them has something of another process
+        with suppress(OSError):  # another process has written there
             if new and [entry.name for entry in path.iterdir()] == [LOCK]:
                 (path / LOCK).unlink()
             for folder in new:

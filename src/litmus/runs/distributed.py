@@ -26,23 +26,23 @@ from litmus.runs.job_channel import JobChannel
 
 log = logging.getLogger("litmus")
 
-PATIENCE = 5.0  # seconds for a process to notice by itself that another has gone
+PATIENCE = 5.0  # seconds for a process to notice that another has failed
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this process writes and logs."""
     return not getattr(rank_zero_only, "rank", 0)
 
 
 def read_rank_env() -> dict[str, Any] | None:
-    """What the first process said of the run (see `announce`), for the others."""
+    """What rank zero has exported (see `export_rank_env`), in the other processes."""
     return json.loads(os.environ[ANNOUNCEMENT]) if ANNOUNCEMENT in os.environ and not is_rank_zero() else None
 
 
 def export_rank_env(
     trainer: pl.Trainer, path: Path, in_sweep: bool, overrides: list[str], channel: JobChannel | None
 ) -> None:
-    """Prepares the processes that Lightning will start by repeating the command line.
+    """Prepares the processes that Lightning starts by repeating the command line.
 
     They must find the same directory, and a job of a sweep must repeat the job, not the sweep.
     """
@@ -50,14 +50,14 @@ def export_rank_env(
         return
     os.environ[ANNOUNCEMENT] = json.dumps({"path": str(path.absolute()), "in_sweep": in_sweep})
     sys.argv = [sys.argv[0], *_config_arguments(), *overrides]
-    HydraConfig.instance().cfg = None  # or Lightning gives the new processes Hydra options of its own
+    HydraConfig.instance().cfg = None  # otherwise Lightning adds Hydra options to the command
     subprocess_script._launch_process_observer = partial(
         _watch, channel
     )  # Lightning's kills this process, without a word
 
 
 def _config_arguments() -> list[str]:
-    """What the command line says of where the config is composed from: --config-dir, --config-name and their like."""
+    """The command-line flags that locate the config: --config-path, --config-name and the search path."""
     hydra = HydraConfig.get()
     sources = [(source.provider, source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     added = [quote(f"file://{path}") for provider, path in sources if provider.endswith("command-line")]
@@ -69,12 +69,12 @@ def _config_arguments() -> list[str]:
 
 
 def child_processes(trainer: pl.Trainer) -> list[subprocess.Popen]:
-    """The processes that Lightning has started to train with this one."""
+    """The processes that Lightning has started for the other ranks."""
     return getattr(trainer.strategy.launcher, "procs", [])
 
 
 def failed_rank(processes: list[subprocess.Popen]) -> str | None:
-    """Which of the other processes ended otherwise than well, in a sentence."""
+    """A sentence about the first rank that failed, or None."""
     for number, process in enumerate(processes, start=2):
         status = process.poll()
         if status:
@@ -89,7 +89,7 @@ def failed_rank(processes: list[subprocess.Popen]) -> str | None:
 
 
 def failed_rank_of(error: BaseException, processes: list[subprocess.Popen]) -> str | None:
-    """The same, if it is what this error comes from: the others are no longer to be reached."""
+    """The same, if `error` comes from a lost connection to another rank."""
     text = str(error).lower()
     if not isinstance(error, torch.distributed.DistError) and not any(name in text for name in ("gloo", "nccl")):
         return None
@@ -100,7 +100,7 @@ def failed_rank_of(error: BaseException, processes: list[subprocess.Popen]) -> s
 
 
 def _watch(channel: JobChannel | None, child_processes: list[subprocess.Popen]) -> None:
-    """Ends this process if one of the others is gone and it still waits for that."""
+    """Ends this process if another rank has failed and this one still waits for it."""
 
     def watch() -> None:
         while not (sentence := failed_rank(child_processes)):
@@ -120,7 +120,7 @@ def _watch(channel: JobChannel | None, child_processes: list[subprocess.Popen]) 
 
 
 def end_with_the_first(trainer: pl.Trainer) -> None:
-    """For the other processes: a first one that is killed takes them along, and a signal ends them at once."""
+    """For the other ranks: end with rank zero, and at once on a signal."""
     if ANNOUNCEMENT not in os.environ:
         return  # the launcher that started them takes care of it
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
@@ -135,11 +135,11 @@ def end_with_the_first(trainer: pl.Trainer) -> None:
 
 
 def check_processes(accelerator: Any, is_directory_given: bool) -> None:
-    """Compares what a launcher has set in the environment with the processes that the config requests.
+    """Compares the processes that a launcher has announced in the environment with those that the config requests.
 
-    A run that starts its own processes begins with rank zero, whatever rank variable is left in the shell: Lightning
-    takes the rank from it at import, and a process of another rank writes and prints nothing. Raises ConfigError if a
-    launcher started another number of processes than requested, or if they would each create a directory.
+    A run that starts its own processes is rank zero, whatever rank variable is left in the shell: Lightning reads the
+    rank at import, and a process of another rank writes and prints nothing. Raises ConfigError if a launcher started
+    another number of processes.
     """
     if read_rank_env() is not None:
         return
@@ -168,16 +168,16 @@ def check_processes(accelerator: Any, is_directory_given: bool) -> None:
 
 
 def tasks_of_srun() -> int:
-    """How many processes srun has started together with this one."""
+    """The number of processes that srun has started together with this one."""
     interactive = SLURMEnvironment.job_name() in ("bash", "interactive")  # where Lightning, too, leaves srun alone
     return 1 if interactive else int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 
 def in_slurm(devices: int, num_nodes: int) -> list[Any]:
-    """The plugin by which Lightning finds a run's other processes inside a job of Slurm; none elsewhere.
+    """The plugin by which Lightning finds the other processes of a run inside a Slurm job; none elsewhere.
 
-    By itself it takes the whole allocation for the run's, and it would queue the job again in its own way.
-    Raises ConfigError if srun has started another number of processes than the run is to have.
+    Without it, Lightning takes the whole allocation for the run, and requeues the job in its own way. Raises
+    ConfigError if srun has started another number of processes than the run requests.
     """
     if "SLURM_JOB_ID" not in os.environ or TorchElasticEnvironment.detect():
         return []

@@ -16,12 +16,12 @@ NOT_THE_EXPERIMENT = (
     *("output_dir", "sweep_name", "resume", "hydra"),
     *("launcher", "jobs", "sweep", "sampler", "pruner", "n_trials"),
 )
-COMBINED = ("callbacks", "logger")  # groups of named parts: their option files can be combined, and parts added
-ANNOUNCEMENT = "LITMUS_RUN"  # in the environment of a run's other processes: what the first has said of it
+COMBINED = ("callbacks", "logger")  # groups of named parts, whose option files can be combined
+ANNOUNCEMENT = "LITMUS_RUN"  # environment variable by which rank zero describes the run to the others
 
 
 def experiment(cfg: Any) -> dict[str, Any]:
-    """The resolved config, without where the run is written, how it is started, and what changes no figure."""
+    """The resolved config without what does not affect results: where the run is written, and how it is started."""
     if cfg.get("output_dir") is not None:
         cfg = OmegaConf.merge(cfg, {"output_dir": None})
     kept = {str(key): cfg[key] for key in cfg if key not in NOT_THE_EXPERIMENT}
@@ -32,8 +32,10 @@ def experiment(cfg: Any) -> dict[str, Any]:
 
 
 def resolve_environment(cfg: Any) -> Any:
-    """A copy in which what a resolver gives, such as ${oc.env:LR}, is replaced by its value: the environment may be
-    another when the run is resumed. References to other keys stay."""
+    """A copy in which resolvers such as ${oc.env:LR} are replaced by their values.
+
+    The environment may differ when the run is resumed. References to other keys stay.
+    """
     cfg = copy.deepcopy(cfg)
     _resolve_calls(cfg)
     return cfg
@@ -55,7 +57,7 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def run_name(overrides: Sequence[str], hash: str) -> str:
-    """The overrides, readable, and six digits of the config's hash: at most 100 bytes, all of them safe."""
+    """The overrides, readable, and six digits of the config's hash: at most 100 bytes, all safe in a path."""
     shown = [o for o in overrides if re.split("[.=]", o)[0] not in (*NOT_THE_EXPERIMENT, "test")]
     words = "+".join(re.sub(r"[^\w.+-]+", "-", o).strip("-") for o in shown) or "defaults"
     return f"{words.encode('ascii', 'ignore')[:93].decode()}-{hash[:6]}"
@@ -66,9 +68,9 @@ def sweep_folder(name: str) -> Path:
 
 
 def job_directory(sweep_name: str, overrides: Sequence[str], hash: str) -> Path:
-    """A job's directory in its sweep: the one that holds this experiment already, or the one to make."""
+    """The directory of a job in its sweep: the existing one with this experiment, or a new one."""
     folder = sweep_folder(sweep_name)
-    # The same experiment may have been asked for with its overrides in another order.
+    # The same overrides may have come in another order.
     for path in sorted(folder.glob(f"*-{hash[:6]}")):
         record = path / "run.json"
         if record.exists() and read_json(record, "config_hash")["config_hash"] == hash:

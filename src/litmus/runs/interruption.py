@@ -28,7 +28,7 @@ PLAIN: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, s
 
 @contextmanager
 def translate_errors(trainer: pl.Trainer, path: Path) -> Iterator[None]:
-    """Turns what the machine, or Lightning, refuses in the middle of a run into a sentence."""
+    """Turns errors of the machine or of Lightning during a run into one sentence each."""
     try:
         yield
     except (ConfigError, StoppedRun):
@@ -55,7 +55,7 @@ def translate_errors(trainer: pl.Trainer, path: Path) -> Iterator[None]:
 
 @contextmanager
 def handle_signals(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what is within, and the process with the exit status that shells expect: 130 and 143.
+    """Lets Ctrl-C and SIGTERM end the run, with the exit status that shells expect: 130 and 143.
 
     They raise, so that a file that is being written is left as it was. If they arrive while Python finalizes objects,
     where exceptions are lost, they raise again a moment later. A handler that is already installed (submitit, on a
@@ -83,7 +83,7 @@ def handle_signals(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[
 
     in_main = threading.current_thread() is threading.main_thread()
     ours = [signum for signum, plain in PLAIN.items() if in_main and signal.getsignal(signum) == plain]
-    if signal.SIGTERM in ours:  # Lightning's handler, in front of ours, would wait for the other processes
+    if signal.SIGTERM in ours:  # Lightning's handler would wait for the other processes
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     for signum in ours:
         signal.signal(signum, end)

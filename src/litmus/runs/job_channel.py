@@ -42,9 +42,9 @@ class JobChannel:
 
 
 def messages(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What has come from a job by now. Closes the connection if the job has closed its end."""
+    """The messages that a job has sent by now. Closes the connection if the job has closed its end."""
     try:
         while connection.poll():
             yield connection.recv()
     except (EOFError, OSError):
-        connection.close()  # the job has ended; how, its exit status says
+        connection.close()  # the job has ended; its exit status says how

@@ -11,7 +11,7 @@ from litmus.core.atomic_files import read_json
 
 
 def append_launch(record: Path, arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """The starts in the file `record`, and the one of now."""
+    """The launches in the file `record`, and the current one."""
     earlier = read_json(record, "starts")["starts"] if record.exists() else []
     command = shlex.join([sys.argv[0], *arguments])
     return [*earlier, {"time": datetime.now().isoformat(timespec="seconds"), "command": command}]

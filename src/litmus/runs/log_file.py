@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def log_to_file(log: logging.Logger, path: Path) -> Iterator[None]:
-    """What `log` says within it is in the file too, each line with its time, and what it was stopped by."""
+    """Also writes what `log` logs to a file, each line with its time, and the error or signal that ended it."""
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.addHandler(file)
@@ -24,7 +24,7 @@ def log_to_file(log: logging.Logger, path: Path) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
-    """The name of the signal that a SystemExit comes from, or the error itself."""
+    """The name of the signal behind a SystemExit, or the error itself."""
     if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
         with suppress(ValueError):
             return signal.Signals(error.code - 128).name

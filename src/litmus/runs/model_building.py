@@ -15,16 +15,16 @@ from litmus.models.classifier import Classifier
 from litmus.runs.building import UNEXPECTED, build, build_loss
 from litmus.runs.constructor_arguments import parameters, target_of, unknown_argument
 
-WEIGHT_FILES = ("init_from", "weights")  # options of a model that name a file of weights
-OWN = ("channels_last", "init_from", "init_strict")  # options that the Classifier around it takes
+WEIGHT_FILES = ("init_from", "weights")  # model options that name a weights file
+OWN = ("channels_last", "init_from", "init_strict")  # options of the Classifier around the network
 
 
 def build_model(
     cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...], is_restored: bool = False
 ) -> Classifier:
-    """The model of a config: a Classifier, or one around the plain network that `model._target_` gives.
+    """The model of a config: a Classifier, or a Classifier around the plain network of `model._target_`.
 
-    With `is_restored`, a checkpoint supplies its weights later, so that no file of starting weights is read.
+    With `is_restored`, a checkpoint provides the weights later, and no file of initial weights is read.
     """
     parts = {"loss": build_loss(cfg.loss)} | {name: build(cfg[name]) for name in ("penalty", "optim", "scheduler")}
     node = cfg.model.copy()
@@ -44,7 +44,7 @@ def build_model(
 
 
 def is_plain_network(node: DictConfig) -> bool:
-    """Raises ConfigError if `_target_` is a LightningModule that is not a Classifier, which Litmus cannot train."""
+    """Whether `_target_` is not a Classifier. Raises ConfigError if it is another LightningModule."""
     target = target_of(node)
     if not isinstance(target, type):
         return target is not None
@@ -61,7 +61,7 @@ def wrap_network(
 ) -> Classifier:
     """A Classifier around the network, which gets `num_classes` and `image_shape` if it takes them.
 
-    Raises ConfigError for what is not a network. Lazy layers (`nn.LazyLinear`) get their shapes.
+    Lazy layers (`nn.LazyLinear`) get their shapes. Raises ConfigError if the target is not a network.
     """
     name = str(node["_target_"])
     known, is_open = parameters(target_of(node))
@@ -101,7 +101,7 @@ def _lazy_parameters(network: nn.Module) -> list[str]:
 
 
 def _initialize(network: nn.Module, name: str, lazy: list[str], image_shape: tuple[int, ...]) -> None:
-    """Gives lazy layers (`nn.LazyLinear`) their shapes by one forward pass of black images."""
+    """Gives lazy layers (`nn.LazyLinear`) their shapes by a forward pass of black images."""
     with torch.no_grad():
         try:
             network.eval()(torch.zeros(2, *image_shape))
@@ -112,11 +112,11 @@ def _initialize(network: nn.Module, name: str, lazy: list[str], image_shape: tup
 
 
 def shape_error(name: str, image_shape: Sequence[int], error: Exception) -> ConfigError:
-    """What to raise for whatever a network does with images that it was not made for."""
+    """The error for a network that fails on images of this shape."""
     shape, reason = "×".join(map(str, image_shape)), " ".join(str(error).split())[:200]
     return ConfigError(f"model._target_={name} does not take images of {shape}: {reason}")
 
 
 def model_name(model: Classifier) -> str:
-    """The name of its class, or that of the network where Litmus has wrapped it."""
+    """The class name of the model, or of the network that Litmus has wrapped."""
     return type(model.network if type(model) is Classifier else model).__name__

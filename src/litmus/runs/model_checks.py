@@ -21,8 +21,8 @@ from litmus.runs.model_building import build_model, model_name, shape_error
 
 log = logging.getLogger("litmus")
 
-IMAGES = 4  # random ones, that two models are compared on
-TOLERANCE = 1e-3  # of the largest logit: kernels may differ, and forgotten state changes more than this
+IMAGES = 4  # random images to compare two models on
+TOLERANCE = 1e-3  # relative to the largest logit: kernels may round differently
 FIX = (
     "keep all state in parameters, persistent buffers (register_buffer) and nn.ModuleList, not in plain attributes or "
     "lists"
@@ -38,9 +38,9 @@ def check_trains(model: Classifier) -> None:
 
 
 def check_model(cfg: DictConfig, model: Classifier, num_classes: int, image_shape: Sequence[int]) -> None:
-    """Raises ConfigError unless the model gives logits, and its config and state_dict the same ones again."""
+    """Raises ConfigError unless the model gives logits, and a rebuilt model with its state_dict gives the same ones."""
     name = str(cfg.model["_target_"])
-    with _seeded(seed=1):  # unlike the model's own, which would draw the same numbers outside the state_dict
+    with _seeded(seed=1):  # not the seed of the model, which would draw the same numbers again
         other = build_model(cfg, num_classes, tuple(image_shape), is_restored=True)
     try:
         other.load_state_dict(model.state_dict())
@@ -66,7 +66,7 @@ def check_model(cfg: DictConfig, model: Classifier, num_classes: int, image_shap
 
 
 def check_rebuilt(run: Path, model: Classifier, image_shape: Sequence[int]) -> None:
-    """Raises StoppedRun unless best.ckpt gives the logits of the model, which holds its weights."""
+    """Raises StoppedRun unless best.ckpt gives the logits of `model`, which has its weights loaded."""
     rebuilt, _ = rebuild_model(run / "checkpoints" / "best.ckpt")
     rebuilt.to(model.device)
     if not _are_close(_outputs(model.float(), image_shape), _outputs(rebuilt, image_shape)):
@@ -77,9 +77,9 @@ def check_rebuilt(run: Path, model: Classifier, image_shape: Sequence[int]) -> N
 
 
 def check_optimizer(model: Classifier, resumes: bool) -> None:
-    """Logs a warning, or raises ConfigError if the run `resumes`, where the optimizer's state_dict is incomplete.
+    """Checks that the state_dict of the optimizer includes the state of an optimizer that it holds, as SAM does.
 
-    It lacks the state of an optimizer that this one holds, in many implementations of SAM.
+    Many implementations lack it. Logs a warning, or raises ConfigError if the run `resumes`.
     """
     optimizer = model.optim([{"params": [nn.Parameter(torch.zeros(1))]}])
     inner = [name for name, value in vars(optimizer).items() if isinstance(value, torch.optim.Optimizer)]
@@ -94,7 +94,7 @@ def check_optimizer(model: Classifier, resumes: bool) -> None:
 
 
 def outside_state_dict(network: nn.Module) -> list[str]:
-    """The attributes whose tensors or layers a checkpoint does not hold, such as a plain list of layers."""
+    """Attributes whose tensors or layers are not in the state_dict, such as a plain list of layers."""
 
     def is_plain(value: object) -> bool:
         if isinstance(value, list | tuple):
@@ -112,7 +112,7 @@ def _are_close(logits: Tensor, others: Tensor) -> bool:
 
 
 def _outputs(model: pl.LightningModule, image_shape: Sequence[int], training: bool = False) -> Tensor:
-    """Of the same random images for every model."""
+    """The outputs for random images, the same ones for every model."""
     modes = [(module, module.training) for module in model.modules()]
     with _seeded(seed=2), torch.no_grad():
         images = torch.randn(IMAGES, *image_shape).to(model.device)
@@ -126,7 +126,7 @@ def _outputs(model: pl.LightningModule, image_shape: Sequence[int], training: bo
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """The random numbers of `seed`, without a change to those drawn afterwards."""
+    """Draws random numbers of `seed` within, and leaves the generators as they were."""
     with isolate_rng():
         random.seed(seed)
         np.random.seed(seed)

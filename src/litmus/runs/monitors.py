@@ -10,7 +10,7 @@ from litmus.errors import require
 
 @dataclass(frozen=True)
 class Watched:
-    """A metric, max or min, and the option that would set that; `is_given` if it does."""
+    """A monitored metric, its mode (max or min), and the option that sets the mode; `is_given` if it is set."""
 
     metric: str
     mode: str
@@ -19,7 +19,9 @@ class Watched:
 
 
 def objective(cfg: Any) -> Watched:
-    """What the best epoch is chosen by. Raises ConfigError if it is no metric, of the test set, or has no direction."""
+    """The metric that chooses the best epoch. Raises ConfigError if it is not a metric, is of the test set, or has no
+    direction.
+    """
     name = cfg.objective
     require(isinstance(name, str) and bool(name), f"objective={name} is not a metric: choose val/acc or val/loss")
     require(
@@ -31,7 +33,7 @@ def objective(cfg: Any) -> Watched:
 
 
 def find_monitors(cfg: Any) -> list[Watched]:
-    """The objective and what callbacks and the scheduler watch. Imports no torch: a sweep asks before its first job.
+    """The objective, and what callbacks and the scheduler monitor. Imports no torch: a sweep asks before its first job.
 
     Raises ConfigError, which names the option to set, where the direction is unknown.
     """
@@ -52,7 +54,7 @@ def find_monitors(cfg: Any) -> list[Watched]:
 
 
 def _of_callback(path: str, node: Any) -> Watched | None:
-    """Of Litmus' callbacks and Lightning's; what `monitor` means to others is theirs."""
+    """The monitor of a Litmus or Lightning callback; `monitor` may mean something else in others."""
     target, monitor = str(node.get("_target_")), node.get("monitor")
     is_lightning = target.startswith(("pytorch_lightning.", "lightning."))
     is_known = is_lightning or target.startswith("litmus.")

@@ -33,7 +33,7 @@ from litmus.training.validate_last import ValidateLast
 
 @dataclass(frozen=True)
 class Preparation:
-    """`checkpoint`, `metrics` and `reporter` are callbacks of the trainer that the end of a run asks."""
+    """The parts of a run. `checkpoint`, `metrics` and `reporter` are callbacks of the trainer."""
 
     data: Any
     model: Classifier
@@ -122,14 +122,14 @@ def _build_trainer(
 
 
 def _own_callbacks(run: Run, checkpoint: Checkpoint, metrics: MetricsCSV, has_bar: bool) -> Sequence[pl.Callback]:
-    """The callbacks of every run, after those that log at the epoch's end, because they read what was logged."""
+    """The callbacks of every run. They come after those that log, because they read what was logged."""
     directions = CheckDirection((m.metric, m.mode, m.option) for m in run.monitors if not m.is_given)
     progress = Progress(bar=has_bar, monitor=run.monitor)
     return [EpochSeed(run.cfg.seed), ValidateLast(), directions, progress, metrics, checkpoint]
 
 
 def _set_threads(run: Run, model: Classifier, data: Any) -> None:
-    """Sets the number of CPU threads to that of the config, or else to what a training step of the model gains by."""
+    """Sets the number of CPU threads: that of the config, or what a training step of the model profits from."""
     given = run.cfg.accelerator.threads
     threads = model.threads(data.batch_size) if given is None else whole_number("accelerator.threads", given, least=1)
     data.prefetch_in_thread = threads is not None and threads < torch.get_num_threads()
@@ -139,7 +139,7 @@ def _set_threads(run: Run, model: Classifier, data: Any) -> None:
 
 def _check_batch_size(data: Any, world_size: int) -> None:
     require(
-        data.batch_size % world_size == 0 or not hasattr(data, "batches"),  # Lightning splits those of other modules
+        data.batch_size % world_size == 0 or not hasattr(data, "batches"),  # Lightning splits others
         f"data.batch_size={data.batch_size} cannot be split equally among {world_size} processes; set "
         f"data.batch_size={-(-data.batch_size // world_size) * world_size}",
     )

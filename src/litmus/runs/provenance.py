@@ -13,7 +13,7 @@ PACKAGES = ("litmus-template", "torch", "torchvision", "pytorch-lightning", "tor
 
 
 def collect_environment() -> dict[str, Any]:
-    """The commit, the versions, the machine and the number of threads that a result may depend on."""
+    """The commit, the versions, the machine and the number of threads, on which a result may depend."""
     return {
         "git_commit": git_commit(),
         "packages": {name: package_version(name) for name in PACKAGES},
@@ -25,9 +25,9 @@ def collect_environment() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit of the working tree, with `+` if a run may use what it lacks, or None outside a repository.
+    """The commit of the working tree, with `+` if files that a run may use differ from it; None outside a repository.
 
-    That is a changed tracked file, or an untracked Python or YAML file; other untracked files do not count.
+    Those are changed tracked files, and untracked Python or YAML files.
     """
     try:
         git = ["git", "-C", str(Path(sys.argv[0]).resolve().parent)]
@@ -49,7 +49,7 @@ def package_version(name: str) -> str | None:
 
 
 def device_label(device: torch.device) -> str:
-    """As it is named on the screen: the CPU with its threads, a GPU with its name."""
+    """The device for the log: the CPU with its threads, a GPU with its name."""
     if device.type == "cpu":
         threads = torch.get_num_threads()
         return f"cpu ({threads} thread{'s' if threads > 1 else ''})"

@@ -9,7 +9,7 @@ DIVERGED = 10
 
 
 def stop_reason(trainer: pl.Trainer) -> str:
-    """To be asked before a test, which resets the trainer's counters."""
+    """Why training stopped. Call it before a test, which resets the trainer's counters."""
     reasons = [callback.reason for callback in trainer.callbacks if getattr(callback, "reason", None)]  # type: ignore[attr-defined]
     if reasons:
         return str(reasons[0])
@@ -23,7 +23,7 @@ def stop_reason(trainer: pl.Trainer) -> str:
 def build_result(
     rows: Sequence[dict[str, Any]], best_epoch: int, monitor: str, tested: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What result.json says of the figures: `rows` are the epochs', `tested` may hold the test's among others."""
+    """The metrics part of result.json, from the rows of metrics.csv and the metrics after a test."""
     best, last = next(row for row in rows if row["epoch"] == best_epoch), rows[-1]
     return {
         "objective": best[monitor],
@@ -36,10 +36,11 @@ def build_result(
 
 
 def has_diverged(last: Mapping[str, float], uninformed: float | None) -> bool:
-    """Whether a run ended far worse than it could have started, though its loss stayed finite.
+    """Whether a run ended far worse than it could have started, although its loss stayed finite.
 
-    By the last epoch's figures: training is worse than equal logits for all classes, whose loss is `uninformed`, and
-    validation is more than DIVERGED times as bad. Validation alone does not say so: overfitting can raise its loss.
+    In the last epoch, the training loss is above `uninformed`, the loss of equal logits for all classes, and the
+    validation loss is more than DIVERGED times as high. The validation loss alone is not enough: overfitting raises it
+    too.
     """
     training = last.get("train/loss", 0.0)
     return (
@@ -55,7 +56,7 @@ def _metrics(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """Why and when it stopped, and a table of the final figures."""
+    """Why and when the run stopped, and a table of the final metrics."""
     metrics = result["metrics"]
     lines = [
         f"{result['stop_reason']}; best {result['objective_name']} {result['objective']:.4f} in epoch "

@@ -24,7 +24,7 @@ CHANGEABLE = (EPOCHS, PATIENCE, EARLY_STOPPING)  # what a resumed run may change
 
 
 def check_same_experiment(path: Path, digest: str, config: dict[str, Any]) -> None:
-    """Raises ConfigError if the directory holds another experiment, naming what differs, or is none of a run's."""
+    """Raises ConfigError if the directory holds another experiment, naming the difference, or is not a run."""
     record = path / "run.json"
     if record.exists():
         if read_json(record, "config_hash")["config_hash"] != digest:
@@ -50,8 +50,11 @@ def describe_other_threads(record: Path) -> str | None:
 
 
 def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[str]]:
-    """The config, the choices and the overrides of the run to resume. Of `overrides`, those of this command, only
-    those of `CHANGEABLE` may be given; raises ConfigError for others, and where no epoch is left to train."""
+    """The config, choices and overrides of the run to resume.
+
+    Of `overrides`, those of this command, only `CHANGEABLE` may be given. Raises ConfigError for others, and if no
+    epoch is left to train.
+    """
     record = path / "run.json"
     require(record.exists(), f"resume={path} is not a run directory: it has no run.json")
     given = dict(o.split("=", 1) for o in overrides if not o.startswith("resume="))
@@ -74,7 +77,7 @@ def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
 
 
 def _set_patience(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
-    """Changes early stopping as requested: its patience, or the whole of it to null."""
+    """Applies a new patience of early stopping, or null for none."""
     for key in (EARLY_STOPPING, PATIENCE):
         if key in given:
             require(cfg.callbacks.get("early_stopping") is not None, f"{path} has no early stopping; leave out {key}")
@@ -91,7 +94,7 @@ def _set_patience(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None
 
 
 def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
-    """Changes `trainer.max_epochs` as requested. Raises ConfigError if the run could not use the new number."""
+    """Applies a new `trainer.max_epochs`. Raises ConfigError if the run cannot use it."""
     epochs, before = int(given.get(EPOCHS, cfg.trainer.max_epochs)), cfg.trainer.max_epochs
     rows = read_metrics(path / "metrics.csv")
     done = int(rows[-1]["epoch"]) if rows else 0

@@ -68,7 +68,7 @@ class Run:
             "trainer.limit_val_batches=0 leaves no validation; to train without one, set data.val_size=0",
         )
         if self.cfg.data.get("val_size") == 0:
-            self.monitor, self.mode = None, "min"  # of train/loss
+            self.monitor, self.mode = None, "min"  # for train/loss
             _check_without_validation(self.cfg, self.overrides, self.choices)
 
     def _directory(self) -> Path:

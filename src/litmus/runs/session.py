@@ -92,7 +92,7 @@ def _log_summary(run: Run, prepared: Preparation, is_resumed: bool, has_started_
     )
     if (profile := getattr(trainer.profiler, "filename", None)) is not None:  # type: ignore[attr-defined]
         log.info(f"the profiler's table will be in {trainer.profiler.dirpath}/fit-{profile}.txt")  # type: ignore[attr-defined]
-    for note in getattr(data, "notes", []):  # a user's own data module need not have them
+    for note in getattr(data, "notes", []):  # your own data module may lack them
         log.info(note)
     if is_resumed:
         log.info(f"resuming from {run.last_checkpoint}")

@@ -57,13 +57,13 @@ def _fit(run: Run, prepared: Preparation) -> FitOutcome:
 
 
 def _test(run: Run, prepared: Preparation) -> Mapping[str, Any]:
-    """Loads the best checkpoint, tests it if the run has a test, and returns the metrics."""
+    """Loads the best checkpoint, tests it if the run has a test, and returns the test metrics."""
     load_weights(prepared.model, run.best_checkpoint)
     if prepared.is_tested:
         prepared.trainer.test(prepared.model, datamodule=prepared.data, verbose=False)
     if is_rank_zero():
         check_rebuilt(run.path, prepared.model, prepared.data.image_shape)
-    # Without a test, what is called test/… is a test_curve's last epoch, and the best one's is in its row.
+    # Without a test, test/… metrics are those of the last epoch of a test_curve; the row of the best epoch has its own.
     return prepared.trainer.callback_metrics if prepared.is_tested else {}
 
 
