@@ -86,7 +86,7 @@ def test_an_impossible_option_is_refused_before_anything_is_read(override, sente
         ("data.val_size=512", "data.val_size=512 leaves no image to train on"),
         (
             "data.val_size=0.0009",
-            "data.val_size=0.0009 of 512 training images leaves no validation image: set data.val_siz",
+            "data.val_size=0.0009 of 512 training images leaves no validation image; set data.val_siz",
         ),
         ("data.train_size=513", "data.train_size=513 is more than the 512 training images there are"),
         ("data.test_size=129", "data.test_size=129 is more than the 128 test images there are"),

@@ -48,7 +48,7 @@ def test_a_channel_without_contrast_stays_finite():
 
 def test_an_unknown_scaling_is_refused(images):
     with pytest.raises(ConfigError, match="did you mean standardize"):
-        Preprocess.fit("standardize", images)
+        Preprocess.fit("standardise", images)
 
 
 def pictures(channels=3, size=32, count=20):

@@ -120,7 +120,7 @@ def small_cifar(tmp_path, monkeypatch, request):
 def test_the_cifars_read_the_archive_or_its_folder_from_where_the_error_says(small_cifar, tmp_path, unpacked):
     name, dataset, archive, source, images = small_cifar
     place = tmp_path / "data"
-    wanted = re.search(r"put (.*) \(MD5 (.*)\), or (.*) out of it, into (.*), or say", refused(name, place))
+    wanted = re.search(r"put (.*) \(MD5 (.*)\), or (.*) out of it, into (.*), or set", refused(name, place))
     assert wanted.groups() == (archive.name, dataset.tgz_md5, source.name, str(place))
     place.mkdir(exist_ok=True)
     chosen = source if unpacked else archive

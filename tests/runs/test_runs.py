@@ -159,17 +159,17 @@ def test_resume_takes_the_runs_own_config(train, cut_off):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_going_on_with_another_number_of_threads_is_told(train, cut_off, caplog, set_threads, threads):
+def test_resuming_with_another_number_of_threads_is_a_warning(train, cut_off, caplog, set_threads, threads):
     set_threads(2)
     cut_off("output_dir=cut", "model=cnn", "trainer.max_epochs=2", epoch=2)
     set_threads(threads)
     caplog.set_level("INFO", logger="litmus")
     train("resume=cut", small=False)
-    told = [message for message in caplog.messages if "begun with 2 threads" in message]
-    assert len(told) == (threads != 2)
+    warnings = [message for message in caplog.messages if "started with 2 CPU threads" in message]
+    assert len(warnings) == (threads != 2)
 
 
-def test_resume_may_go_on_for_longer(train):
+def test_a_resumed_run_may_train_longer(train):
     whole = train("output_dir=whole", "scheduler=exponential", "trainer.max_epochs=4")
     train("output_dir=short", "scheduler=exponential", "trainer.max_epochs=2")
     longer = train("resume=short", "trainer.max_epochs=4", small=False)

@@ -46,7 +46,7 @@ class Running:
     reason: str = ""
     diverged: bool = False
     refused: bool = False
-    waiting: list[Job] = field(default_factory=list)  # for the same result
+    waiting: list[Job] = field(default_factory=list)  # jobs with the same config
 
     def ended(self, status: int) -> Iterator[JobOutcome]:
         self.line.close()
@@ -64,17 +64,17 @@ class Running:
 
 
 class LocalLauncher(Launcher):
-    """Runs jobs in fresh processes, `jobs` at a time.
+    """Runs jobs in separate processes, `jobs` at a time.
 
-    The cores are divided among them, and each has GPUs of its own where there are some: at most `jobs_per_gpu` share
-    one. A job that fails or is killed leaves the others alone.
+    The cores are divided among them, and each job has its own GPUs if there are any: at most `jobs_per_gpu` jobs share
+    one. A job that fails or is killed does not affect the others.
     """
 
     def __init__(self, jobs: int, jobs_per_gpu: int):
         self.jobs = whole_number("jobs", jobs, least=1)
         self.jobs_per_gpu = whole_number("launcher.jobs_per_gpu", jobs_per_gpu, least=1)
         self.running: list[Running] = []
-        self.gpus: list[str] | None = None  # found when the first job asks
+        self.gpus: list[str] | None = None  # found when the first job needs one
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -85,28 +85,27 @@ class LocalLauncher(Launcher):
         raise ConfigError("launcher=local works with Litmus' own sweeper: leave hydra/sweeper out")
 
     def __enter__(self) -> None:
-        """Starts the process that starts the jobs: early, while this one is small and has nothing open."""
+        """Starts the fork server early, while this process is small and has nothing open."""
         from litmus.sweeps.job_process import Task
         from litmus.sweeps.server import Server
 
         self.server = Server(self._prepare, Task(self.hydra_context, self.task_function))
 
     def _prepare(self) -> None:
-        """Loads what every job needs, in the process that jobs are forked from."""
+        """Imports what every job needs, in the process that jobs are forked from."""
         if sys.platform != "linux":
-            return  # what torch has loaded need not survive a fork there: each job imports it for itself
+            return  # torch may not survive a fork there, so each job imports it
         for name in IMPORTS:
             importlib.import_module(name)
         if OmegaConf.select(self.config, "data.source._target_") == "litmus.data.sources.MNIST":
             from litmus.data.sources import MNIST
 
-            with suppress(Exception):  # a job that can't read them says why
+            with suppress(Exception):  # a job that cannot read them reports why
                 MNIST.preload()
 
     def work(self, jobs: Iterator[Job], watch: Watch, prunes: bool) -> Iterator[JobOutcome]:
-        """Runs the jobs, asking for the next one when there is room, and gives each as it ends.
-
-        `watch` hears of every epoch, and if `prunes`, its answer may end the job.
+        """Runs the jobs, takes the next one when there is room, and yields each as it ends. `watch` is called after
+        every epoch, and if `prunes`, its answer may end the job.
         """
         self.prunes = prunes
         job = None
@@ -121,7 +120,7 @@ class LocalLauncher(Launcher):
             raise StoppedRun("the process that starts the jobs has gone: run the same command again") from error
 
     def __exit__(self, *exception: object) -> None:
-        """Ends all jobs that run: they are asked, and after a few seconds made to."""
+        """Ends all running jobs: by a signal, and after a few seconds by SIGKILL."""
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         logs = [running.log for running in self.running]
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -137,7 +136,7 @@ class LocalLauncher(Launcher):
                 self.running = [running for running in self.running if running.pid not in self.server.exits]
                 self.server.exits.clear()
         self.server.close()
-        for log in logs if isinstance(exception[1], ConfigError) else ():  # what is refused leaves nothing
+        for log in logs if isinstance(exception[1], ConfigError) else ():  # a refused job leaves nothing
             log.unlink(missing_ok=True)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -146,7 +145,7 @@ class LocalLauncher(Launcher):
         return sum(1 + len(running.waiting) for running in self.running) < self.jobs
 
     def _start(self, job: Job) -> bool:
-        """Whether it could be started now; not if it needs a GPU and none is free."""
+        """Returns whether the job could be started; not if it needs a GPU and none is free."""
         from litmus.sweeps.job_process import Request
 
         for running in self.running:
@@ -165,7 +164,7 @@ class LocalLauncher(Launcher):
         return True
 
     def _take_gpus(self, accelerator: Any) -> list[str] | None:
-        """The GPUs of one more job: none where it uses none, None where it has to wait."""
+        """The GPUs of another job: empty if it needs none, None if it has to wait."""
         if accelerator.accelerator not in ("auto", "gpu", "cuda"):
             return []
         if self.gpus is None:
@@ -174,7 +173,7 @@ class LocalLauncher(Launcher):
         taken = [gpu for running in self.running for gpu in running.gpus]
         free = sorted((gpu for gpu in self.gpus if taken.count(gpu) < self.jobs_per_gpu), key=taken.count)
         if len(self.gpus) < needed:
-            return []  # the job says itself what it lacks
+            return []  # the job reports itself what it lacks
         return free[:needed] if len(free) >= needed else None
 
     def _find_gpus(self) -> list[str]:
@@ -188,7 +187,7 @@ class LocalLauncher(Launcher):
         return gpu_names(facts["count"])
 
     def _some_that_end(self, watch: Watch) -> Iterator[JobOutcome]:
-        # A closed line would end every wait at once, for the 20 to 50 ms until the job's process is gone.
+        # A closed connection would end every wait at once, until the process of the job is gone 20 to 50 ms later.
         self.server.wait([running.line for running in self.running if not running.line.closed])
         for running in list(self.running):
             over = running.pid in self.server.exits

@@ -25,17 +25,17 @@ from litmus.sweeps.jobs import Job, JobOutcome
 
 log = logging.getLogger("litmus")
 
-LOOK = 1.0  # seconds from one look into the folder to the next
-ASK = 20.0  # seconds from one question to Slurm to the next
-GRACE = 20.0  # seconds in which what a job left behind may still come through a cluster's file system
-MOST = 1000  # jobs in one array, of which Slurm takes no more by itself
+LOOK = 1.0  # seconds between looks into the folder
+ASK = 20.0  # seconds between calls of squeue
+GRACE = 20.0  # seconds for the files of a job to arrive through the cluster file system
+MOST = 1000  # jobs per array, the default limit of Slurm
 
 Watch = Callable[[Job, int, float], bool]
 
 
 @dataclass
 class Submitted:
-    """A job in Slurm, and all jobs of the sweep that wait for its result."""
+    """A Slurm job, and all jobs of the sweep that wait for its result."""
 
     id: str
     jobs: list[Job]
@@ -45,7 +45,7 @@ class Submitted:
     def ended(self, outcome: dict[str, Any], logs: list[Path]) -> Iterator[JobOutcome]:
         result = outcome.get("result")
         seconds = result["seconds"] if result else time.monotonic() - self.submitted
-        shown = next((path for path in logs if path.exists() and path.stat().st_size), logs[-1])  # what tells most
+        shown = next((path for path in logs if path.exists() and path.stat().st_size), logs[-1])
         for job in self.jobs:
             if result:
                 yield JobOutcome(job, result, seconds)
@@ -66,7 +66,7 @@ class SlurmLauncher(Launcher):
         self.running: list[Submitted] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Raises ConfigError for what Slurm can't do, before anything is composed."""
+        """Raises ConfigError for what Slurm cannot do, before anything is composed."""
         from litmus.sweeps import job_process as process
         from litmus.sweeps import slurm_jobs as slurm
 
@@ -90,7 +90,7 @@ class SlurmLauncher(Launcher):
         pass
 
     def work(self, jobs: Iterator[Job], watch: Watch, prunes: bool) -> Iterator[JobOutcome]:
-        """Gives each job as it ends. Of a search, the next ones are asked for when there is room."""
+        """Yields each job as it ends. In a search, takes the next jobs when there is room."""
         while True:
             chosen: list[Job] = []
             while not self.searches or sum(len(s.jobs) for s in self.running) + len(chosen) < self.jobs:
@@ -167,7 +167,7 @@ class SlurmLauncher(Launcher):
         asked = time.monotonic() - ASK / 2  # what Slurm can't start ends soon
         while True:
             with suppress(OSError):
-                os.chmod(self.folder, self.folder.stat().st_mode)  # makes a network's file system look afresh
+                os.chmod(self.folder, self.folder.stat().st_mode)  # makes a network file system refresh
             there = set(os.listdir(self.folder))
             ended = [s for s in self.running if self._paths(s).result_pickle.name in there or _is_lost(s)]
             if ended:

@@ -31,9 +31,9 @@ log = logging.getLogger("litmus")
 
 
 class LitmusSweeper(Sweeper):
-    """Runs what is left of a sweep, and ends with its leaderboard. Its folder alone says what is left.
+    """Runs the remaining jobs of a sweep, and ends with its leaderboard. The sweep folder decides what remains.
 
-    `params` are overrides that come before the command line's, each in Hydra's sweep syntax.
+    `params` are overrides in Hydra's sweep syntax that come before those of the command line.
     """
 
     def __init__(self, params: DictConfig | None = None):
@@ -83,7 +83,7 @@ class LitmusSweeper(Sweeper):
             return bool(plan.watch(job, epoch, value))
 
         for ended in self.launcher.work(plan.jobs(), watch, plan.prunes):
-            if ended.refused and screen.done == 0:  # of the first job, most likely all of them
+            if ended.refused and screen.done == 0:  # most likely refused for all jobs
                 if ended.log is not None:
                     ended.log.unlink(missing_ok=True)
                 raise ConfigError(
@@ -114,7 +114,7 @@ class LitmusSweeper(Sweeper):
 
 @contextmanager
 def written(record: Path) -> Iterator[None]:
-    """Adds this start to a sweep.json, which is removed again if it is new and ConfigError is raised within."""
+    """Adds this launch to sweep.json, which is removed again if it is new and ConfigError is raised."""
     is_new = not record.exists()
     write_json(record, {"starts": append_launch(record, cli_args)})
     try:
@@ -128,7 +128,7 @@ def written(record: Path) -> Iterator[None]:
 
 
 def refuse_own_values(loader: ConfigLoader, config: DictConfig) -> None:
-    """Raises ConfigError if the `sweep=` file sets a value of its jobs where they would not see it."""
+    """Raises ConfigError if the `sweep=` file sets a job value where the jobs would not see it."""
     sweep = config.hydra.runtime.choices.get("sweep")
     if not sweep:
         return
@@ -145,7 +145,7 @@ def refuse_own_values(loader: ConfigLoader, config: DictConfig) -> None:
 
 @contextmanager
 def stoppable(sweep_name: str) -> Iterator[None]:
-    """Turns Ctrl-C and SIGTERM into the exit statuses that shells expect, once everything has been ended."""
+    """Ends with the exit statuses that shells expect on Ctrl-C and SIGTERM, after all jobs have ended."""
 
     def terminate(*_: Any) -> None:
         raise SystemExit(128 + signal.SIGTERM)

@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 def _exit_without_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """For Ctrl-C while modules are imported. Python then ends with the exit status of an interrupt."""
+    """Ends with the exit status of an interrupt, without a traceback, for Ctrl-C during imports."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
 

@@ -14,7 +14,7 @@ from litmus.errors import ConfigError, require, user_path
 
 PATHS = ("output_dir", "resume", "sweep_name", "data.root", "data.path", "model.init_from", "model.weights")
 PATH_ENDINGS = ("_dir", "_path", "_file")
-INSTEAD = {  # Hydra's options of a place, which Litmus decides
+INSTEAD = {  # Hydra's output paths, and what to set instead
     "hydra.run.dir": "set output_dir=DIR",
     "hydra.sweep.dir": "set sweep_name=NAME, which writes to outputs/sweeps/NAME",
     "hydra.sweep.subdir": "leave it out; a job's directory is named by its overrides",
@@ -24,9 +24,9 @@ INSTEAD = {  # Hydra's options of a place, which Litmus decides
 
 
 def read_flags(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Hydra's flags, which may stand anywhere, as they were read and as they were typed.
+    """Hydra's flags, in any position, as parsed and as typed.
 
-    Raises ConfigError for a flag that does not exist.
+    Raises ConfigError for an unknown flag.
     """
     parser = get_args_parser()
     found, others = parser.parse_known_args(argv)
@@ -49,10 +49,10 @@ def is_path(key: str) -> bool:
 
 
 def read_paths(arguments: Sequence[str], multirun: bool) -> list[str]:
-    """The overrides, in which every path is quoted for Hydra's grammar where that would read anything else.
+    """The overrides, with paths quoted where Hydra's grammar would not read them as typed.
 
-    With `multirun`, commas separate several paths. `~` is replaced by the home directory. Raises ConfigError for a path
-    that is empty, as one from an unset shell variable is.
+    With `multirun`, commas separate several paths. `~` is the home directory. Raises ConfigError for an empty path, as
+    of an unset shell variable.
     """
     return [_read_path(argument, multirun) for argument in arguments]
 
@@ -90,14 +90,14 @@ def _parse(argument: str) -> Override | None:
 
 
 def refuse_hydra_places(overrides: Collection[Override]) -> None:
-    """Raises ConfigError for an option of Hydra's in place of which Litmus has its own."""
+    """Raises ConfigError for a Hydra option that Litmus replaces by its own."""
     for override in overrides:
         instead = INSTEAD.get(override.key_or_group)
         require(instead is None, f"{override.input_line} has no effect here: {instead}")
 
 
 def unreadable(line: str) -> ConfigError:
-    """For an argument that is not of Hydra's grammar: how to type it, where that is certain."""
+    """The error for an argument outside Hydra's grammar, with how to type it if that is certain."""
     key, equals, value = line.partition("=")
     if not equals or not key.strip("+~") or not value:
         return ConfigError(f"{line!r} cannot be read: write key=value")
@@ -108,5 +108,5 @@ def unreadable(line: str) -> ConfigError:
 
 
 def _in_shell(argument: str) -> str:
-    """The argument as it is typed in a shell, in double quotes where they suffice: single ones are Hydra's."""
+    """The argument as typed in a shell, in double quotes if they suffice: single ones are part of the grammar."""
     return shlex.quote(argument) if set(argument) & set('"$`\\!') else f'"{argument}"'

@@ -14,10 +14,7 @@ from omegaconf import DictConfig
 
 @dataclass(frozen=True)
 class Configs:
-    """The options of every group, and what choices of them compose.
-
-    `places` are overrides of hydra.searchpath, which add folders of options.
-    """
+    """The options of every group, and the config that choices compose. `places` are overrides of hydra.searchpath."""
 
     loader: ConfigLoader
     name: str

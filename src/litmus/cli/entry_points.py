@@ -25,7 +25,7 @@ from litmus.runs.identity import ANNOUNCEMENT
 from litmus.sweeps.override_syntax import cli_args
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # in the environment
-PLACES = {  # what the file system refuses
+PLACES = {  # errors of the file system
     errno.EACCES: "permission denied; change its permissions, or choose another place",
     errno.EPERM: "permission denied; change its permissions, or choose another place",
     errno.EROFS: "the file system is read-only; choose another place",
@@ -37,7 +37,7 @@ PLACES = {  # what the file system refuses
 
 
 def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
-    """`hydra.main` over the conf/ beside the script, where a user's mistake ends in one sentence and exit status 2.
+    """`hydra.main` over the conf/ beside the script. A user error becomes one sentence and exit status 2.
 
     With HYDRA_FULL_ERROR=1 in the environment, the traceback is shown as well.
     """
@@ -54,7 +54,7 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
 
     @functools.wraps(main)
     def wrapped() -> Any:
-        if ANNOUNCEMENT in os.environ:  # another process of a run, which the first one ends
+        if ANNOUNCEMENT in os.environ:  # another rank, which rank zero ends
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         _prepare_process(traceback_wanted)
         cli_args[:] = sys.argv[1:]
@@ -66,7 +66,7 @@ def command(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
 
 
 def script(main: Callable[[], Any]) -> Callable[[], Any]:
-    """`main` of a script that reads its own arguments, with the same answer to a user's mistake."""
+    """`main` of a script with its own arguments. A user error becomes one sentence and exit status 2."""
 
     @functools.wraps(main)
     def wrapped() -> Any:
@@ -104,10 +104,10 @@ def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
         result = function()
         sys.stdout.flush()
         return result
-    except BrokenPipeError:  # of `| head`: nobody reads the rest
+    except BrokenPipeError:  # `| head` does not read the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except KeyboardInterrupt:  # before there is anything to go on with
+    except KeyboardInterrupt:  # before anything can be resumed
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if _was_interrupted(error):
@@ -120,7 +120,7 @@ def _answer(function: Callable[[], Any], traceback_wanted: bool) -> Any:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether the error comes from Ctrl-C, of which OmegaConf makes errors of its own."""
+    """Whether Ctrl-C caused the error; OmegaConf wraps it in its own errors."""
     seen: set[int] = set()  # an error may be raised from itself
     while error is not None and id(error) not in seen:
         if isinstance(error, KeyboardInterrupt):
@@ -131,15 +131,15 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 
 def _sentence(error: Exception) -> str | None:
-    """What a user's mistake is, and how to fix it; None for any other error."""
-    if isinstance(error.__cause__, ConfigError):  # what Hydra wraps, of a launcher's or a sweeper's options
+    """The message for a user error, with the fix; None for any other error."""
+    if isinstance(error.__cause__, ConfigError):  # Hydra wraps the errors of launchers and sweepers
         error = error.__cause__
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}, is not valid YAML: {error.problem}"
     if isinstance(error, OSError) and error.errno in PLACES and error.filename is not None:
         return f"{_shortened(str(error.filename))}: {PLACES[error.errno]}"
-    if isinstance(error, ModuleNotFoundError):  # of a library's optional part, or of a file of the user's
+    if isinstance(error, ModuleNotFoundError):  # an optional dependency, or an import of the user's
         return str(error) if error.name is None else f"{error}; install it, or correct the import"
     if _is_out_of_memory(error):
         return (

@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A complete run: its directory, and what its result.json says."""
+    """A complete run: its directory and the contents of its result.json."""
 
     path: Path
     objective: float  # its best value
@@ -48,9 +48,9 @@ class FinishedRun:
 
 
 def compose(*overrides: str, conf: str | Path | None = None) -> DictConfig:
-    """The config of `python train.py OVERRIDES`, for `litmus.train`. Values may be changed before.
+    """The config of `python train.py OVERRIDES`, for `litmus.train`. Its values may be changed.
 
-    `conf` is the folder of options; by default conf/ in the current directory, or else that of the repository. Raises
+    `conf` is the folder of options; by default conf/ in the current directory, or that of the repository. Raises
     ConfigError for what the command line would refuse.
     """
     folder = Path(conf) if conf is not None else _default_conf()
@@ -69,8 +69,8 @@ def compose(*overrides: str, conf: str | Path | None = None) -> DictConfig:
 def train(cfg: DictConfig) -> FinishedRun:
     """Trains the run of a config of `litmus.compose` in this process, or shows its result if it is complete.
 
-    Raises ConfigError for a mistake in the config, StoppedRun for a run that had to end, and KeyboardInterrupt when it
-    is interrupted; the same call then resumes it if it has an output_dir.
+    Raises ConfigError for an error in the config, StoppedRun for a run that had to end, and KeyboardInterrupt on an
+    interrupt; with an output_dir, the same call then resumes the run.
     """
     is_composed = isinstance(cfg, DictConfig) and "hydra" in cfg
     require(is_composed, "litmus.train takes a config of litmus.compose('KEY=VALUE', …)")
@@ -104,7 +104,7 @@ def train(cfg: DictConfig) -> FinishedRun:
 
 
 def _with_changes(cfg: DictConfig) -> DictConfig:
-    """The config, whose overrides also name what was changed after it was composed: they name the run."""
+    """The config, with what was changed after composing added to its overrides, which name the run."""
     task = list(cfg.hydra.overrides.task)
     conf = next(source.path for source in cfg.hydra.runtime.config_sources if source.provider == "main")
     before, after = (_leaves(one) for one in (compose(*task, conf=conf), cfg))
@@ -121,7 +121,7 @@ def _with_changes(cfg: DictConfig) -> DictConfig:
 
 
 def _leaves(cfg: DictConfig) -> dict[str, Any]:
-    """The values by their dotted keys, without Hydra's; interpolations stay as they are."""
+    """The values by dotted key, without Hydra's own; interpolations are unresolved."""
     values = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(values, dict)
     return flatten({key: value for key, value in values.items() if key != "hydra"})
@@ -129,7 +129,7 @@ def _leaves(cfg: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def _as_command(cfg: DictConfig) -> Iterator[None]:
-    """What a run finds when it is started with train.py: Hydra's part of the config, and its arguments."""
+    """Sets up what train.py has: Hydra's config and the arguments."""
     hydra, argv = HydraConfig.instance(), sys.argv
     before = hydra.cfg
     hydra.set_config(cfg)

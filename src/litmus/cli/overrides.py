@@ -82,8 +82,9 @@ def _asks_for_multirun(overrides: list[str]) -> bool:
 
 
 def _bases(overrides: list[Override], configs: Configs, first: DictConfig | None) -> dict[str, DictConfig]:
-    """What the command composes without its values: with the first option of each group, which is `first` if that is
-    known, and with each other option in its place."""
+    """The configs that the command composes without its values: with the first option of each group (`first`, if
+    known), and with each other option in its place.
+    """
     choices = _first_choices(overrides, configs)
     label = " ".join(f"{group}={choice}" for group, choice in choices.items())
     bases = {label: configs.compose(choices) if first is None else first}
@@ -113,7 +114,7 @@ def _first_choices(overrides: list[Override], configs: Configs) -> dict[str, str
 
 
 def _of_the_file(base: DictConfig, given: list[Override], loader: ConfigLoader) -> list[Override]:
-    """What `sweep=` sets and the command line does not."""
+    """The overrides of the `sweep=` file that the command line does not set."""
     names = {o.key_or_group for o in given}
     return [o for o in _parse(lines(base.hydra.sweeper.get("params") or {}), loader) if o.key_or_group not in names]
 
@@ -191,7 +192,7 @@ def _check_key(override: Override, bases: dict[str, DictConfig], added: set[str]
 
 
 def _refuse_unknown(problem: str, key: str, known: list[str], configs: Configs) -> NoReturn:
-    """Raises ConfigError that names the option file with the key, or with the part that it is of, or a near key."""
+    """Raises ConfigError that names the option with the key, or with its parent, or a similar key."""
     group, parent = key.split(".")[0], key.rpartition(".")[0]
     options = configs.options(group) if group in configs.groups else []
     keys = {option: set(_keys(configs.compose({group: option}))) for option in options}
@@ -212,7 +213,7 @@ def _refuse_unknown(problem: str, key: str, known: list[str], configs: Configs) 
 
 
 def _without_experiment(base: DictConfig, configs: Configs) -> DictConfig:
-    """The same options of every group as their files have them."""
+    """The same options of every group as in their files."""
     chosen = {name: choice for name, choice in base.hydra.runtime.choices.items() if choice and name in configs.groups}
     return configs.compose({name: choice for name, choice in chosen.items() if name not in ("experiment", "sweep")})
 
@@ -244,7 +245,7 @@ def _meant(key: str, known: list[str], otherwise: str) -> str:
 
 
 def _resolved(value: Any, key: str, base: DictConfig) -> Any:
-    """What an interpolation gives in this config; itself where that is not known yet."""
+    """The value of an interpolation in this config; the interpolation itself where it is unknown yet."""
     if not isinstance(value, str) or "${" not in value:
         return value
     changed = copy.deepcopy(base)

@@ -20,7 +20,7 @@ PLAIN = {
 
 
 def prepare_streams() -> None:
-    """Replaces closed streams by the null device, and what the terminal's encoding lacks by plain characters."""
+    """Replaces closed streams by the null device, and characters that the terminal cannot encode by plain ones."""
     codecs.register_error("plain", _replace)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

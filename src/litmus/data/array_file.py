@@ -157,8 +157,7 @@ def _key(name: str) -> tuple[str, str] | None:
 
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[list[str], Callable[[str], np.ndarray]]]:
-    """The names of the arrays and a function that reads one. Those of a folder stay on disk until they are converted.
-    """
+    """The names of the arrays and a function that reads one. Arrays of a folder stay on disk until converted."""
     place = user_path("data.path", path)
     if place.is_dir():
         names = sorted(file.stem for file in place.glob("*.npy"))

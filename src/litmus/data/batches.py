@@ -87,8 +87,8 @@ class Batches:
         labels = self.labels.index_select(0, order)
         if self.augment is not None:
             drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(order.device).index_select(0, order)
-        # Several small batches at once, because each operation has an overhead of some microseconds. Gathering, which is
-        # bound by memory latency, is done for even more.
+        # Several small batches at once, because each operation has an overhead of some microseconds. Gathering is bound
+        # by memory latency, and is done for even more.
         size = self.batch_size * max(1, PIXELS_AT_ONCE // max(1, self.batch_size * self.images[0].numel()))
         picked = size * max(1, BYTES_AT_ONCE // max(1, size * self.images[0].nbytes))
         for start in range(0, len(order), size):

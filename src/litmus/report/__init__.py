@@ -24,13 +24,12 @@ PICTURES = ("against-*.png", "matrix-*.png", "pairs-*.png", "curves-*.png")
 
 
 def write_report(folders: Sequence[Path], out: Path | None = None, pair: tuple[str, str] | None = None) -> Path:
-    """Writes index.html, report.md, runs.csv and the figures of the runs at and below the folders, and gives the path
-    of index.html.
+    """Writes index.html, report.md, runs.csv and the figures of all runs at or below the folders. Returns the path of
+    index.html.
 
-    They go to `out`, or to the folder `report` in the first of the folders. Whatever else lies there is named in the
-    report, and a complete run that is not counted also on the screen; where nothing is complete, it says so. `pair`
-    holds two settings, each as `key=value key=value`, to compare besides what is compared anyway: ConfigError if they
-    can't be found.
+    They are written to `out`, or to `report` in the first folder. Other content of the folders is named in the report,
+    and a complete run that is not counted also on the terminal. `pair` holds two settings, each as `key=value
+    key=value`, to compare in addition; raises ConfigError if they cannot be found.
     """
     folders = [Path(folder) for folder in folders]
     out = Path(out) if out else folders[0] / "report"

@@ -16,7 +16,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """`keys` holds what a column is sorted by where that is not its text, one list for each row."""
+    """A table. `keys` holds the sort keys of a column where they are not its text, one list per row."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -30,7 +30,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Image:
-    """A PNG in the report's folder, with a caption that says all that is needed to read it."""
+    """A PNG in the report folder, with a caption that explains it."""
 
     file: str
     caption: str
@@ -42,7 +42,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks that are shown when asked for."""
+    """Blocks that are collapsed until opened."""
 
     title: str
     blocks: Sequence["Block"] = field(default_factory=list)

@@ -43,7 +43,7 @@ def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun]) -> l
 
 
 def cautions(comparison: Comparison) -> list[str]:
-    """What a reader must know before comparing the settings."""
+    """What limits a comparison of the settings."""
     sentences = []
     runs, settings = comparison.runs, comparison.settings
     for group, what in (("data", "their figures are of different tasks"), ("loss", "their losses have unlike units")):
@@ -128,7 +128,7 @@ def pair_table(table: PairTable, metric: str, mode: str) -> Table:
 
 
 def commands(comparison: Comparison, of_sweeps: Sequence[str]) -> list[Block]:
-    """What started the sweeps, or the runs where that is not known; and what would repeat a setting."""
+    """The commands that started the sweeps, or the runs; and those that repeat a setting."""
     started = list(dict.fromkeys(of_sweeps or [command for run in comparison.runs for command in run.commands]))
     lines = [_with_python(command) for command in started[:MOST_COMMANDS]]
     blocks: list[Block] = [Heading("Commands")]
@@ -146,7 +146,7 @@ def _with_python(command: str) -> str:
 
 
 def to_repeat(runs: Sequence[Run]) -> str:
-    """The command line that runs the setting again, with its seeds."""
+    """The command line that repeats the setting, with its seeds."""
     overrides = [override for override in runs[0].overrides if compared(key_of(override))]
     seeds = ",".join(str(run.seed) for run in runs)
     return shlex.join(["python", "train.py", *["-m"] * (len(runs) > 1), *overrides, f"seed={seeds}"])
@@ -177,7 +177,7 @@ def runs_table(comparison: Comparison) -> Table:
 
 
 def csv_rows(comparison: Comparison | None, left_out: Sequence[ExcludedRun]) -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns and rows of runs.csv, in full precision: every run, what is not counted included."""
+    """The columns and rows of runs.csv, in full precision: every run, including those that are not counted."""
     keys = comparison.keys if comparison else []
     rows: list[dict[str, Any]] = []
     for setting in comparison.settings if comparison else []:

@@ -10,7 +10,7 @@ def is_percentage(metric: str) -> bool:
 
 
 def scaled(metric: str, value: float) -> float:
-    """In the unit that the metric is shown in: accuracies in percent."""
+    """In display units: accuracies in percent."""
     return 100 * value if is_percentage(metric) else value
 
 
@@ -20,7 +20,7 @@ def title(metric: str) -> str:
 
 
 def unit(metric: str, losses: set[str]) -> str:
-    """`losses` are the options of group `loss` among the runs: they decide what a loss is measured in."""
+    """The unit of a metric. `losses` are the options of group `loss` among the runs, on which the unit depends."""
     if is_percentage(metric):
         return "percentage points" if metric.startswith("gap/") else "%"
     if len(losses) != 1:
@@ -34,7 +34,7 @@ def axis(metric: str, losses: set[str]) -> str:
 
 
 def format_metric(metric: str, value: float | None, sign: bool = False) -> str:
-    """A metric's value as tables show it: accuracies in percent with two digits, the rest with four."""
+    """A metric as tables show it: accuracies in percent with two digits, others with four."""
     if value is None:
         return "–"
     digits = 2 if is_percentage(metric) else 4

@@ -46,7 +46,7 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 
 
 def html(title: str, blocks: Sequence[Block], folder: Path) -> str:
-    """A page without any request: the images are read from `folder` and put into it."""
+    """A self-contained page: the images are read from `folder` and embedded."""
     body = "\n".join(_block(block, folder) for block in blocks)
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'

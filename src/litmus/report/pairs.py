@@ -10,7 +10,7 @@ from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import Difference, paired_difference
 
 MOST_ROWS, MOST_KEYS, MOST_OPTIONS = 15, 4, 4
-BASELINES = ("none", "null", "false", "constant")  # what the others are compared with, where it is among them
+BASELINES = ("none", "null", "false", "constant")  # the baseline of each group, if it is among the options
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairTable:
-    """Paired differences, `setting` − `reference`, with one heading and a caution where one is due."""
+    """Paired differences `setting` − `reference` under one heading, with a caution where needed."""
 
     name: str
     heading: str
@@ -32,7 +32,9 @@ class PairTable:
 
 
 def pair_tables(comparison: Comparison, wanted: tuple[str, str] | None = None) -> list[PairTable]:
-    """What was asked for, then each option against its baseline with all else the same, then all against the best."""
+    """The requested pair, then each option against its baseline with all else equal, then all settings against the
+    best.
+    """
     tables = []
     if wanted:
         setting, reference = (find(comparison, text) for text in wanted)
@@ -48,7 +50,7 @@ def pair_tables(comparison: Comparison, wanted: tuple[str, str] | None = None) -
 
 
 def find(comparison: Comparison, text: str) -> Setting:
-    """The one setting that `key=value key=value…` describes. Raises ConfigError if none or several fit."""
+    """The setting that `key=value key=value…` describes. Raises ConfigError if none or several match."""
     parts = [part.partition("=") for part in text.split()]
     found = [
         setting
@@ -74,7 +76,7 @@ def _is(value: Value, text: str) -> bool:
 
 
 def _is_scale(comparison: Comparison, key: str) -> bool:
-    """A number with more than two values is a scale: its figure says more than its pairs."""
+    """Whether the values are numbers, more than two of them: a figure shows them better than pairs."""
     return comparison.is_number(key) and len(comparison.values(key)) > 2
 
 
@@ -104,7 +106,7 @@ def _one_change(comparison: Comparison, key: str) -> PairTable:
 
 
 def _alike_but_for(key: str, setting: Setting, reference: Setting) -> bool:
-    """Whether only `key` differs, or what lies below it and one of the two has not: no penalty has no weight."""
+    """Whether only `key` differs, or options below it that one of the two lacks: no penalty has no weight."""
     return all(
         setting.values.get(k) == reference.values.get(k)
         or (k.startswith(f"{key}.") and not (k in setting.values and k in reference.values))

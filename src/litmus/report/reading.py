@@ -15,8 +15,8 @@ from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError
 from litmus.runs.identity import NOT_THE_EXPERIMENT
 
-OURS = ("report", "retrain", "logs")  # folders that Litmus itself puts beside the runs
-# What two runs of one setting may differ in besides their seed: nothing of it is felt by the training.
+OURS = ("report", "retrain", "logs")  # folders that Litmus creates beside the runs
+# Keys that do not affect training: two runs of one setting may differ in them.
 NOT_COMPARED = (*NOT_THE_EXPERIMENT, "seed", "test", "logger")
 NOT_COMPARED_BELOW = ("data.data_dir",)
 DAMAGE = (
@@ -32,7 +32,7 @@ Row = dict[str, float]
 
 @dataclass
 class Run:
-    """A finished run. `config` is flat and as it was written: an interpolation is its own text."""
+    """A finished run. `config` is flat and unresolved: an interpolation is its own text."""
 
     path: Path
     seed: Value
@@ -51,7 +51,7 @@ class Run:
     circumstances: dict[str, str] = field(default_factory=dict)
 
     def curves(self) -> list[Row]:
-        """The rows of metrics.csv, one for each epoch; none if it is absent or damaged."""
+        """The rows of metrics.csv, one per epoch; empty if it is absent or damaged."""
         try:
             rows = read_metrics(self.path / "metrics.csv")
         except (ConfigError, OSError):
@@ -61,7 +61,7 @@ class Run:
 
 @dataclass
 class ExcludedRun:
-    """What isn't counted: `status` is pruned, failed, unfinished, damaged, repeated, incomparable or foreign."""
+    """A run that is not counted. `status` is pruned, failed, unfinished, damaged, repeated, incomparable or foreign."""
 
     path: Path
     status: str
@@ -70,7 +70,7 @@ class ExcludedRun:
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[ExcludedRun]]:
-    """Every run at or below the folders, sorted by path, and what lies there besides."""
+    """Every run at or below the folders, sorted by path, and the rest of their content."""
     directories: list[Path] = []
     left_out: list[ExcludedRun] = []
     for folder in folders:
@@ -93,7 +93,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[ExcludedRun]]:
 
 
 def read_commands(folder: Path) -> list[str]:
-    """The commands that started a sweep, from its sweep.json; none if it is absent or damaged."""
+    """The commands that started a sweep, from its sweep.json; empty if it is absent or damaged."""
     try:
         return [str(start["command"]) for start in _json(folder / "sweep.json")["starts"]]
     except DAMAGE:
@@ -101,7 +101,7 @@ def read_commands(folder: Path) -> list[str]:
 
 
 def _find(folder: Path, runs: list[Path], others: list[ExcludedRun]) -> bool:
-    """Whether there is a run at or below `folder`. The topmost folders without one are foreign."""
+    """Whether there is a run at or below `folder`. Collects the topmost folders without one as foreign."""
     if (folder / "run.json").is_file():
         runs.append(folder)
         return True
@@ -121,8 +121,8 @@ def _find(folder: Path, runs: list[Path], others: list[ExcludedRun]) -> bool:
 
 def _skipped(folder: Path) -> bool:
     if folder.is_symlink() and not (folder / "run.json").is_file():
-        return True  # it may lead round in a circle
-    of_slurm = (folder / "jobs.json").is_file()  # by what is in it, because a sweep may well be named slurm
+        return True  # a link may be circular
+    of_slurm = (folder / "jobs.json").is_file()  # by its contents, because a sweep may be named slurm
     return folder.name.startswith(".") or folder.name in OURS or of_slurm
 
 
@@ -170,12 +170,12 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether something can be measured as this: not NaN, and not what is as good as infinite."""
+    """Whether a value can be compared: not NaN, and not practically infinite."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e100
 
 
 def _how_it_ended(path: Path) -> tuple[str, str]:
-    """The status of a run without a result, and why, by the last line of its log."""
+    """The status of a run without a result, and the reason, from the last line of its log."""
     log = path / "train.log"
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
     last = next((line for line in reversed(lines) if line.strip()), "")
@@ -198,7 +198,7 @@ def _circumstances(record: dict[str, Any]) -> dict[str, str]:
 
 
 def _as_override_value(value: Any) -> Value:
-    """A value as it would be written on the command line; finite numbers stay numbers."""
+    """A value as on the command line; finite numbers stay numbers."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -9,7 +9,7 @@ from litmus.report.reading import DAMAGE
 
 
 def retrained(folder: Path) -> list[Block]:
-    """The section on the retrained models; nothing where there are none, or where retrain.json is damaged."""
+    """The section on retrained models; empty if there are none, or if retrain.json is damaged."""
     try:
         records = json.loads((folder / "retrain.json").read_text(encoding="utf-8"))["retrained"]
         return [block for record in records for block in _section(record)]

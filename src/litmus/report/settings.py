@@ -13,7 +13,7 @@ from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun,
 
 @dataclass(eq=False)
 class Setting:
-    """Runs that differ in their seed alone. `values` holds the keys that tell it from the others, where it has them."""
+    """Runs that differ in their seed alone. `values` holds the keys that distinguish it from other settings."""
 
     values: dict[str, Value]
     runs: list[Run]
@@ -33,10 +33,10 @@ class Setting:
 
 @dataclass
 class Comparison:
-    """Settings, best first by the mean of `metric`, the highest (`mode` max) or the lowest (min), and among equals by
-    `val/loss`.
+    """Settings, best first by the mean of `metric` (`mode` max or min), ties by `val/loss`.
 
-    `keys` are their columns; the keys `along` differ too, and the columns decide their values."""
+    `keys` are their columns; the keys `along` differ too, and follow from the columns.
+    """
 
     metric: str
     mode: str
@@ -51,13 +51,13 @@ class Comparison:
 
     @property
     def best(self) -> Setting:
-        """The best mean among the settings with at least as many seeds as the median one: of few seeds, luck wins."""
+        """The best mean among the settings with at least the median number of seeds: with few seeds, luck wins."""
         enough = median(len(setting.runs) for setting in self.settings)
         return next(setting for setting in self.settings if len(setting.runs) >= enough)
 
     @property
     def ties(self) -> int:
-        """How many more settings have the best one's mean."""
+        """The number of other settings with the best mean."""
         best = self.best.mean(self.metric)
         return sum(setting.mean(self.metric) == best for setting in self.settings) - 1
 
@@ -66,7 +66,7 @@ class Comparison:
         return {run.choices.get("loss", "unknown") for run in self.runs}
 
     def values(self, key: str) -> list[Value]:
-        """What is swept at `key`, sorted."""
+        """The swept values of `key`, sorted."""
         return in_order({setting.values[key] for setting in self.settings if key in setting.values})
 
     def is_number(self, key: str) -> bool:
@@ -79,13 +79,13 @@ def in_order(values: Iterable[Value]) -> list[Value]:
 
 
 def by_values(settings: Sequence[Setting], keys: Sequence[str]) -> list[Setting]:
-    """The settings in the order of their values; one without a key comes before those with it."""
+    """The settings in the order of their values; those without a key come first."""
     ranks = {key: in_order({s.values[key] for s in settings if key in s.values}) for key in keys}
     return sorted(settings, key=lambda s: [ranks[k].index(s.values[k]) if k in s.values else -1 for k in keys])
 
 
 def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
-    """The settings among finished runs, and the runs that can't be counted; no comparison without runs."""
+    """The settings of the finished runs, and the runs that cannot be counted; no comparison without runs."""
     if not runs:
         return None, []
     names = Counter(run.objective_name for run in runs)
@@ -118,7 +118,7 @@ def compared(key: str) -> bool:
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:
-    """The flat keys that do not have one value in all runs."""
+    """The flat keys whose value differs between runs."""
     first = runs[0].config
     keys = dict.fromkeys(key for run in runs for key in run.config)
     return [key for key in keys if compared(key) and any(run.config.get(key) != first.get(key) for run in runs)]
@@ -135,7 +135,7 @@ def _one_for_each_seed(members: list[Run], left_out: list[ExcludedRun]) -> list[
 
 
 def _difference(run: Run, other: Run) -> str:
-    """How two runs of one config differ: in code, versions and machine, and in what they measured."""
+    """How two runs of one config differ: in code, versions and machine, and in their metrics."""
     here, there = run.circumstances, other.circumstances
     facts = [
         f"{name.replace('_', ' ')} is {here.get(name, '?')} here and {there.get(name, '?')} there"
@@ -152,13 +152,14 @@ def _difference(run: Run, other: Run) -> str:
 
 
 def _asked(runs: Sequence[Run]) -> list[str]:
-    """The keys of all overrides, in the order that they were typed in."""
+    """The keys of all overrides, in the order of the command line."""
     return [key for key in dict.fromkeys(key_of(o) for run in runs for o in run.overrides) if compared(key)]
 
 
 def _columns(groups: Sequence[Sequence[Run]], differing: list[str], asked: list[str]) -> tuple[list[str], list[str]]:
-    """The fewest keys that tell the groups of runs apart: what was asked for on the command line, then the options of
-    config groups, then single keys; and the keys that differ besides."""
+    """The fewest keys that distinguish the groups of runs: keys of the command line, then config groups, then single
+    keys; and the keys that differ besides.
+    """
 
     def parts(keys: list[str]) -> int:
         return len({tuple(_value(members[0], key) for key in keys) for members in groups})
@@ -177,7 +178,7 @@ def _columns(groups: Sequence[Sequence[Run]], differing: list[str], asked: list[
 
 
 def _value(run: Run, key: str) -> Value | None:
-    """An option's name, a value, `{…}` for a group of keys, or None if the run has no such key."""
+    """The name of an option, a value, `{…}` for a group of keys, or None if the run lacks the key."""
     if key in run.choices:
         return run.choices[key]
     if key in run.config:

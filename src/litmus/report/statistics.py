@@ -8,16 +8,13 @@ from typing import Any
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """The standard deviation (n − 1 below the line), or None of a single value."""
+    """The sample standard deviation (n − 1), or None for a single value."""
     return stdev(values) if len(values) > 1 else None
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference: its mean, the ends of its 95 % confidence interval, and the pairs it comes from.
-
-    From one pair there is no interval: its ends are None.
-    """
+    """A paired difference: mean, 95 % confidence interval and number of pairs. The ends are None for a single pair."""
 
     mean: float
     low: float | None
@@ -26,7 +23,7 @@ class Difference:
 
 
 def paired_difference(values: Mapping[Any, float], reference: Mapping[Any, float]) -> Difference | None:
-    """`values` − `reference` over the seeds that both have, by Student's t; None if they have no seed in common."""
+    """`values` − `reference` over their common seeds, by Student's t; None without a common seed."""
     differences = [values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())]
     if not differences:
         return None

@@ -10,7 +10,7 @@ log = logging.getLogger("litmus")
 
 
 class SweepProgress:
-    """A line for each job that ends, and on a terminal one more that tells how far those that run are."""
+    """Logs a line per finished job, and on a terminal a status line with the progress of the running jobs."""
 
     def __init__(self, total: int, done: int, side_by_side: int):
         self.total, self.done, self.side_by_side = total, done, side_by_side

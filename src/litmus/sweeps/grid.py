@@ -13,7 +13,7 @@ log = logging.getLogger("litmus")
 
 
 class Grid:
-    """The jobs of every combination of `space`, each once. Raises ConfigError if one of them can't be composed."""
+    """The jobs of every combination of `space`, without duplicates. Raises ConfigError if one cannot be composed."""
 
     prunes = False
     after_failures = "; the same command tries them again"
@@ -44,14 +44,14 @@ class Grid:
         return False
 
     def take(self, ended: JobOutcome) -> bool:
-        """Whether it failed."""
+        """Returns whether the job failed."""
         if ended.result is not None:
             self.results[ended.job.hash] = ended.result
         return ended.result is None
 
     @property
     def setting(self) -> list[str]:
-        """The keys that make a setting: a seed only repeats one."""
+        """The keys of a setting: all but the seed."""
         return [key for key in self.keys if key != "seed"]
 
     def rows(self) -> list[Row]:

@@ -22,7 +22,7 @@ from litmus.errors import ConfigError, DirectoryInUse, Diverged, StoppedRun
 from litmus.runs.identity import sweep_folder
 from litmus.runs.job_channel import JobChannel
 
-PATIENCE = 5.0  # seconds for a job of a killed sweep to be gone
+PATIENCE = 5.0  # seconds to wait for a job of a killed sweep
 EXPECTED = (ConfigError, StoppedRun, HydraException, OmegaConfBaseException)
 
 
@@ -43,7 +43,7 @@ class Task:
 
     def __init__(self, hydra_context: HydraContext, function: TaskFunction):
         self.hydra_context = hydra_context
-        # The command's own mistakes are sent through the channel to the sweep, not on the screen.
+        # Errors go through the channel to the sweep, not to the terminal.
         self.function: Callable[..., Any] = getattr(function, "__wrapped__", function)
 
     def __call__(self, request: Request | None, channel: JobChannel) -> int:
@@ -78,7 +78,7 @@ class Task:
 
 
 def reason_of(error: BaseException) -> dict[str, Any]:
-    """Prints why a job ended. Gives the reason in one line, and whether training diverged or the job was refused."""
+    """Prints why a job ended. Returns the reason in one line, and whether training diverged or the job was refused."""
     if isinstance(error, EXPECTED):
         sentence = " ".join(part.strip() for part in str(error).splitlines())
         print(f"error: {sentence}", file=sys.stderr)
@@ -93,9 +93,9 @@ def reason_of(error: BaseException) -> dict[str, Any]:
 
 
 def print_to(path: Path, patience: float = PATIENCE) -> None:
-    """Sends what this process prints into `path`, without what goes to train.log anyway.
+    """Redirects the output of this process to `path`, without what train.log gets anyway.
 
-    The file is locked until the process ends, so that no two processes ever write into one run's directory.
+    The file stays locked until the process ends, so that no two processes write into one run directory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -111,7 +111,7 @@ def print_to(path: Path, patience: float = PATIENCE) -> None:
                 ) from None
             time.sleep(0.1)
         except OSError:
-            break  # some clusters' file systems know no locks
+            break  # some cluster file systems have no locks
     os.ftruncate(file, 0)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -124,7 +124,7 @@ def print_to(path: Path, patience: float = PATIENCE) -> None:
 def share_cores(side_by_side: int) -> None:
     import torch
 
-    if side_by_side > 1:  # alone it keeps torch's own choice
+    if side_by_side > 1:  # a single job keeps torch's default
         torch.set_num_threads(max(1, torch.get_num_threads() // side_by_side))
 
 

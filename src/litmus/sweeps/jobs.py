@@ -21,7 +21,7 @@ from litmus.runs.identity import config_hash, experiment, job_directory
 from litmus.runs.monitors import find_monitors
 from litmus.training.trainer_options import check_trainer_options
 
-Settings = dict[str, str]  # each override's key and value, as on the command line
+Settings = dict[str, str]  # override key and value, as on the command line
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Job:
         return [f"{key}={value}" for key, value in self.settings.items()]
 
     def shown(self, keys: Iterable[str]) -> str:
-        """The settings that tell it from its siblings."""
+        """The settings that distinguish it from the other jobs."""
         return " ".join(f"{key}={self.settings[key]}" for key in keys) or "defaults"
 
     @property
@@ -46,7 +46,7 @@ class Job:
         return (self.path / "run.json").exists()
 
     def result(self, pruned_too: bool = False) -> dict[str, Any] | None:
-        """What is in its result.json, if it has finished. A run that was cut short by a pruner has not."""
+        """The contents of result.json if the run is complete; a pruned run is not."""
         path = self.path / "result.json"
         found = read_json(path, "config_hash", "objective", "metrics") if path.exists() else None
         if not found or found["config_hash"] != self.hash or (found.get("pruned") and not pruned_too):
@@ -56,22 +56,22 @@ class Job:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """A job with its result, or with the reason why there is none."""
+    """A job with its result, or the reason why there is none."""
 
     job: Job
     result: dict[str, Any] | None
     seconds: float
     reason: str = ""
-    diverged: bool = False  # nothing was wrong but its training
+    diverged: bool = False  # only its training diverged
     log: Path | None = None
-    refused: bool = False  # its options are a mistake, found before it trained
+    refused: bool = False  # its options were refused before training
 
 
 class Composer:
-    """Makes jobs of settings. Raises ConfigError, naming the settings, for what cannot be composed.
+    """Composes jobs from settings. Raises ConfigError, naming the settings, for those that cannot be composed.
 
-    Composing takes Hydra a tenth of a second, so it is done once for each choice of the groups' options; the values
-    are then set as Hydra itself sets them.
+    Composing takes Hydra a tenth of a second, so it is done once per choice of group options; values are then set as
+    Hydra sets them.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig, sweep_name: str):
@@ -83,7 +83,7 @@ class Composer:
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def job(self, settings: Settings, swept: Collection[str]) -> Job:
-        """The job of these settings, in a directory whose name begins with those that are `swept`."""
+        """The job of these settings, in a directory whose name starts with the `swept` ones."""
         lines = [f"{key}={value}" for key, value in settings.items()]
         try:
             config = self._config(lines)

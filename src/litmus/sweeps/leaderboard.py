@@ -14,7 +14,7 @@ SHOWN = 20
 
 @dataclass
 class Row:
-    """One setting's objective over its seeds."""
+    """The objective of one setting over its seeds."""
 
     setting: tuple[str, ...]
     objective: str
@@ -27,12 +27,12 @@ class Row:
 
     @property
     def deviation(self) -> float | None:
-        """The sample's standard deviation; None for a single value."""
+        """The sample standard deviation; None for a single value."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
 def ranked(results: Iterable[tuple[tuple[str, ...], str, str, float]]) -> list[Row]:
-    """Rows of (setting, the objective's name, max or min, value): best first, and each objective for itself."""
+    """Rows of (setting, objective, max or min, value), best first per objective."""
     rows: dict[tuple[tuple[str, ...], str], Row] = {}
     for setting, objective, mode, value in results:
         rows.setdefault((setting, objective), Row(setting, objective, mode)).values.append(value)
@@ -59,7 +59,7 @@ def table(rows: Sequence[Row], keys: Sequence[str]) -> str:
 
 
 def write(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:
-    """All rows with all digits, as CSV."""
+    """All rows in full precision, as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*keys, "objective", "mean", "standard_deviation", "n"])

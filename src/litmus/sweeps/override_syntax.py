@@ -14,7 +14,7 @@ SEARCH_ONLY = ("sampler", "pruner", "n_trials")
 
 
 def lines(params: Mapping[Any, Any]) -> list[str]:
-    """A sweep file's `params` as they would be typed."""
+    """The `params` of a sweep file as command-line overrides."""
     return [f"{key!s}={'null' if value is None else value}" for key, value in params.items()]
 
 
@@ -51,7 +51,7 @@ def check_use(overrides: Collection[Override], multirun: bool) -> None:
 
 
 def values(override: Override) -> list[Any]:
-    """Every value it names; of an interval, its ends."""
+    """All values of an override; for an interval, its ends."""
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
         return [value.start, value.end]
@@ -61,9 +61,9 @@ def values(override: Override) -> list[Any]:
 
 
 def not_with_all(override: Override, labels: list[str], having: list[str]) -> str:
-    """The sentence for a key that only some of a sweep's options know.
+    """The message for a key that only some of the swept options have.
 
-    The first label holds the first option of every group, and each other one stands for a change of one option.
+    The first label holds the first option of every group, and each other label changes one option.
     """
     first = dict(choice.split("=", 1) for choice in labels[0].split())
     changed = having[0] if labels[0] not in having else next(label for label in labels if label not in having)
@@ -77,15 +77,15 @@ def not_with_all(override: Override, labels: list[str], having: list[str]) -> st
 
 
 def is_plain(override: Override) -> bool:
-    """Whether it sets one value of the jobs' config."""
+    """Whether it sets a single value of the job config."""
     return not (override.is_sweep_override() or override.is_hydra_override() or override.is_delete())
 
 
 def as_sweep(line: str) -> str:
-    """The same setting as a sweep of one value, given twice.
+    """The same override as a sweep over one value, given twice.
 
-    Hydra leaves sweeps alone when it composes the config of the sweep itself, where every swept group has its default
-    option, and would refuse the value if that has no such key.
+    When Hydra composes the config of the sweep itself, with the default option of every swept group, it skips sweeps,
+    but would refuse a plain value whose key that option lacks.
     """
     key, value = line.split("=", 1)
     return f"{key}={value},{value}"

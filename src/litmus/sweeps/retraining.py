@@ -26,13 +26,13 @@ OWN = (  # what retraining decides
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train: the best setting of a sweep, and the overrides that give its config, without a seed."""
+    """What to retrain: the best setting of a sweep, and the overrides that give its config, without a seed."""
 
     setting: Setting
     why: str
     epochs: str
     overrides: list[str]
-    notes: list[str]  # what its reader must know besides
+    notes: list[str]  # remarks for the user
 
     def directory(self, sweep: Path, seed: int) -> Path:
         digest = hashlib.sha256("\n".join(self.overrides).encode()).hexdigest()
@@ -40,7 +40,7 @@ class Plan:
 
 
 def plan(sweep: Path, changes: Sequence[str], conf: Path) -> Plan:
-    """Chooses by the mean objective over seeds, on validation alone. Raises ConfigError where there is no choice."""
+    """Selects by the mean objective over seeds, on validation. Raises ConfigError if nothing can be selected."""
     require(sweep.is_dir(), f"{sweep} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
     runs, left_out = read_runs([sweep])
     there = sorted({f"{run.status}: {run.why}" for run in left_out if run.status != "foreign"})
@@ -87,8 +87,11 @@ def _refuse_what_cannot_be_ranked(sweep: Path, comparison: Comparison) -> None:
 
 
 def _epochs(runs: Sequence[Run]) -> tuple[int, str]:
-    """How long to train. A learning rate laid out over the whole run is kept whole: its last, small steps are part of
-    what was found to be best, and a shorter run would squeeze it. Else the median best epoch is what was needed."""
+    """The number of epochs.
+
+    A schedule that spans the whole run is kept: its last, small steps are part of what was best. Otherwise the median
+    best epoch.
+    """
     from litmus.models.schedule import spans_whole_run
 
     config = unresolved_config(runs[0])
@@ -124,8 +127,8 @@ def unresolved_config(run: Run) -> dict[str, Any]:
 def _reproduce(run: Run, wanted: dict[str, Any], changes: Sequence[str], conf: Path) -> tuple[list[str], list[str]]:
     """The overrides that give the wanted config and then the changes, and the options that are new since the run.
 
-    They begin with the run's own. Whatever conf/ makes of them that the run had otherwise, it may have changed since,
-    is set to the run's value. Raises ConfigError if that is not possible.
+    They start with those of the run. Where conf/ has changed since, the value is set to that of the run. Raises
+    ConfigError if that is impossible.
     """
     changed = [key_of(change) for change in changes]
     kept = [o for o in run.overrides if not _is_below(key_of(o), (*NOT_THE_EXPERIMENT, *OWN, *changed))]
@@ -156,7 +159,7 @@ def _compose(overrides: Sequence[str], conf: Path, run: Run) -> tuple[dict[str, 
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
             config = hydra_compose("train", list(overrides), return_hydra_config=True)
-    except Exception as error:  # Hydra's and OmegaConf's have no base in common
+    except Exception as error:  # Hydra and OmegaConf errors have no common base class
         reason = " ".join(str(error).split())
         commit = run.circumstances.get("git_commit")
         raise ConfigError(
@@ -171,7 +174,9 @@ def _compose(overrides: Sequence[str], conf: Path, run: Run) -> tuple[dict[str, 
 def _differences(
     wanted: dict[str, Any], found: dict[str, Any], gone: list[str], new: list[str], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """The keys that both have, with the wanted value where it is another; `gone` and `new` take what only one has."""
+    """The common keys whose value differs, with the wanted value; `gone` and `new` collect the keys that one side
+    lacks.
+    """
     new += [f"{prefix}{key}" for key in found if key not in wanted]
     for key, value in wanted.items():
         if key not in found:

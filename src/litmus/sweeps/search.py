@@ -23,8 +23,8 @@ log = logging.getLogger("litmus")
 class Search:
     """The trials of one study, which is kept in a database and can be continued.
 
-    A trial's settings depend on its number, the sampler's seed and the trials that ended before it, so that a study
-    that was interrupted chooses as one that was not.
+    The settings of a trial depend on its number, the seed of the sampler and the trials that ended before it, so that
+    an interrupted study chooses the same as an uninterrupted one.
     """
 
     over = False
@@ -60,7 +60,7 @@ class Search:
         self.running: dict[int, Any] = {}
 
     def _try_out(self) -> Job:
-        """Composes every choice of options, with any values. Gives the first."""
+        """Composes every choice of options with some values, and returns the first."""
         values = {key: [str(v.low)] if isinstance(v, Interval) else v for key, v in self.space.items()}
         values = {key: v if self.composer.is_group(key) else v[:1] for key, v in values.items()}
         choices = [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
@@ -68,7 +68,7 @@ class Search:
         return jobs[0]
 
     def _grid(self) -> list[dict[str, Any]]:
-        """Every combination, with the sampler's number of points in each interval."""
+        """Every combination, with the number of points of the sampler in each interval."""
         count = whole_number("sampler.points", self.options.points, least=1)
         axes: list[list[Any]] = [v.points(count) if isinstance(v, Interval) else v for v in self.space.values()]
         return [dict(zip(self.keys, combination, strict=True)) for combination in product(*axes)]
@@ -80,7 +80,7 @@ class Search:
         return whole_number("n_trials", wanted, least=1)
 
     def open(self) -> None:
-        """Opens the study, and says what is in it."""
+        """Opens the study, and logs what it contains."""
         searched = {key: str(values) for key, values in self.space.items()}
         signature = {**self.fixed, **searched, "objective": self.objective}
         self.study = study.open(self.name, self.options.storage, self.mode, signature)
@@ -97,7 +97,7 @@ class Search:
             yield self._choose(study.take_up(self.study, frozen))
         while study.count(self.study) < self.total:
             trial = self.study.ask()
-            if trial.number >= self.total:  # another machine was faster
+            if trial.number >= self.total:  # another machine has taken the trial
                 self.study.tell(trial, state=study.state("FAIL"))
                 return
             yield self._choose(trial)
@@ -106,7 +106,7 @@ class Search:
         study.sign(trial)
         self.study.sampler = self._sampler(trial.number)
         if not study.reported(trial):
-            trial.should_prune()  # Hyperband's brackets, by which TPE goes too, are laid out when it is first asked
+            trial.should_prune()  # Hyperband creates its brackets, which TPE uses too, at the first call
         chosen: Settings = {key: study.suggest(trial, key, values) for key, values in self.space.items()}
         job = self.composer.job(self.fixed | chosen, self.keys)
         self.running[id(job)] = trial
@@ -120,7 +120,7 @@ class Search:
         return study.build("sampler", self.options.sampler, seed=seed)
 
     def watch(self, job: Job, epoch: int, value: float) -> bool:
-        """Whether the trial is to be pruned."""
+        """Returns whether the trial is to be pruned."""
         trial = self.running[id(job)]
         study.sign(trial, job.path.name)
         if not self.prunes:
@@ -130,7 +130,7 @@ class Search:
         return bool(trial.should_prune())
 
     def take(self, ended: JobOutcome) -> bool:
-        """Tells the study. Whether the job failed; a training that diverged is a result too, and a bad one."""
+        """Reports to the study, and returns whether the job failed. A diverged training is a result too, a bad one."""
         trial = self.running.pop(id(ended.job))
         result = ended.result
         if result is not None:

@@ -42,7 +42,7 @@ class Server:
         theirs.close()
 
     def start(self, request: Any) -> tuple[int, Connection]:
-        """The new process' id, which is its group's too, and this end of the connection."""
+        """Returns the ID of the new process, which is its process group too, and this end of the connection."""
         here, there = socket.socketpair()
         payload = pickle.dumps(request)
         with there:
@@ -56,7 +56,7 @@ class Server:
             self.exits[pid] = status
 
     def wait(self, connections: Sequence[Connection], seconds: float | None = None) -> None:
-        """Until a connection has a message or a process has ended, which is then in `exits` with its status."""
+        """Waits for a message on a connection, or until a process has ended; its status is then in `exits`."""
         if self.exits:
             return
         if self.channel in wait([self.channel, *connections], seconds):
@@ -65,17 +65,17 @@ class Server:
 
     def close(self) -> None:
         self.channel.close()
-        os.kill(self.pid, signal.SIGKILL)  # it may still be importing, and has nothing to lose
+        os.kill(self.pid, signal.SIGKILL)  # it may still be importing
         os.waitpid(self.pid, 0)
 
 
 def _serve(channel: socket.socket, prepare: Callable[[], None], work: Work) -> int:
-    # The terminal sends Ctrl-C to everyone in the group; what follows from it is the sweep's to decide.
+    # The terminal sends Ctrl-C to the whole group; the sweep decides what follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     prepare()
     gc.collect()
-    gc.freeze()  # else every job's first collection would copy the pages that all share
+    gc.freeze()  # otherwise the first garbage collection of a job copies the shared pages
     woken, wake = socket.socketpair()
     for end in (woken, wake):
         end.setblocking(False)
@@ -90,11 +90,11 @@ def _serve(channel: socket.socket, prepare: Callable[[], None], work: Work) -> i
         if channel in ready:
             header, fds, _, _ = socket.recv_fds(channel, SIZE.size, 1)
             if not header:
-                return 0  # the sweep is gone; its jobs see that for themselves
+                return 0  # the sweep is gone; its jobs notice it themselves
             request = pickle.loads(_receive(channel, SIZE.unpack(header)[0]))
             _flush()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # numpy's BLAS has threads, and minds forks
+                warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads, as BLAS has
                 pid = os.fork()
             if pid == 0:
                 for end in (channel, woken, wake):
@@ -102,7 +102,7 @@ def _serve(channel: socket.socket, prepare: Callable[[], None], work: Work) -> i
                 _finish(lambda: _job(fds[0], request, work))  # noqa: B023 (called at once)
             os.close(fds[0])
             with suppress(OSError):
-                os.setpgid(pid, pid)  # here too, so that it is done before the sweep hears of it
+                os.setpgid(pid, pid)  # here too, so that it is done before the sweep knows of the process
             channel.sendall(NOTICE.pack(pid, FORKED))
 
 
@@ -120,7 +120,7 @@ def _job(fd: int, request: Any, work: Work) -> int:
 
 
 def _finish(function: Callable[[], int]) -> NoReturn:
-    """Ends this forked process with what `function` returns, and never goes back into its parent's code."""
+    """Ends this forked process with the status of `function`; never returns into the code of its parent."""
     status = 1
     try:
         status = function()

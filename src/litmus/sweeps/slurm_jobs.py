@@ -35,7 +35,7 @@ GONE = "it left the queue without a result"
 
 
 def check_available() -> None:
-    """Raises ConfigError where no job can be given to Slurm."""
+    """Raises ConfigError if no job can be submitted to Slurm."""
     require(
         shutil.which("sbatch") is not None and shutil.which("srun") is not None,
         "launcher=slurm needs Slurm's sbatch and srun, which are not on the PATH here: start the sweep where they "
@@ -48,7 +48,7 @@ def check_available() -> None:
 
 
 def check_fits(accelerator: Any, options: dict[str, Any]) -> None:
-    """Raises ConfigError for a job that can't run in what it would be given."""
+    """Raises ConfigError for a job that needs more than it would be given."""
     require(
         accelerator.num_nodes == 1,
         "a job of a sweep runs on one node: leave accelerator.num_nodes=1, or start a run of several nodes by itself "
@@ -57,7 +57,7 @@ def check_fits(accelerator: Any, options: dict[str, Any]) -> None:
     lacks = accelerator.accelerator in ("gpu", "cuda") and accelerator.devices > options["gpus"]
     require(
         not lacks or "gpu" in str(options["extra"]),
-        f"each job needs {accelerator.devices} GPU(s), and launcher.gpus={options['gpus']}: "
+        f"each job needs {accelerator.devices} GPU(s), and launcher.gpus={options['gpus']}; "
         f"set launcher.gpus={accelerator.devices}, or accelerator=cpu",
     )
 
@@ -77,7 +77,7 @@ def parameters(
     setup: list[str],
     extra: str | None,
 ) -> dict[str, Any]:
-    """The launcher's options as submitit takes them. Raises ConfigError for one that can't be."""
+    """The launcher's options for submitit. Raises ConfigError for an invalid one."""
     limit = minutes(time)
     require(isinstance(setup, list), f"launcher.setup is {setup!r}, and must be a list of shell commands")
     given: dict[str, Any] = {
@@ -102,7 +102,7 @@ def parameters(
 
 
 def long_options(text: str | None) -> dict[str, Any]:
-    """The options of a command line, those without a value being True."""
+    """The long options of a command line; those without a value are True."""
     words = shlex.split(str(text)) if text is not None else []
     for word in words:
         require(
@@ -140,7 +140,7 @@ def gigabytes(memory: float | str | None) -> str | None:
 
 @contextmanager
 def outside_any_job() -> Iterator[None]:
-    """Hides the Slurm job that the sweep itself may run in: its jobs would take over its shape."""
+    """Hides the Slurm job that the sweep itself may run in, whose settings its jobs would inherit."""
     hidden = {}
     if "SLURM_JOB_ID" in os.environ:
         names = [n for n in os.environ if n.startswith(("SLURM_", "SLURMD_", "SRUN_")) and n != "SLURM_CONF"]
@@ -152,9 +152,8 @@ def outside_any_job() -> Iterator[None]:
 
 
 def submit(function: Any, requests: Sequence[Any], folder: Path, requeues: int, options: dict[str, Any]) -> list[str]:
-    """Gives Slurm one array of jobs, of which each calls `function` with its request. Gives their ids.
-
-    Raises ConfigError with Slurm's reason if it refuses them.
+    """Submits an array of jobs, each of which calls `function` with its request. Returns their IDs. Raises ConfigError
+    with the reason if Slurm refuses them.
     """
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -177,7 +176,7 @@ def submit(function: Any, requests: Sequence[Any], folder: Path, requeues: int, 
 
 
 def states() -> dict[str, str] | None:
-    """The state of each of this user's jobs, those included that have ended lately. None if Slurm doesn't answer."""
+    """The state of each of this user's jobs, including those that ended recently. None if Slurm does not answer."""
     command = ["squeue", f"--user={os.getuid()}", "--array", "--states=all", "--noheader", "--format=%i|%T"]
     try:
         output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -187,10 +186,10 @@ def states() -> dict[str, str] | None:
 
 
 class Payload:
-    """What a job in Slurm does: a run in its own directory, which resumes if it had started.
+    """What a Slurm job does: a run in its own directory, which resumes if it had started.
 
-    Gives the run's result, or the reason why there is none. When the job's time is over or it is to make room,
-    submitit queues it again, and asks `checkpoint` what it is to do then: the same.
+    Returns the result of the run, or the reason why there is none. At the end of its time or on preemption, submitit
+    calls `checkpoint` for what to queue again: the same.
     """
 
     def __init__(self, task: Task, script: str):
@@ -227,7 +226,7 @@ class Payload:
 
 
 def use_cores_of_the_job() -> None:
-    """As many threads as the job was given cores, where Slurm doesn't confine it to them."""
+    """Uses as many threads as the job has cores, where Slurm does not confine it to them."""
     import torch
 
     given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")

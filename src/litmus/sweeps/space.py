@@ -18,7 +18,7 @@ from litmus.sweeps.override_syntax import lines
 
 @dataclass(frozen=True)
 class Interval:
-    """Numbers from `low` to `high`, both included; whole ones where `step` is whole."""
+    """Numbers from `low` to `high`, inclusive; whole numbers if `step` is whole."""
 
     low: float
     high: float
@@ -31,7 +31,7 @@ class Interval:
         return isinstance(self.step, int)
 
     def text(self, value: float) -> str:
-        """A number of the span as it is typed: of four digits, which is what names and commands can show."""
+        """A number of the interval with four digits, as in names and commands."""
         return str(self.rounded(value))
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Interval:
         return f"tag(log,{span})" if self.log else span
 
     def points(self, count: int) -> list[float]:
-        """`count` of them, from end to end at equal distances (of the logarithms, if `log`), or all that are listed."""
+        """`count` numbers from end to end at equal distances (of the logarithms, if `log`), or all that are listed."""
         if self.listed:
             return [int(text) if self.whole else float(text) for text in self.listed]
         parts = [i / max(1, count - 1) for i in range(count)]
@@ -60,7 +60,7 @@ Space = dict[str, Values | Interval]
 
 
 def read(params: DictConfig, arguments: list[str], loader: ConfigLoader) -> Space:
-    """Each key's values, or its span, in the order given. The command line's stand in place of the file's."""
+    """The values or the interval of each key, in order. The command line overrides the file."""
     parser = OverridesParser.create(config_loader=loader)
     found: Space = {}
     for override in parser.parse_overrides([*lines(params), *arguments]):
@@ -70,7 +70,7 @@ def read(params: DictConfig, arguments: list[str], loader: ConfigLoader) -> Spac
 
 
 def of_the_sweep(key: str) -> bool:
-    """Whether a key says how the sweep goes, rather than what its jobs are."""
+    """Whether a key configures the sweep rather than its jobs."""
     return key.replace("/", ".").split(".")[0] in NOT_THE_EXPERIMENT and key not in ("output_dir", "resume")
 
 
@@ -99,7 +99,7 @@ def _dimension(override: Override) -> Values | Interval:
 
 
 def grid(space: Space) -> Iterator[Settings]:
-    """Every combination, the last key changing fastest."""
+    """Every combination; the last key changes fastest."""
     lists = []
     for key, values in space.items():
         if isinstance(values, Interval) and not values.listed:
@@ -113,5 +113,5 @@ def grid(space: Space) -> Iterator[Settings]:
 
 
 def fixed(space: Space) -> Settings:
-    """What has one value."""
+    """The keys with a single value."""
     return {key: values[0] for key, values in space.items() if not isinstance(values, Interval) and len(values) == 1}

@@ -14,13 +14,13 @@ from litmus.errors import ConfigError
 from litmus.runs.identity import sweep_folder
 from litmus.sweeps.space import Interval
 
-UNSIGNED = 5.0  # seconds that a trial may run without a word of who runs it
-SIGN_OF_LIFE = 60.0  # seconds between a worker's signs of life, if its trials' epochs are no longer than that
-DEAD_AFTER = 3600.0  # seconds of silence after which a worker on another machine is taken to be gone
+UNSIGNED = 5.0  # seconds that a trial may run before a worker signs it
+SIGN_OF_LIFE = 60.0  # seconds between the heartbeats of a worker, if its epochs are no longer
+DEAD_AFTER = 3600.0  # seconds without a heartbeat after which a worker on another machine counts as gone
 
 
 def build(name: str, node: Any, **arguments: Any) -> Any:
-    """Instantiates a sampler's or pruner's config."""
+    """Instantiates a sampler or pruner."""
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
@@ -29,9 +29,9 @@ def build(name: str, node: Any, **arguments: Any) -> Any:
 
 
 def open(name: str, url: str | None, mode: str, signature: dict[str, str]) -> Any:
-    """The study `name`, made if it is not there, which looks for the highest values (`mode` max) or the lowest (min).
+    """Opens or creates the study `name`, which maximizes (`mode` max) or minimizes.
 
-    Raises ConfigError if the database can't be used, or if the study searched something else.
+    Raises ConfigError if the database cannot be used, or if the study searched something else.
     """
     import optuna
 
@@ -87,7 +87,7 @@ def reported(trial: Any) -> dict[int, float]:
 
 
 def sign(trial: Any, job: str = "") -> None:
-    """Notes who works on a trial, where its log is, and that it is alive."""
+    """Stores which process works on a trial, where its log is, and that it is alive."""
     signed = trial.user_attrs.get("worker")
     if (
         not signed
@@ -100,10 +100,10 @@ def sign(trial: Any, job: str = "") -> None:
 
 
 def stale_trials(study: Any) -> list[Any]:
-    """The trials that are said to be running, and that nobody works on any more."""
+    """The trials that are marked as running, although no process works on them."""
     running = study.get_trials(states=(state("RUNNING"),))
     if any("worker" not in trial.user_attrs for trial in running):
-        time.sleep(UNSIGNED)  # its worker was killed in the moment of choosing, or is choosing now
+        time.sleep(UNSIGNED)  # its worker was killed while choosing, or is choosing now
         running = study.get_trials(states=(state("RUNNING"),))
     return [trial for trial in running if is_abandoned(trial.user_attrs.get("worker"), study.study_name)]
 
@@ -115,7 +115,7 @@ def is_abandoned(worker: dict[str, Any] | None, sweep_name: str) -> bool:
     if worker["host"] != socket.gethostname():
         return silence > DEAD_AFTER
     locked = is_locked(sweep_folder(sweep_name) / "logs" / f"{worker['job']}.log")
-    return not is_alive(worker["pid"]) or (silence > SIGN_OF_LIFE and not locked)  # its number may be another's now
+    return not is_alive(worker["pid"]) or (silence > SIGN_OF_LIFE and not locked)  # the process ID may be reused
 
 
 def is_alive(pid: int) -> bool:
@@ -129,7 +129,7 @@ def is_alive(pid: int) -> bool:
 
 
 def is_locked(path: os.PathLike[str]) -> bool:
-    """Whether a process holds it, as a job does with the log it prints to."""
+    """Whether a process holds the file, as a job holds its log."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY)) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,7 +141,7 @@ def is_locked(path: os.PathLike[str]) -> bool:
 
 
 def take_up(study: Any, frozen: Any) -> Any:
-    """A trial that was left running, to go on with."""
+    """A stale trial to continue."""
     from optuna.trial import Trial
 
     return Trial(study, frozen._trial_id)

@@ -29,12 +29,12 @@ from litmus.report.statistics import spread
 
 MOST_SETTINGS = 24
 PARTS, KINDS = ("train", "val", "gap", "test"), {"loss": "loss", "acc": "accuracy"}
-COLUMNS = 3  # of panels: test curves are shown where there is no validation
+COLUMNS = 3  # of panels; test curves replace missing validation curves
 Curve = tuple[list[float], list[float], list[float]]
 
 
 def draw_curves(comparison: Comparison, folder: Path) -> list[Image]:
-    """The curves of the best settings, at most six to a figure; settings that share most stand together."""
+    """The curves of the best settings, at most six per figure; similar settings share a figure."""
     drawn = comparison.settings[:MOST_SETTINGS]
     total = len(comparison.settings)
     which = "" if total <= MOST_SETTINGS else f"Of {total} settings the best {MOST_SETTINGS} are drawn. "
@@ -56,8 +56,9 @@ def draw_curves(comparison: Comparison, folder: Path) -> list[Image]:
 
 
 def _sheets(settings: Sequence[Setting], keys: Sequence[str]) -> list[list[Setting]]:
-    """Settings for one figure each: split by the first key that divides them for as long as they are too many, and
-    joined again where neighbors fit into one figure."""
+    """The settings of each figure: split by the first key that divides them while they are too many, and merged where
+    neighbors fit.
+    """
     if len(settings) <= MOST_LINES:
         return [by_values(settings, keys)]
     for key in keys:
@@ -80,7 +81,7 @@ def _joined(sheets: Sequence[list[Setting]]) -> list[list[Setting]]:
 
 
 def _label(setting: Setting, rank: int, common: Sequence[str]) -> str:
-    """With the rank that the setting has in the table, for labels that are too long to be shown whole."""
+    """The label with the rank of the setting in the table, for labels that are too long."""
     own = [f"{key}={format_value(value)}" for key, value in setting.values.items() if key not in common]
     seeds = len(setting.runs)
     return f"#{rank} {short(' '.join(own) or 'all runs')} ({seeds} seed{'s' * (seeds != 1)})"
@@ -135,8 +136,11 @@ def _panel(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _same_scale(panels: Sequence[Axes], curves: Sequence[Sequence[Curve]], kind: str) -> None:
-    """Training, validation and test on one scale: logarithmic, in the loss or in the errors, where it spans much.
-    In the errors only if every panel gets where they are small: beside 99.9 %, it would press 50 and 70 % together."""
+    """Puts the training, validation and test panels on one scale: logarithmic, in the loss or in the error, if it spans
+    much.
+
+    In the error only if every panel reaches small ones: beside 99.9 %, 50 and 70 % would be indistinguishable.
+    """
     heights = [list(chain(*(mean for _, mean, _ in panel))) for panel in curves]
     values = list(chain(*heights))
     if not values:
@@ -156,8 +160,7 @@ def _same_scale(panels: Sequence[Axes], curves: Sequence[Sequence[Curve]], kind:
 
 
 def band(rows_of_seeds: Sequence[Sequence[Row]], metric: str) -> Curve:
-    """Epochs, mean and standard deviation over the seeds, as far as every seed went: further on, the mean would be
-    one over other seeds."""
+    """Epochs, mean and standard deviation over the seeds, up to the last epoch that every seed reached."""
     seeds = [
         {row["epoch"]: value for row in rows if (value := measure(row, metric)) is not None} for rows in rows_of_seeds
     ]
@@ -168,7 +171,7 @@ def band(rows_of_seeds: Sequence[Sequence[Row]], metric: str) -> Curve:
 
 
 def measure(row: Row, metric: str) -> float | None:
-    """A metric of an epoch; `gap/loss` is the validation's loss minus the training's."""
+    """A metric of an epoch; `gap/loss` is validation loss minus training loss."""
     if metric == "gap/loss" and "val/loss" in row and "train/loss" in row:
         return row["val/loss"] - row["train/loss"]
     return row.get(metric)

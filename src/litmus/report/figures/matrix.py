@@ -15,12 +15,14 @@ from litmus.report.settings import Comparison, Setting
 from litmus.report.statistics import spread
 
 MOST_PAIRS, MOST_CELLS = 6, 12
-FILLED = 0.6  # of the cells, or else a matrix shows mostly holes
+FILLED = 0.6  # of the cells must have a run
 
 
 def draw_matrices(comparison: Comparison, folder: Path) -> list[Image]:
-    """A matrix for each of the first pairs of swept keys. Where more is swept, the rest is held at its value in the
-    best setting: nothing is averaged but seeds."""
+    """A heat map for each of the first pairs of swept keys.
+
+    Further swept keys are fixed at their value in the best setting, so that only seeds are averaged.
+    """
     pictures: list[Image] = []
     for across, down in combinations(reversed(comparison.keys), 2):
         cells = _cells(comparison, across, down)

@@ -57,7 +57,7 @@ def _paint(figure: Figure, table: PairTable, metric: str, mode: str, labels: Seq
 
 
 def _beside(axes: Axes, y: float, *texts: str) -> None:
-    """Right of the axes, in columns."""
+    """Writes columns to the right of the axes."""
     for column, text in enumerate(texts):
         place = (1.0, y)
         offset = (60 + 40 * column, 0)

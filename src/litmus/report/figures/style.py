@@ -17,7 +17,7 @@ from litmus.core.atomic_files import replacing
 from litmus.core.fonts import plain_text
 from litmus.report.blocks import Image
 
-# Okabe and Ito's colors, without the yellow that white paper swallows.
+# The colors of Okabe and Ito, without yellow, which is invisible on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 LINES: tuple[Any, ...] = (
     "-",
@@ -52,7 +52,7 @@ def look(index: int) -> dict[str, Any]:
 
 
 def draw(folder: Path, name: str, size: tuple[float, float], paint: Callable[[Figure], str]) -> Image:
-    """`paint` fills a figure and gives its caption. No pyplot: it keeps state, and may want a display."""
+    """`paint` fills a figure and returns its caption. Avoids pyplot, which keeps global state and may need a display."""
     with plain_text(), matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -63,9 +63,11 @@ def draw(folder: Path, name: str, size: tuple[float, float], paint: Callable[[Fi
 
 
 def reach(distances: Sequence[float]) -> float | None:
-    """How far from the best a figure needs to reach so that a few collapsed settings don't press all the others into
-    one line: to the last one before the largest jump, if that is fivefold and at least half are before it. None: all
-    the way."""
+    """The distance from the best value that a figure shows, so that collapsed settings do not compress the others;
+    None: all.
+
+    It ends before the largest jump if that is at least fivefold and at least half of the settings are before it.
+    """
     ordered = sorted(distances)
     jumps = [
         (ordered[i + 1] / ordered[i], ordered[i])
@@ -77,8 +79,8 @@ def reach(distances: Sequence[float]) -> float | None:
 
 
 def show_errors(axes: Axes) -> None:
-    """An axis of accuracies in percent, logarithmic in the errors: both 10 and 99.5 % can be read from it."""
-    floor = 0.05  # of the errors: an accuracy of 100 % has a place too
+    """An accuracy axis in percent, logarithmic in the error, so that both 10 and 99.5 % are readable."""
+    floor = 0.05  # smallest error shown: an accuracy of 100 % has a place too
     axes.set_yscale(
         "function",
         functions=(
@@ -92,14 +94,14 @@ def show_errors(axes: Axes) -> None:
 
 
 def logarithmic_ticks(axis: Axis, subs: Sequence[float] = (1, 2, 5)) -> None:
-    """Of an axis that is logarithmic: at these multiples of the powers of ten, written as plain numbers."""
+    """Ticks of a logarithmic axis at these multiples of powers of ten, as plain numbers."""
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def legend_below(figure: Figure, lines: Sequence[Any], labels: Sequence[str]) -> None:
-    """In as many columns as the longest label lets stand side by side."""
+    """A legend with as many columns as the longest label allows."""
     longest = max(len(label) for label in labels)
     most = max(1, min(len(labels), int(figure.get_figwidth() * 11 / (longest + 8))))
     columns = math.ceil(len(labels) / math.ceil(len(labels) / most))

@@ -25,8 +25,9 @@ GREY = "#999999"
 
 
 def draw_swept(comparison: Comparison, folder: Path) -> list[Image]:
-    """A figure for each of the first eight swept keys: a line for each choice of all the others. None for words that
-    would not fit side by side."""
+    """A figure for each of the first eight swept keys, with a line per choice of the others. None for words that do not
+    fit side by side.
+    """
     keys = [
         key
         for key in comparison.keys
@@ -40,13 +41,13 @@ def draw_swept(comparison: Comparison, folder: Path) -> list[Image]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Where the values of a key stand on the x axis: `kind` is linear, log or words."""
+    """The positions of the values of a key on the x axis: `kind` is linear, log or words."""
 
     kind: str
     places: dict[Value, float]
 
     def moved(self, value: Value, share: float) -> float:
-        """The place of `value`, moved by a share of the axis, so that error bars do not hide each other."""
+        """The position of `value`, shifted by a fraction of the axis, so that error bars do not overlap."""
         if self.kind == "words":
             return self.places[value] + 5 * share
         ends = self.places.values()
@@ -55,8 +56,9 @@ class Scale:
 
 
 def scale(values: Sequence[Value]) -> Scale:
-    """Logarithmic where the positive values are more evenly spread so and span a factor of 4 or more. Zero then
-    stands a step left of the smallest."""
+    """Logarithmic if positive values are more evenly spread so and span a factor of 4 or more. Zero is then a step left
+    of the smallest.
+    """
     if any(isinstance(value, str) for value in values):
         return Scale("words", {value: float(i) for i, value in enumerate(values)})
     numbers = sorted(float(value) for value in values)
@@ -70,7 +72,7 @@ def scale(values: Sequence[Value]) -> Scale:
 
 
 def _unevenness(numbers: Sequence[float], ratio: bool) -> float:
-    """The coefficient of variation of the steps (or ratios, as logarithms) from one number to the next."""
+    """The coefficient of variation of the steps (or log ratios) between consecutive numbers."""
     steps = [math.log(b / a) if ratio else b - a for a, b in pairwise(numbers)]
     return pstdev(steps) / (sum(steps) / len(steps))
 
@@ -106,7 +108,7 @@ def _paint(figure: Figure, comparison: Comparison, key: str) -> str:
 
 
 def _lines(comparison: Comparison, key: str) -> list[list[Setting]]:
-    """The settings that differ in `key` alone, best line first."""
+    """Groups of settings that differ in `key` alone, best first."""
     lines: dict[tuple[Value | None, ...], list[Setting]] = {}
     for setting in comparison.settings:  # the best first
         if key in setting.values:
@@ -158,7 +160,7 @@ def _scatter(axes: Axes, comparison: Comparison, key: str, places: Scale) -> Non
 
 
 def _leave_out_collapsed(axes: Axes, comparison: Comparison, key: str, places: Scale) -> str:
-    """Ends the axis before settings that are far worse, and puts their numbers at its edge."""
+    """Ends the axis before settings that are far worse, and writes their numbers at the edge."""
     metric = comparison.metric
     best = comparison.settings[0].mean(metric)
     far = {id(setting): abs(setting.mean(metric) - best) for setting in comparison.settings}
@@ -187,7 +189,7 @@ def _leave_out_collapsed(axes: Axes, comparison: Comparison, key: str, places: S
 
 
 def _level(axes: Axes, setting: Setting, metric: str, index: int) -> tuple[Any, str]:
-    """A setting without the key, such as no penalty among penalties' weights: a level line."""
+    """A level line for a setting without the key, such as no penalty among penalty weights."""
     style = look(index) | {"marker": ""}
     return axes.axhline(scaled(metric, setting.mean(metric)), **style), short(str(setting))
 
