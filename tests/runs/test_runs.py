@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, SMALL, assert_same, composed, snapshot, weights
+from omegaconf import OmegaConf
 
 import litmus
 from litmus.errors import ConfigError, StoppedRun
 from litmus.runs import build
+from litmus.runs.identity import config_hash, experiment
 from litmus.runs.provenance import device_label
 
 
@@ -167,6 +169,21 @@ def test_resuming_with_another_number_of_threads_is_a_warning(train, cut_off, ca
     train("resume=cut", small=False)
     warnings = [message for message in caplog.messages if "started with 2 CPU threads" in message]
     assert len(warnings) == (threads != 2)
+
+
+@pytest.mark.trust
+def test_a_run_of_another_version_is_loaded_but_not_resumed(train, cut_off):
+    cut_off("output_dir=cut", epoch=2)
+    files = [Path("cut/.hydra/config.yaml"), Path("cut/run.json")]
+    text = files[0].read_text().replace("litmus.callbacks.GeneralizationGap", "litmus.callbacks.GeneralisationGap")
+    files[0].write_text(text)
+    facts = json.loads(files[1].read_text())
+    files[1].write_text(json.dumps(facts | {"config_hash": config_hash(experiment(OmegaConf.create(text)))}))
+    before = snapshot(Path("cut"))
+    with pytest.raises(ConfigError, match=r"another version .*litmus.callbacks.GeneralisationGap.* start a new run"):
+        train("resume=cut", small=False)
+    assert snapshot(Path("cut")) == before
+    assert litmus.load("cut", "last").class_names[0] == "class 0"
 
 
 def test_a_resumed_run_may_train_longer(train):

@@ -29,6 +29,13 @@ def unknown_argument(node: Any, key: str, given: Collection[str] = ()) -> str:
     return _refusal(node, key, [name for name in known if name not in given])
 
 
+def missing_targets(node: Any) -> list[str]:
+    """The targets of this package, at or below `node`, that do not exist: those of another version."""
+    package = __name__.partition(".")[0]
+    targets = [str(part["_target_"]) for part in _parts(node) if target_of(part) is None]
+    return [target for target in targets if target.startswith(f"{package}.")]
+
+
 def tensor_arguments(node: Any) -> list[str]:
     """The arguments whose annotation is a tensor, such as the class weights of a torch loss."""
     known, _ = parameters(target_of(node))

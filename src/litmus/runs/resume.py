@@ -13,6 +13,7 @@ from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import differences, read_config
 from litmus.errors import ConfigError, require
 from litmus.models.schedule import spans_whole_run
+from litmus.runs.constructor_arguments import missing_targets
 from litmus.runs.directory import LOCK
 from litmus.runs.distributed import is_rank_zero
 from litmus.runs.identity import config_hash, experiment
@@ -69,6 +70,12 @@ def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
     require(
         config_hash(experiment(cfg)) == facts["config_hash"],
         f"{path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start a new run",
+    )
+    missing = missing_targets(cfg)
+    require(
+        not missing,
+        f"{path} was made by another version of Litmus, with {', '.join(missing)}, so it cannot be resumed here; "
+        "start a new run, or resume it with the code that made it",
     )
     choices, overrides_of_run = facts["choices"], list(read_config(path / ".hydra" / "overrides.yaml"))
     _set_patience(cfg, path, given)

@@ -52,7 +52,7 @@ def look(index: int) -> dict[str, Any]:
 
 
 def draw(folder: Path, name: str, size: tuple[float, float], paint: Callable[[Figure], str]) -> Image:
-    """`paint` fills a figure and returns its caption. Avoids pyplot, which keeps global state and may need a display."""
+    """`paint` fills a figure and returns its caption. Avoids pyplot, which keeps global state and needs a display."""
     with plain_text(), matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
