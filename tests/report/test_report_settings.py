@@ -108,8 +108,8 @@ def test_a_lucky_setting_with_few_seeds_is_not_the_best(tmp_path):
     fake_sweep(tmp_path / "a", "optim.lr=0.1,0.2", "seed=0,1,2")
     fake_run(tmp_path / "lucky", "optim.lr=0.3", "seed=0", accuracy=0.999)
     found, _ = comparison(tmp_path)
-    assert str(found.settings[0]) == "optim.lr=0.3"
-    assert str(found.best) != "optim.lr=0.3"
+    assert str(found.settings[-1]) == "optim.lr=0.3"
+    assert found.best is found.settings[0]
 
 
 def test_a_key_that_not_all_settings_have_is_absent_there(tmp_path):

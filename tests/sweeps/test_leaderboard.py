@@ -48,3 +48,9 @@ def test_the_file_has_all_rows_and_all_digits(tmp_path):
         f"l1,val/acc,{statistics.fmean([0.9, 0.94])!r},{statistics.stdev([0.9, 0.94])!r},2\n"
         "none,val/acc,0.5,,1\n"
     )
+
+
+def test_a_setting_with_few_seeds_is_not_the_best():
+    values = {"lucky": [0.9], "steady": [0.8, 0.7], "worse": [0.6, 0.6]}
+    results = [((name,), "val/acc", "max", value) for name, own in values.items() for value in own]
+    assert [row.setting for row in leaderboard.ranked(results)] == [("steady",), ("worse",), ("lucky",)]

@@ -290,7 +290,7 @@ def test_ctrl_c_ends_the_whole_sweep_at_once(tmp_path):
     with subprocess.Popen(command, **options) as sweep:
         assert assert_ended_at_once(sweep.pid, signal.SIGINT, tmp_path, sweep.wait) == 130
         out, _ = sweep.communicate()
-    assert "stopped; to go on: python" in out
+    assert "stopped; to resume: python" in out
     assert out.endswith(" sweep_name=stop\n")
 
 

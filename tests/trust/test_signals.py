@@ -24,7 +24,7 @@ def test_a_run_that_is_told_to_end_says_how_to_go_on_and_does_so_exactly(starter
     run.wait_for((tmp_path / "cut" / "checkpoints" / "last.ckpt").exists)
     assert run.kill(number) == STATUS[number], run.text
     assert not (tmp_path / "cut" / "result.json").exists()
-    told = re.search(r"^stopped; to go on: python train.py (resume=cut)\n\Z", run.text, re.MULTILINE)
+    told = re.search(r"^stopped; to resume: python train.py (resume=cut)\n\Z", run.text, re.MULTILINE)
     assert told, run.text
     assert "Traceback" not in run.text
 

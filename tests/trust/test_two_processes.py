@@ -96,7 +96,7 @@ def test_ctrl_c_ends_both_and_the_run_goes_on_to_the_same_weights(starter, folde
     pid = second_process(run, folder / "run")
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does
     assert run.wait() == 130, run.text
-    assert "stopped; to go on: python train.py resume=run" in run.text
+    assert "stopped; to resume: python train.py resume=run" in run.text
     assert "Traceback" not in run.text
     assert gone(pid)
     again = starter.start("resume=run", cwd=folder)

@@ -155,7 +155,7 @@ def stoppable(sweep_name: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         named = [] if any(a.startswith("sweep_name=") for a in cli_args) else [f"sweep_name={sweep_name}"]
-        log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], *cli_args, *named])}")
+        log.info(f"\nstopped; to resume: {shlex.join(['python', sys.argv[0], *cli_args, *named])}")
         sys.exit(128 + signal.SIGINT if isinstance(stop, KeyboardInterrupt) else stop.code)
     finally:
         signal.signal(signal.SIGTERM, before)

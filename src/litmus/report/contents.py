@@ -65,8 +65,7 @@ def cautions(comparison: Comparison) -> list[str]:
     counts = sorted({len(setting.runs) for setting in settings})
     if len(counts) > 1:
         sentences.append(
-            f"The settings have from {counts[0]} to {counts[-1]} seeds. One with fewer than the median is not called "
-            "the best."
+            f"The settings have from {counts[0]} to {counts[-1]} seeds. Those with fewer than the median come last."
         )
     if counts[-1] == 1:
         sentences.append("Each setting ran with one seed: nothing here tells a difference from chance.")

@@ -4,11 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from statistics import fmean
 
 from litmus.core.hydra_values import key_of
 from litmus.report.formatting import format_value
 from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
+from litmus.report.statistics import rank_by_mean
 
 
 @dataclass(eq=False)
@@ -33,7 +34,7 @@ class Setting:
 
 @dataclass
 class Comparison:
-    """Settings, best first by the mean of `metric` (`mode` max or min), ties by `val/loss`.
+    """Settings, best first by the mean of `metric` (see `rank_by_mean`), ties by `val/loss`.
 
     `keys` are their columns; the keys `along` differ too, and follow from the columns.
     """
@@ -51,9 +52,7 @@ class Comparison:
 
     @property
     def best(self) -> Setting:
-        """The best mean among the settings with at least the median number of seeds: with few seeds, luck wins."""
-        enough = median(len(setting.runs) for setting in self.settings)
-        return next(setting for setting in self.settings if len(setting.runs) >= enough)
+        return self.settings[0]
 
     @property
     def ties(self) -> int:
@@ -107,8 +106,9 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
         Setting({key: value for key in keys if (value := _value(members[0], key)) is not None}, members)
         for members in groups
     ]
-    sign = -1 if mode == "max" else 1
-    settings.sort(key=lambda s: (sign * s.mean(metric), s.mean("val/loss") if s.all("val/loss") else 0))
+    settings = rank_by_mean(
+        settings, lambda s: s.all(metric), mode, lambda s: s.mean("val/loss") if s.all("val/loss") else 0.0
+    )
     shared = [o for o in runs[0].overrides if compared(key_of(o)) and all(o in run.overrides for run in runs)]
     return Comparison(metric, mode, keys, along, settings, shared), left_out
 

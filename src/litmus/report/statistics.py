@@ -1,15 +1,30 @@
 """Statistics of a report: standard deviations and paired t intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
-from typing import Any
+from statistics import fmean, median, stdev
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def spread(values: Sequence[float]) -> float | None:
     """The sample standard deviation (n − 1), or None for a single value."""
     return stdev(values) if len(values) > 1 else None
+
+
+def rank_by_mean(
+    items: Sequence[T], values: Callable[[T], Sequence[float]], mode: str, tie: Callable[[T], float] = lambda _: 0.0
+) -> list[T]:
+    """Items with the best mean of their `values` first (`mode` max or min), and among equals by the lowest `tie`.
+
+    Items with fewer values than the median come last: with few seeds, luck wins.
+    """
+    if not items:
+        return []
+    enough, sign = median(len(values(item)) for item in items), -1 if mode == "max" else 1
+    return sorted(items, key=lambda item: (len(values(item)) < enough, sign * fmean(values(item)), tie(item)))
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def handle_signals(trainer: pl.Trainer, path: Path, in_sweep: bool) -> Iterator[
         yield
     except BaseException:
         if number and not in_sweep and (path / ".hydra" / "overrides.yaml").exists():
-            log.info(f"\nstopped; to go on: {shlex.join(['python', sys.argv[0], f'resume={path}'])}")
+            log.info(f"\nstopped; to resume: {shlex.join(['python', sys.argv[0], f'resume={path}'])}")
         for process in child_processes(trainer):
             process.kill()
             process.wait()

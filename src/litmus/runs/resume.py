@@ -112,8 +112,8 @@ def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
         )
         require(
             not spans_whole_run(cfg.scheduler.scheduler),
-            f"{path} laid its learning rates out over {before} epochs, so it can't go on to {epochs}: start a new run, "
-            "or use scheduler=constant from the start",
+            f"{path} has a schedule over {before} epochs, so it cannot be resumed to {epochs}; start a new run, or use "
+            "scheduler=constant from the start",
         )
         averaging = find_averaging_over_run(cfg.callbacks)
         require(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from litmus.core.atomic_files import write_text
+from litmus.report.statistics import rank_by_mean
 
 SHOWN = 20
 
@@ -32,15 +33,15 @@ class Row:
 
 
 def ranked(results: Iterable[tuple[tuple[str, ...], str, str, float]]) -> list[Row]:
-    """Rows of (setting, objective, max or min, value), best first per objective."""
+    """Rows of (setting, objective, max or min, value), by objective and best first, as a report ranks them."""
     rows: dict[tuple[tuple[str, ...], str], Row] = {}
     for setting, objective, mode, value in results:
         rows.setdefault((setting, objective), Row(setting, objective, mode)).values.append(value)
 
-    def place(row: Row) -> tuple[str, float]:
-        return row.objective, -row.mean if row.mode == "max" else row.mean
-
-    return sorted(rows.values(), key=place)
+    groups: dict[str, list[Row]] = {}
+    for row in sorted(rows.values(), key=lambda row: row.objective):
+        groups.setdefault(row.objective, []).append(row)
+    return [row for group in groups.values() for row in rank_by_mean(group, lambda row: row.values, group[0].mode)]
 
 
 def table(rows: Sequence[Row], keys: Sequence[str]) -> str:
