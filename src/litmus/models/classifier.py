@@ -12,11 +12,10 @@ from torch.nn.parameter import is_lazy
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from litmus.core.metric_direction import mode
-from litmus.errors import ConfigError, Diverged, StoppedRun, number, one_of, require, whole_number
-from litmus.losses import check_loss
+from litmus.errors import Diverged, StoppedRun, require
 from litmus.models.defaults import ADAM, one_cycle
-from litmus.models.schedule import all_options, build_schedule, longest_fixed_phase
+from litmus.models.option_checks import validate_options
+from litmus.models.schedule import build_lr_scheduler
 from litmus.models.warm_start import warm_start
 from litmus.penalties import NoPenalty, Penalty
 
@@ -77,7 +76,8 @@ class Classifier(pl.LightningModule):
         self._is_noted = False
         self._returned: list[tuple[Tensor, int]] = []
         self._sums = [0.0] * 4  # over the images of an epoch: loss, penalty, correct predictions, count
-        self._validate_options()
+        self.penalty(self.network)  # raises ConfigError if it does not fit the network
+        validate_options(self.loss, self.optim, self.scheduler, num_classes)
         if init_from is not None:
             warm_start(network, init_from, init_strict)
 
@@ -219,7 +219,10 @@ class Classifier(pl.LightningModule):
         optimizer.register_load_state_dict_post_hook(_restore_state_layout)
         epochs = self.trainer.max_epochs or 0
         steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
-        return {"optimizer": optimizer, "lr_scheduler": self._schedule(optimizer, steps) | self._frequency()}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": build_lr_scheduler(self.scheduler, optimizer, steps) | self._frequency(),
+        }
 
     def _frequency(self) -> dict[str, int]:
         """Lets a scheduler that monitors a validation metric step only after epochs that measure it."""
@@ -227,60 +230,6 @@ class Classifier(pl.LightningModule):
         if every is None or monitor.startswith("train/"):
             return {}
         return {"frequency": math.lcm(self.scheduler.get("frequency", 1), every)}
-
-    def _schedule(self, optimizer: torch.optim.Optimizer, total: int) -> dict[str, Any]:
-        """Lightning's dict with the scheduler of the optimizer; `total` is the run's length in the scheduler's
-        interval.
-        """
-        build = self.scheduler["scheduler"]
-        monitor, given = self.scheduler.get("monitor"), getattr(build, "keywords", {}).get("mode")
-        direction = None if monitor is None else mode(monitor, given, "scheduler.scheduler.mode")
-        return {**self.scheduler, "scheduler": build_schedule(build, optimizer, total, direction)}
-
-    def _validate_options(self) -> None:
-        """Raises ConfigError for impossible penalty, optimizer and scheduler options, before any data is read."""
-        self.penalty(self.network)
-        check_loss(self.loss, self.num_classes)
-        given = getattr(self.optim, "keywords", {})
-        number("optim.lr", given.get("lr", 0), least=0)
-        number("optim.momentum", given.get("momentum", 0), least=0, below=1)
-        number("loss.label_smoothing", getattr(self.loss, "label_smoothing", 0), least=0, below=1)
-        try:
-            parameter = nn.Parameter(torch.zeros(1))
-            optimizer = self.optim([{"params": [parameter]}])
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
-            raise ConfigError(f"optim cannot be built: {error}") from error
-        _check_finite_options("optim", optimizer.defaults)
-        one_of("scheduler.interval", self.scheduler["interval"], ("epoch", "step"))
-        whole_number("scheduler.frequency", self.scheduler.get("frequency", 1), least=1)
-        outer = getattr(self.scheduler["scheduler"], "keywords", {})
-        for options in all_options(outer):
-            _check_finite_options("scheduler.scheduler", options)
-            number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
-            whole_number("scheduler.scheduler.patience", options.get("patience", 0), least=0)
-        require(
-            "monitor" not in self.scheduler or self.scheduler["interval"] == "epoch",
-            "scheduler.interval=step is not possible for what watches a metric: it is measured once an epoch",
-        )
-        try:
-            scheduler = self._schedule(optimizer, total=100 + longest_fixed_phase(outer))["scheduler"]
-            optimizer.step(_zero_gradient_closure(parameter))
-            scheduler.step(*([0.0] if "monitor" in self.scheduler else []))
-        except ConfigError:
-            raise
-        except (ValueError, TypeError, ZeroDivisionError) as error:
-            raise ConfigError(f"scheduler cannot be built: {error}") from error
-
-
-def _zero_gradient_closure(parameter: nn.Parameter) -> Callable[[], float]:
-    """A closure that sets zero gradients, for a step that changes nothing."""
-
-    def closure() -> float:
-        parameter.grad = torch.zeros_like(parameter)
-        return 0.0
-
-    closure()  # for an optimizer that does not call its closure
-    return closure
 
 
 def _restore_state_layout(optimizer: torch.optim.Optimizer) -> None:
@@ -292,11 +241,3 @@ def _restore_state_layout(optimizer: torch.optim.Optimizer) -> None:
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _check_finite_options(group: str, options: Mapping[str, Any]) -> None:
-    """Raises ConfigError for infinite or NaN options, which torch accepts in part."""
-    for name, value in options.items():
-        require(
-            not isinstance(value, float) or math.isfinite(value), f"{group}.{name} is {value}, and must be a number"
-        )

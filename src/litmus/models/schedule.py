@@ -7,9 +7,21 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import ChainedScheduler, SequentialLR
 
+from litmus.core.metric_direction import mode as mode_of
 from litmus.errors import ConfigError, require
 
 LENGTHS = ("total_steps", "total_iters", "T_max")
+
+
+def build_lr_scheduler(config: Mapping[str, Any], optimizer: torch.optim.Optimizer, total: int) -> dict[str, Any]:
+    """Lightning's `lr_scheduler` dict with the scheduler of the optimizer.
+
+    `config` is the dict of a Classifier; `total` is the length of the run in the scheduler's interval.
+    """
+    build, monitor = config["scheduler"], config.get("monitor")
+    given = getattr(build, "keywords", {}).get("mode")
+    direction = None if monitor is None else mode_of(monitor, given, "scheduler.scheduler.mode")
+    return {**config, "scheduler": build_schedule(build, optimizer, total, direction)}
 
 
 def build_schedule(build: Callable[..., Any], optimizer: torch.optim.Optimizer, total: int, mode: str | None) -> Any:
