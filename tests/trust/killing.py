@@ -42,22 +42,22 @@ def _kill_at_a_step(file: None, nth: int, when: str, act: str = "kill") -> None:
     """Or, to `fill the disk`, no file may grow beyond a thousand bytes from there on."""
     from litmus.models.classifier import Classifier
 
-    note, left = Classifier.note, nth
+    record_step, left = Classifier.record_step, nth
 
-    def noted(self: Classifier, *arguments: Any) -> None:
+    def counted(self: Classifier, *arguments: Any) -> None:
         nonlocal left
         left -= 1
         if left == 0:
             if act == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-        note(self, *arguments)
+        record_step(self, *arguments)
 
-    Classifier.note = noted
+    Classifier.record_step = counted
 
 
 def _narrow_the_resnet() -> None:
-    """An eighth of ResNet-18's width: its stages freeze and thaw all the same."""
+    """An eighth of ResNet-18's width: its stages freeze and unfreeze all the same."""
     import torchvision
     from torch import nn
     from torchvision.models.resnet import BasicBlock, ResNet

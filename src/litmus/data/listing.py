@@ -40,7 +40,7 @@ class Listing:
 
 def part_folders(root: Path) -> dict[str, Path]:
     """The folders of `root` that hold its parts. Missing parts are split off the training images, which are `root`
-    itself if it has no part folders.
+    itself if it has no part folders, and the next part if only `train` is missing.
     """
     there = find_part_folders(root)
     if "train" not in there:
