@@ -75,7 +75,7 @@ def test_in_a_folder_what_is_no_picture_is_left_out_and_named(run, tmp_path, scr
         (["run", "absent.jpg"], "absent.jpg does not exist: give a picture or a folder of them"),
         (["run"], "there is no picture to look at: python scripts/predict.py run IMAGE"),
         (["run", "empty"], "there is no picture in empty"),
-        (["empty", "a.png"], "empty holds no checkpoints/best.ckpt: it is no run, or has not got that far"),
+        (["empty", "a.png"], "empty holds no checkpoints/best.ckpt: it is not a run, or has no completed epoch"),
         (["nowhere", "a.png"], "nowhere does not exist: give a run directory or a checkpoint file"),
         (["run", "a.png", "--top", "0"], "--top is 0, and must be a whole number of 1 or more"),
         (["run", "a.png", "--perturb", "blur"], "--perturb is 'blur', which does not exist"),

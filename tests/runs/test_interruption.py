@@ -45,7 +45,7 @@ def test_a_signal_while_python_tidies_up_ends_the_run_all_the_same(tmp_path):
 )
 def test_a_finite_loss_far_above_a_guess_is_called_divergence(train, caplog, overrides, diverged):
     caplog.set_level("INFO", logger="litmus")
-    quick = ("data.num_images=200", "trainer.max_epochs=2", "logger=none", "callbacks=none", "test=false")
+    quick = ("data.num_images=200", "trainer.max_epochs=1", "logger=none", "callbacks=none", "test=false")
     run = train(*quick, *overrides, "optim=adam", "scheduler=constant")
     assert math.isfinite(run.result["metrics"]["val/loss"])
     assert run.result["diverged"] is diverged

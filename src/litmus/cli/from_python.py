@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from litmus.cli.overrides import check
 from litmus.core.console_log import start_logging
 from litmus.core.environment import prepare_environment
-from litmus.core.hydra_values import as_hydra_value
+from litmus.core.hydra_values import as_hydra_value, key_of
 from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError, require
 
@@ -59,8 +59,11 @@ def compose(*overrides: str, conf: str | Path | None = None) -> DictConfig:
         require("=" in override, f"{override!r} is not an override; write 'KEY=VALUE'")
         several = re.fullmatch(r"[\w.+~]+=[^'\"\s]+(\s+[\w.+~]+=[^'\"\s]+)+", override.strip())
         require(several is None, f"{override!r} holds several overrides; give each as an argument of its own")
-    checked = check(list(overrides), folder)
-    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+    return _compose(check(list(overrides), folder), folder)
+
+
+def _compose(checked: list[str], conf: Path) -> DictConfig:
+    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         cfg = hydra_compose("train", checked, return_hydra_config=True)
     OmegaConf.set_readonly(cfg.hydra, False)
     return cfg
@@ -107,14 +110,14 @@ def _with_changes(cfg: DictConfig) -> DictConfig:
     """The config, with what was changed after composing added to its overrides, which name the run."""
     task = list(cfg.hydra.overrides.task)
     conf = next(source.path for source in cfg.hydra.runtime.config_sources if source.provider == "main")
-    before, after = (_leaves(one) for one in (compose(*task, conf=conf), cfg))
+    before, after = (_leaves(one) for one in (_compose(task, Path(conf)), cfg))
     removed = [f"~{key}" for key in before if key not in after]
     changed = [
         f"{'' if key in before else '+'}{key}={as_hydra_value(value)}"
         for key, value in after.items()
         if key not in before or before[key] != value
     ]
-    keys = {line.lstrip("+~").partition("=")[0] for line in changed + removed}
+    keys = {key_of(line) for line in changed + removed}
     cfg = cfg.copy()
     cfg.hydra.overrides.task = [line for line in task if line.partition("=")[0] not in keys] + changed + removed
     return cfg

@@ -59,7 +59,7 @@ def load(run: str | Path, checkpoint: str = "best") -> TrainedModel:
     flush_denormals()
     if file.is_dir():
         file = file / "checkpoints" / f"{checkpoint}.ckpt"
-        require(file.exists(), f"{run} holds no checkpoints/{file.name}: it is no run, or has not got that far")
+        require(file.exists(), f"{run} holds no checkpoints/{file.name}: it is not a run, or has no completed epoch")
     model, metadata = rebuild_model(file)
     kind = UnknownPreprocess if metadata["mean"].isnan().any() else Preprocess
     preprocess = kind(metadata["mean"], metadata["std"], metadata["image_size"])

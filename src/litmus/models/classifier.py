@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from litmus.errors import Diverged, StoppedRun, require
 from litmus.models.defaults import ADAM, one_cycle
+from litmus.models.layers import lazy_parameters
 from litmus.models.option_checks import validate_options
 from litmus.models.schedule import build_lr_scheduler
 from litmus.models.warm_start import warm_start
@@ -59,7 +59,7 @@ class Classifier(pl.LightningModule):
         init_strict: bool = True,
     ):
         super().__init__()
-        lazy = [name for name, parameter in network.named_parameters() if is_lazy(parameter)]
+        lazy = lazy_parameters(network)
         require(not lazy, f"network.{lazy[0] if lazy else ''} has no shape yet; run a batch through the network first")
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)

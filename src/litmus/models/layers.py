@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from litmus.errors import number, one_of, require, whole_number
 
@@ -86,3 +87,8 @@ def initialize(network: nn.Module, scheme: str, std: float) -> None:
             nn.init.normal_(module.weight, std=std)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def lazy_parameters(network: nn.Module) -> list[str]:
+    """The names of parameters that get their shape from the first batch, as those of `nn.LazyLinear` do."""
+    return [name for name, parameter in network.named_parameters() if is_lazy(parameter)]

@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, open_dict
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
+from litmus.models.layers import lazy_parameters
 from litmus.runs.building import UNEXPECTED, build, build_loss
 from litmus.runs.constructor_arguments import parameters, target_of, unknown_argument
 
@@ -91,13 +91,9 @@ def wrap_network(
         not isinstance(network, pl.LightningModule),
         f"model._target_={name} gives a LightningModule; give its network alone",
     )
-    if lazy := _lazy_parameters(network):
+    if lazy := lazy_parameters(network):
         _initialize(network, name, lazy, image_shape)
     return Classifier(network, num_classes, **own, **parts)
-
-
-def _lazy_parameters(network: nn.Module) -> list[str]:
-    return [path for path, parameter in network.named_parameters() if is_lazy(parameter)]
 
 
 def _initialize(network: nn.Module, name: str, lazy: list[str], image_shape: tuple[int, ...]) -> None:
@@ -108,7 +104,7 @@ def _initialize(network: nn.Module, name: str, lazy: list[str], image_shape: tup
         except Exception as error:
             raise shape_error(name, image_shape, error) from error
     network.train()
-    require(not _lazy_parameters(network), f"model._target_={name} does not use its layer of {lazy[0]}; remove it")
+    require(not lazy_parameters(network), f"model._target_={name} does not use its layer of {lazy[0]}; remove it")
 
 
 def shape_error(name: str, image_shape: Sequence[int], error: Exception) -> ConfigError:

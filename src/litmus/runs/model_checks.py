@@ -58,16 +58,17 @@ def check_model(cfg: DictConfig, model: Classifier, num_classes: int, image_shap
             f"model._target_={name} maps {IMAGES} images of {'×'.join(map(str, image_shape))} to an output of {found}; "
             f"it must give logits of shape ({IMAGES}, {num_classes})",
         )
-    lost = "".join(f" ({', '.join(names)})" for names in [outside_state_dict(model.network)] if names)
-    require(
-        _are_close(_outputs(model, image_shape), outputs[0]),
-        f"{name} computes with values that its state_dict lacks{lost}, so a checkpoint would lose them; {FIX}",
-    )
+    if not _are_close(_outputs(model, image_shape), outputs[0]):
+        lost = outside_state_dict(model.network)
+        found = f" ({', '.join(lost)})" if lost else ""
+        raise ConfigError(
+            f"{name} computes with values that its state_dict lacks{found}, so a checkpoint would lose them; {FIX}"
+        )
 
 
-def check_rebuilt(run: Path, model: Classifier, image_shape: Sequence[int]) -> None:
-    """Raises StoppedRun unless best.ckpt gives the logits of `model`, which has its weights loaded."""
-    rebuilt, _ = rebuild_model(run / "checkpoints" / "best.ckpt")
+def check_rebuilt(file: Path, model: Classifier, image_shape: Sequence[int]) -> None:
+    """Raises StoppedRun unless the best checkpoint gives the logits of `model`, which has its weights loaded."""
+    rebuilt, _ = rebuild_model(file)
     rebuilt.to(model.device)
     if not _are_close(_outputs(model.float(), image_shape), _outputs(rebuilt, image_shape)):
         raise StoppedRun(
@@ -103,7 +104,8 @@ def outside_state_dict(network: nn.Module) -> list[str]:
 
     attributes = [(path, *item) for path, layer in network.named_modules() for item in vars(layer).items()]
     plain = [f"{path}.{name}".lstrip(".") for path, name, value in attributes if is_plain(value)]
-    return [*plain, *(name for name, _ in network.named_buffers() if name not in network.state_dict())]
+    saved = network.state_dict()
+    return [*plain, *(name for name, _ in network.named_buffers() if name not in saved)]
 
 
 def _are_close(logits: Tensor, others: Tensor) -> bool:

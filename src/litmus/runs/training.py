@@ -62,7 +62,7 @@ def _test(run: Run, prepared: Preparation) -> Mapping[str, Any]:
     if prepared.is_tested:
         prepared.trainer.test(prepared.model, datamodule=prepared.data, verbose=False)
     if is_rank_zero():
-        check_rebuilt(run.path, prepared.model, prepared.data.image_shape)
+        check_rebuilt(run.best_checkpoint, prepared.model, prepared.data.image_shape)
     # Without a test, test/… metrics are those of the last epoch of a test_curve; the row of the best epoch has its own.
     return prepared.trainer.callback_metrics if prepared.is_tested else {}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from litmus.core.atomic_files import write_text
-from litmus.report.statistics import rank_by_mean
+from litmus.report.statistics import rank_by_mean, spread
 
 SHOWN = 20
 
@@ -29,7 +29,7 @@ class Row:
     @property
     def deviation(self) -> float | None:
         """The sample standard deviation; None for a single value."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        return spread(self.values)
 
 
 def ranked(results: Iterable[tuple[tuple[str, ...], str, str, float]]) -> list[Row]:

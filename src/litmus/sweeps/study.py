@@ -15,7 +15,7 @@ from litmus.runs.identity import sweep_folder
 from litmus.sweeps.space import Interval
 
 UNSIGNED = 5.0  # seconds that a trial may run before a worker signs it
-SIGN_OF_LIFE = 60.0  # seconds between the heartbeats of a worker, if its epochs are no longer
+SIGN_OF_LIFE = 60.0  # seconds between the heartbeats of a worker, unless an epoch takes longer
 DEAD_AFTER = 3600.0  # seconds without a heartbeat after which a worker on another machine counts as gone
 
 
