@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +68,22 @@ class StepBenchmark:
         # Empty at first, so that the warm-up reported for the compiled runs is a real compilation.
         self.compiler_cache = {"TORCHINDUCTOR_CACHE_DIR": str(runner.folder / "inductor")}
 
-    def compile_ahead(self, workers: int) -> None:
-        """Fills the compiler's cache for every case, `workers` at a time; their warm-up is the compile time."""
+    def compile_ahead(self, workers: int, limit: float) -> None:
+        """Fills the compiler's cache for every case, `workers` at a time; their warm-up is the compile time.
+
+        A case that takes more than `limit` seconds is given up, so that it leaves time for the others.
+        """
         if "litmus_compiled" not in self.contestants:
             return
         for case in self.cases.values():  # here, because two cases may share a file
             self.arrays(case)
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(self._compile, self.cases))
+            list(pool.map(partial(self._compile, replace(self.runner, limit=limit)), self.cases))
 
-    def _compile(self, name: str) -> None:
+    def _compile(self, runner: Runner, name: str) -> None:
         measurement = self.measurements[name, "litmus_compiled"]
         with failure_in(measurement):
-            _, epochs, first = self._litmus(self.cases[name], f"{name}-ahead", epochs=2, compiled=True)
+            _, epochs, first = self._litmus(runner, self.cases[name], f"{name}-ahead", 2, compiled=True)
             measurement.warm_up = first - epochs[0]
 
     def measure(self, name: str, contestant: str) -> None:
@@ -98,7 +102,8 @@ class StepBenchmark:
         if contestant in PROGRAMS:
             found = self.runner.contestant(PROGRAMS[contestant], self._description(case))
             return found["windows"], found["epochs"], found["first_epoch"]
-        return self._litmus(case, f"{name}-{contestant}", EPOCHS, compiled=contestant == "litmus_compiled")
+        compiled = contestant == "litmus_compiled"
+        return self._litmus(self.runner, case, f"{name}-{contestant}", EPOCHS, compiled)
 
     def _description(self, case: Case) -> dict[str, Any]:
         kept = ("model", "batch_size", "val_size", "steps", "precision", "small_stem")
@@ -111,14 +116,16 @@ class StepBenchmark:
             "channels_last": True,
         }
 
-    def _litmus(self, case: Case, name: str, epochs: int, compiled: bool) -> tuple[list[float], list[float], float]:
-        run = self.runner.folder / name
+    def _litmus(
+        self, runner: Runner, case: Case, name: str, epochs: int, compiled: bool
+    ) -> tuple[list[float], list[float], float]:
+        run = runner.folder / name
         overrides = [*self._overrides(case), f"trainer.max_epochs={epochs}", f"output_dir={run}"]
         try:
             if compiled:
-                self.runner.train(*overrides, "trainer.compile=true", extra=self.compiler_cache)
+                runner.train(*overrides, "trainer.compile=true", extra=self.compiler_cache)
             else:
-                self.runner.train(*overrides)
+                runner.train(*overrides)
             return litmus_seconds(run, case.steps, case.epoch_steps)
         finally:
             shutil.rmtree(run, ignore_errors=True)
