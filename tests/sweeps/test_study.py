@@ -13,6 +13,7 @@ from litmus.errors import ConfigError
 from litmus.runs.identity import sweep_folder
 from litmus.sweeps import job_process as process
 from litmus.sweeps import study
+from litmus.sweeps.search import Search
 from litmus.sweeps.space import Interval
 
 
@@ -97,3 +98,16 @@ def test_a_suggestion_from_an_interval_stays_in_it_and_a_whole_one_is_whole():
     assert all(
         int(study.suggest(trials.ask(), "b", Interval(16, 256, 1, log=True))) in range(16, 257) for _ in range(20)
     )
+
+
+def test_a_repeated_trial_is_not_another_seed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    search = Search.__new__(Search)
+    search.study, search.objective, search.mode = study.open("name", None, "max", {}), "val/acc", "max"
+    search.keys, search.space = ["optim"], {"optim": ["adam", "sgd"]}
+    for optim, value in (("adam", 0.9), ("sgd", 0.8), ("adam", 0.9)):
+        search.study.enqueue_trial({"optim": optim})
+        trial = search.study.ask()
+        trial.suggest_categorical("optim", ["adam", "sgd"])
+        search.study.tell(trial, value)
+    assert [(row.setting, row.values) for row in search.rows()] == [(("adam",), [0.9]), (("sgd",), [0.8])]

@@ -149,10 +149,10 @@ class Search:
         return result is None and not ended.diverged
 
     def rows(self) -> list[Row]:
-        return ranked(
-            (tuple(self._text(key, trial.params[key]) for key in self.keys), self.objective, self.mode, trial.value)
-            for trial in self.study.get_trials(states=(study.state("COMPLETE"),))
-        )
+        trials = self.study.get_trials(states=(study.state("COMPLETE"),))
+        # A sampler may repeat a setting, which is one run.
+        values = {tuple(self._text(key, trial.params[key]) for key in self.keys): trial.value for trial in trials}
+        return ranked((setting, self.objective, self.mode, value) for setting, value in values.items())
 
     def _text(self, key: str, value: Any) -> str:
         span = self.space[key]
