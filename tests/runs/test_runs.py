@@ -259,6 +259,14 @@ def test_resume_after_early_stopping_asks_for_more_patience(train):
     assert (endless.result["epochs"], endless.result["stop_reason"]) == (10, "trainer.max_epochs=10 reached")
 
 
+def test_resume_after_max_steps_is_refused(train):
+    run = train("trainer.max_steps=3", "scheduler=constant", "output_dir=a")
+    before = snapshot(run.path)
+    with pytest.raises(ConfigError, match=r"larger trainer\.max_steps"):
+        train("resume=a", "trainer.max_epochs=20", small=False)
+    assert snapshot(run.path) == before
+
+
 def test_a_run_killed_after_early_stopping_trains_no_further_epoch(train):
     run = train(*STOPS_EARLY, "callbacks.early_stopping.patience=2", "output_dir=a")
     (run.path / "result.json").unlink()

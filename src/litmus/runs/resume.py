@@ -122,10 +122,20 @@ def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
             f"{epochs}; start a new run",
         )
         cfg.trainer.max_epochs = epochs
+    _check_stop_reason(path, given, done)
+
+
+def _check_stop_reason(path: Path, given: Mapping[str, str], done: int) -> None:
+    """Raises ConfigError if what ended the run would end it again before the first step."""
     file = path / "result.json"
     reason = str(read_json(file).get("stop_reason")) if file.exists() and given else ""
     require(
         not reason.startswith("early stopping") or bool(given.keys() & {EARLY_STOPPING, PATIENCE}),
         f"{path} has ended by early stopping after {done} epochs, and would stop there again; set a larger {PATIENCE} "
         f"as well, or {EARLY_STOPPING}=null",
+    )
+    require(
+        not reason.startswith("trainer.max_steps"),
+        f"{path} has ended because {reason}, so resuming would not train; start a new run with a larger "
+        "trainer.max_steps",
     )
