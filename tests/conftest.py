@@ -89,6 +89,14 @@ def added(tmp_path):
     return write
 
 
+def option(tmp_path: Path, group: str, text: str) -> tuple[str, str]:
+    """Writes conf/GROUP/own.yaml as a user would, and gives the overrides that choose it."""
+    file = tmp_path / "conf" / group / "own.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return f"hydra.searchpath=[file://{tmp_path}/conf]", f"{group}=own"
+
+
 def cut_off(train, monkeypatch, epoch, *options) -> None:
     """Trains until the run is interrupted, after the second training step of this epoch."""
     from litmus.models.classifier import Classifier

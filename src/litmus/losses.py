@@ -5,6 +5,7 @@ mean over images, and over outputs where it has one term for each; with `sum` it
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
@@ -113,10 +114,29 @@ def uninformed_loss(loss: Callable[[Tensor, Tensor], Tensor], num_classes: int, 
         return None
 
 
+def _check_value(loss: object, num_classes: int) -> None:
+    """Raises ConfigError if a loss of two images is not one number with a gradient."""
+    kind = getattr(loss, "__name__", type(loss).__name__)
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            value = deepcopy(loss)(torch.zeros(2, num_classes, requires_grad=True), torch.arange(2) % num_classes)  # type: ignore[operator]
+    except Exception:  # it may need more than logits and labels, or fail for its options, which check_loss reports
+        return
+    require(
+        isinstance(value, Tensor),
+        f"the loss {kind} returns a {type(value).__name__}; return one tensor, without .item() or float()",
+    )
+    require(
+        value.requires_grad,
+        f"the loss {kind} has no gradient with respect to the logits; leave out detach() and torch.no_grad()",
+    )
+
+
 def check_loss(loss: object, num_classes: int) -> None:
     """Raises ConfigError if a loss gives a number for each image, or if its tensors do not fit the classes."""
     options = getattr(loss, "keywords", {}) | vars(loss) if hasattr(loss, "__dict__") else {}
     require(options.get("reduction") != "none", "loss.reduction=none gives a loss for each image; set mean or sum")
+    _check_value(loss, num_classes)
     buffers = dict(loss.named_buffers()) if isinstance(loss, nn.Module) else {}
     if not buffers:
         return

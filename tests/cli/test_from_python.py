@@ -5,7 +5,7 @@ import sys
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import ROOT, assert_same, snapshot, weights
+from conftest import ROOT, assert_same, option, snapshot, weights
 from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -131,13 +131,6 @@ class Bare(nn.Module):
 
     def forward(self, images):
         return self.last(self.layers(images))
-
-
-def option(tmp_path, group: str, text: str) -> tuple[str, str]:
-    file = tmp_path / "conf" / group / "own.yaml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-    return f"hydra.searchpath=[file://{tmp_path}/conf]", f"{group}=own"
 
 
 RUN = ("trainer.max_epochs=2", "accelerator=cpu", "output_dir=run")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import SMALL, composed, parts, weights
+from conftest import SMALL, composed, option, parts, weights
 from torch import nn
 
 from litmus.errors import ConfigError, StoppedRun
@@ -189,3 +189,96 @@ def test_a_training_step_of_ones_own_keeps_the_training_loss(train, caplog):
     same = train(*options, f"model._target_={__name__}.OwnStep", "output_dir=b")
     assert same.result["metrics"]["train/loss"] == pytest.approx(usual, rel=1e-6)
     assert "train/acc is not measured" in caplog.text
+
+
+class Scaled(nn.Module):
+    """Cross-entropy of the logits times a learned scale."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, logits, target):
+        return nn.functional.cross_entropy(self.scale * logits, target)
+
+
+@pytest.mark.parametrize("model", ["mlp", "resnet"])
+def test_parameters_of_a_loss_train_and_resume(train, tmp_path, model):
+    size = () if model == "mlp" else ("model.small_stem=true", "data.image_size=8")
+    own = option(tmp_path, "loss", f"_target_: {__name__}.Scaled\n")
+    options = (*own, f"model={model}", *size, "scheduler=constant", "data.num_images=64")
+    whole = weights(train(*options, "output_dir=whole").path)
+    assert whole["loss.scale"] != 1
+    part = train(*options, "output_dir=part", "trainer.max_epochs=1")
+    resumed = train(f"resume={part.path}", "trainer.max_epochs=2", small=False)
+    assert all(torch.equal(value, whole[name]) for name, value in weights(resumed.path).items())
+
+
+def test_a_trainable_weight_in_no_parameter_group_is_named(caplog):
+    class HeadOnly(MLP):
+        def parameter_groups(self):
+            return [{"params": list(self.network[-1].parameters())}]
+
+    model = HeadOnly(3, (1, 4, 4))
+    groups = model._all_groups()
+    assert len(groups) == 1
+    assert "leaves out network." in caplog.text
+
+
+def one_element(logits, target):
+    return nn.functional.cross_entropy(logits, target).reshape(1)
+
+
+def detached(logits, target):
+    return nn.functional.cross_entropy(logits, target).detach()
+
+
+def a_float(logits, target):
+    return nn.functional.cross_entropy(logits, target).item()
+
+
+def a_pair(logits, target):
+    return nn.functional.cross_entropy(logits, target), logits
+
+
+def test_a_loss_of_one_element_trains_like_a_scalar(train, tmp_path):
+    def losses(*options):
+        return [row["train/loss"] for row in rows(train("data.num_images=64", *options).path)]
+
+    own = option(tmp_path, "loss", f"_target_: {__name__}.one_element\n_partial_: true\n")
+    assert losses(*own, "output_dir=own") == losses("output_dir=plain")
+
+
+@pytest.mark.parametrize(("loss", "fix"), [(detached, "detach"), (a_float, r"\.item\(\)"), (a_pair, "one tensor")])
+def test_a_loss_without_a_gradient_is_refused(loss, fix):
+    with pytest.raises(ConfigError, match=fix):
+        MLP(3, (1, 4, 4), loss=loss)
+
+
+class Bare(torch.optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    def step(self, closure=None):
+        pass
+
+
+def assert_positive(params):
+    raise AssertionError("lr must be positive")
+
+
+@pytest.mark.parametrize(("optim", "fix"), [(Bare, "defaults="), (assert_positive, "lr must be positive")])
+def test_an_optimizer_that_cannot_be_used_is_refused(optim, fix):
+    with pytest.raises(ConfigError, match=fix):
+        MLP(3, (1, 4, 4), optim=optim)
+
+
+class Normalized(nn.Sequential):
+    def __init__(self, num_classes, image_shape):
+        super().__init__(nn.Flatten(), nn.Linear(784, 8), nn.BatchNorm1d(8), nn.Linear(8, num_classes))
+
+
+def test_a_last_batch_of_one_image_is_refused_for_batch_norm(train, tmp_path):
+    own = option(tmp_path, "model", f"_target_: {__name__}.Normalized\n")
+    with pytest.raises(ConfigError, match=r"data\.batch_size"):
+        train(*own, "data.num_images=65", "data.val_size=16", "data.batch_size=16")

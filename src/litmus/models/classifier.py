@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from litmus.errors import Diverged, StoppedRun, require
+from litmus.errors import Diverged, StoppedRun, first_few, require
 from litmus.models.defaults import ADAM, one_cycle
 from litmus.models.layers import lazy_parameters
 from litmus.models.option_checks import validate_options
@@ -102,11 +102,8 @@ class Classifier(pl.LightningModule):
     def loss_terms(self, images: Tensor, target: Tensor) -> LossTerms:
         logits = self(images)
         loss = self.loss(logits, target)
-        if loss.numel() != 1:
-            raise StoppedRun(
-                f"the loss {type(self.loss).__name__} gives {loss.numel()} numbers for a batch, and must give one; "
-                "set loss.reduction=mean"
-            )
+        if loss.ndim:
+            loss = _as_scalar(loss, self.loss)
         penalty = self.penalty(self.network)
         return LossTerms(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
 
@@ -209,11 +206,14 @@ class Classifier(pl.LightningModule):
         return logits
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The optimizer's parameter groups, with every parameter; `lr_factor` scales the learning rate of a group."""
+        """The optimizer's parameter groups, with every parameter; `lr_factor` scales the learning rate of a group.
+
+        Parameters outside the network, such as those of a loss, get a group of their own if they are in none.
+        """
         return [{"params": list(self.network.parameters())}]
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optim(self.parameter_groups())
+        optimizer = self.optim(self._all_groups())
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1.0)
         optimizer.register_load_state_dict_post_hook(_restore_state_layout)
@@ -224,12 +224,34 @@ class Classifier(pl.LightningModule):
             "lr_scheduler": build_lr_scheduler(self.scheduler, optimizer, steps) | self._frequency(),
         }
 
+    def _all_groups(self) -> list[dict[str, Any]]:
+        groups = self.parameter_groups()
+        listed = {id(parameter) for group in groups for parameter in group["params"]}
+        missing = {name: p for name, p in self.named_parameters() if id(p) not in listed}
+        left_out = [name for name, p in missing.items() if name.startswith("network.") and p.requires_grad]
+        if left_out:
+            log.warning(
+                f"{type(self).__name__}.parameter_groups leaves out {first_few(left_out)}, which will not train; add "
+                "them to a group, or freeze them with requires_grad_(False)"
+            )
+        outside = [p for name, p in missing.items() if not name.startswith("network.")]
+        return [*groups, {"params": outside}] if outside else groups
+
     def _frequency(self) -> dict[str, int]:
         """Lets a scheduler that monitors a validation metric step only after epochs that measure it."""
         every, monitor = self.trainer.check_val_every_n_epoch, str(self.scheduler.get("monitor", "train/"))
         if every is None or monitor.startswith("train/"):
             return {}
         return {"frequency": math.lcm(self.scheduler.get("frequency", 1), every)}
+
+
+def _as_scalar(loss: Tensor, function: Callable[..., Tensor]) -> Tensor:
+    if loss.numel() != 1:
+        raise StoppedRun(
+            f"the loss {type(function).__name__} gives {loss.numel()} numbers for a batch, and must give one; set "
+            "loss.reduction=mean"
+        )
+    return loss.reshape(())
 
 
 def _restore_state_layout(optimizer: torch.optim.Optimizer) -> None:

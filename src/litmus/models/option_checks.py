@@ -27,8 +27,13 @@ def validate_options(
     try:
         parameter = nn.Parameter(torch.zeros(1))
         optimizer = optim([{"params": [parameter]}])
-    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+    except (ValueError, TypeError, RuntimeError, IndexError, AssertionError) as error:
         raise ConfigError(f"optim cannot be built: {error}") from error
+    require(
+        all("lr" in group for group in optimizer.param_groups),
+        f"optim gives a {type(optimizer).__name__} whose param_groups have no lr, which a scheduler sets; pass "
+        'defaults={"lr": lr} to the constructor of torch.optim.Optimizer',
+    )
     _check_finite_options("optim", optimizer.defaults)
     one_of("scheduler.interval", scheduler["interval"], ("epoch", "step"))
     whole_number("scheduler.frequency", scheduler.get("frequency", 1), least=1)

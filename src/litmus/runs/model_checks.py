@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,18 @@ def check_model(cfg: DictConfig, model: Classifier, num_classes: int, image_shap
         )
 
 
+def check_single_image(model: Classifier, image_shape: Sequence[int]) -> None:
+    """Raises ConfigError if the network cannot train on a batch of one image, as BatchNorm1d cannot."""
+    copied = deepcopy(model)  # a pass in train mode changes running statistics
+    try:
+        _outputs(copied, image_shape, training=True, count=1)
+    except ValueError as error:
+        raise ConfigError(
+            f"the last batch of an epoch has one image, on which {model_name(model)} cannot train ({error}); choose a "
+            "data.batch_size that leaves no single image"
+        ) from error
+
+
 def check_rebuilt(file: Path, model: Classifier, image_shape: Sequence[int]) -> None:
     """Raises StoppedRun unless the best checkpoint gives the logits of `model`, which has its weights loaded."""
     rebuilt, _ = rebuild_model(file)
@@ -113,11 +126,13 @@ def _are_close(logits: Tensor, others: Tensor) -> bool:
     return torch.allclose(logits, others, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
 
 
-def _outputs(model: pl.LightningModule, image_shape: Sequence[int], training: bool = False) -> Tensor:
-    """The outputs for random images, the same ones for every model."""
+def _outputs(
+    model: pl.LightningModule, image_shape: Sequence[int], training: bool = False, count: int = IMAGES
+) -> Tensor:
+    """The outputs for `count` random images, the same ones for every model."""
     modes = [(module, module.training) for module in model.modules()]
     with _seeded(seed=2), torch.no_grad():
-        images = torch.randn(IMAGES, *image_shape).to(model.device)
+        images = torch.randn(count, *image_shape).to(model.device)
         try:
             outputs: Tensor = model.train(training)(images)
             return outputs

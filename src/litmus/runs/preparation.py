@@ -10,6 +10,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 
 from litmus.callbacks import TestCurve
 from litmus.core.checkpoint_io import AtomicCheckpointIO
+from litmus.core.lightning_hooks import is_overridden
 from litmus.data.protocol import complete_data_module
 from litmus.errors import require, whole_number
 from litmus.models.classifier import Classifier
@@ -17,9 +18,10 @@ from litmus.runs.building import build
 from litmus.runs.checkpoints import FORMAT
 from litmus.runs.distributed import export_rank_env, in_slurm, is_rank_zero
 from litmus.runs.model_building import build_model
-from litmus.runs.model_checks import check_model, check_optimizer, check_trains
+from litmus.runs.model_checks import check_model, check_optimizer, check_single_image, check_trains
 from litmus.runs.run import Run
 from litmus.training.before_others import BeforeOthers
+from litmus.training.check_batches import CheckBatches, check_loader
 from litmus.training.check_direction import CheckDirection
 from litmus.training.checkpoint import Checkpoint
 from litmus.training.compile_checks import check_compilable
@@ -65,7 +67,7 @@ def prepare(run: Run) -> Preparation:
     _set_threads(run, model, data)
     if is_rank_zero():
         data.prepare_data()
-    data.setup()
+    _set_up(data)
     _check_last_batch(model, data, trainer)
 
     has_test = data.size("test") > 0
@@ -74,6 +76,19 @@ def prepare(run: Run) -> Preparation:
     require(has_test or not needs_test, f"{data.name} has no test images: leave {option} out, or add a test part")
     is_tested = has_test and (not run.in_sweep if run.cfg.test is None else bool(run.cfg.test))
     return Preparation(data, model, trainer, checkpoint, metrics, reporter, has_test, is_tested)
+
+
+def _set_up(data: Any) -> None:
+    """Reads the data, as Lightning does before training and the test. Raises ConfigError for unusable loaders."""
+    data.setup("fit")
+    if hasattr(data, "batches"):  # one of litmus.data
+        return
+    for part in ("train", "val", "test"):
+        hook = f"{part}_dataloader"
+        if is_overridden(data, hook, pl.LightningDataModule):
+            if part == "test":
+                data.setup("test")
+            check_loader(f"{hook} of {type(data).__name__}", getattr(data, hook)())
 
 
 def _metadata(run: Run, data: Any) -> dict[str, Any]:
@@ -98,7 +113,7 @@ def _build_trainer(
     shows_progress = has_progress_bar(listed.values())
     make_trainer = build(run.cfg.trainer, _partial_=True)
     in_cluster = in_slurm(run.cfg.accelerator.devices, run.cfg.accelerator.num_nodes)
-    own = _own_callbacks(run, checkpoint, metrics, has_bar=not shows_progress)
+    own = _own_callbacks(run, data, checkpoint, metrics, has_bar=not shows_progress)
     trainer: pl.Trainer = make_trainer(
         callbacks=[BeforeOthers(checkpoint), *listed.values(), *own, *([reporter] if reporter else [])],
         logger=[build(node) for node in run.cfg.logger.values() if node is not None],
@@ -121,11 +136,14 @@ def _build_trainer(
     return trainer
 
 
-def _own_callbacks(run: Run, checkpoint: Checkpoint, metrics: MetricsCSV, has_bar: bool) -> Sequence[pl.Callback]:
+def _own_callbacks(
+    run: Run, data: Any, checkpoint: Checkpoint, metrics: MetricsCSV, has_bar: bool
+) -> Sequence[pl.Callback]:
     """The callbacks of every run. They come after those that log, because they read what was logged."""
     directions = CheckDirection((m.metric, m.mode, m.option) for m in run.monitors if not m.is_given)
     progress = Progress(bar=has_bar, monitor=run.monitor)
-    return [EpochSeed(run.cfg.seed), ValidateLast(), directions, progress, metrics, checkpoint]
+    checks = [] if hasattr(data, "batches") else [CheckBatches(data.num_classes, data.image_shape)]
+    return [*checks, EpochSeed(run.cfg.seed), ValidateLast(), directions, progress, metrics, checkpoint]
 
 
 def _set_threads(run: Run, model: Classifier, data: Any) -> None:
@@ -150,7 +168,10 @@ def _check_last_batch(model: Classifier, data: Any, trainer: pl.Trainer) -> None
     if not hasattr(data, "batches") or trainer.limit_train_batches != 1.0:  # other data modules form batches themselves
         return
     images = data.size("train") // trainer.world_size
-    model.check_batch(images % data.batch_size or min(images, data.batch_size))
+    last = images % data.batch_size or min(images, data.batch_size)
+    model.check_batch(last)
+    if last == 1:
+        check_single_image(model, data.image_shape)
 
 
 def _write_profile_to(run: Run, trainer: pl.Trainer) -> None:
