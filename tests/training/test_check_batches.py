@@ -118,6 +118,18 @@ def test_an_unusable_batch_is_refused_and_leaves_no_run(train, tmp_path, name):
     assert not (tmp_path / "run").exists()
 
 
+class Shuffled(Batches):
+    def train_dataloader(self):
+        generator = torch.Generator().manual_seed(1)
+        return DataLoader(TensorDataset(self.images, self.labels), 10, shuffle=True, generator=generator)
+
+
+def test_a_generator_of_the_loader_is_named_in_the_log(train, tmp_path, caplog):
+    caplog.set_level("INFO", logger="litmus")
+    train(*options(tmp_path, "Shuffled"), small=False)
+    assert "train_dataloader of Shuffled shuffles with its own generator" in caplog.text
+
+
 def test_a_step_of_your_own_may_take_any_batch():
     from litmus.models import MLP
 

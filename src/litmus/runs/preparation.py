@@ -88,7 +88,13 @@ def _set_up(data: Any) -> None:
         if is_overridden(data, hook, pl.LightningDataModule):
             if part == "test":
                 data.setup("test")
-            check_loader(f"{hook} of {type(data).__name__}", getattr(data, hook)())
+            name, loader = f"{hook} of {type(data).__name__}", getattr(data, hook)()
+            check_loader(name, loader)
+            if part == "train" and getattr(loader, "generator", None) is not None:
+                data.notes.append(
+                    f"{name} shuffles with its own generator, so a resumed run sees another order; leave it out, and "
+                    "the order is a function of seed and epoch"
+                )
 
 
 def _metadata(run: Run, data: Any) -> dict[str, Any]:
