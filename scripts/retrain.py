@@ -9,6 +9,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
@@ -29,13 +30,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweep", type=Path, help="its folder, such as outputs/sweeps/NAME")
     parser.add_argument("change", nargs="*", metavar="key=value", help="to train otherwise, such as accelerator=gpu")
+    parser.add_argument("--stale", choices=["keep"], help="use a sweep that was made with other code or data")
     parser.add_argument("--seeds", help="such as 0,1,2; the setting's first seed if left out")
     args = parser.parse_args()
     for change in args.change:
         if "=" not in change:
             raise ConfigError(f"{change!r} is no change: write key=value")
     seeds = seeds_of(args.seeds)
-    chosen = plan(args.sweep, args.change, ROOT / "conf")
+    chosen = plan(args.sweep, args.change, ROOT / "conf", args.stale)
     print("\n".join([f"{chosen.setting}: {chosen.why}", chosen.epochs, *chosen.notes, ""]), flush=True)
     runs = [retrain(chosen, args.sweep, seed) for seed in seeds or [int(chosen.setting.runs[0].seed)]]
     record(args.sweep, chosen, runs)
@@ -78,6 +80,8 @@ def record(sweep: Path, chosen: Plan, runs: list[dict[str, Any]]) -> None:
         "epochs": chosen.epochs,
         "notes": chosen.notes,
         "time": datetime.now().isoformat(timespec="seconds"),
+        "tuned_on": versions(run.path for run in chosen.setting.runs),
+        "trained_on": versions(Path(run["directory"]) for run in runs),
         "runs": runs,
         "test/acc": {"mean": fmean(accuracies), "standard_deviation": deviation},
     }
@@ -90,6 +94,12 @@ def record(sweep: Path, chosen: Plan, runs: list[dict[str, Any]]) -> None:
     print(f"\ntest accuracy {100 * fmean(accuracies):.2f}{around} %, {len(runs)} seed{'s' * (len(runs) != 1)}\n{file}")
     if (sweep / "report").is_dir():
         print(write_report([sweep]))
+
+
+def versions(runs: Iterable[Path]) -> dict[str, list[str]]:
+    """The digests of the code and the fingerprints of the data of some runs."""
+    launches = [start for run in runs for start in read_json(run / "run.json").get("starts", [])]
+    return {name: sorted({start[name] for start in launches if start.get(name)}) for name in ("code", "data")}
 
 
 if __name__ == "__main__":

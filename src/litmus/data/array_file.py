@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -85,6 +86,9 @@ class ArrayFile(InMemory):
         if arrays.parts[leading][0].dtype.kind == "f" and units[leading] == "0 to 1":
             self.notes.append(f"data.path={self.path}: pixels from 0 to 1 are rounded to 8 bits")
         return converted
+
+    def sources(self) -> list[Path]:
+        return [Path(self.path)]
 
     def _load(self, part: str) -> Loaded | None:
         found = self.arrays.pop(part, None)

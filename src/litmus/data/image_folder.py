@@ -26,6 +26,7 @@ from litmus.data.duplicates import (
     indices_to_keep,
     two_classes,
 )
+from litmus.data.fingerprint import combine_digests, file_digests
 from litmus.data.image_decoder import PIPELINES, ImageDecoder
 from litmus.data.in_memory import InMemory, Part
 from litmus.data.labels import class_name
@@ -148,12 +149,25 @@ class ImageFolder(InMemory):
             parts["val"], parts["train"] = parts["train"][chosen], parts["train"][rest]
         return parts
 
+    def fingerprint(self) -> str:
+        """A digest of the relative names and contents of all files.
+
+        For folders above `memory_gb` it is cached in `data_dir` until a size or modification time changes.
+        """
+        files = sorted(file for listing in self.listings.values() for file in listing.files)
+        fits = self._fits_in_memory()
+        found = file_digests(files) if fits else cached_results("digests", files, Path(self.data_dir), file_digests)
+        return combine_digests({str(file.relative_to(self.root)): digest for file, digest in found.items()})
+
+    def sources(self) -> list[Path]:
+        return [self.root]
+
     def setup(self, stage: str | None = None) -> None:
         """Decodes or checks every file once; with the stage `test`, only the test files."""
         wanted = ("test",) if stage == "test" else ("train", "val", "test")
         if all(part in self.parts for part in wanted):
             return
-        in_memory = sum(map(len, self.listings.values())) * math.prod(self.decode.shape) <= self.memory_gb * 1e9
+        in_memory = self._fits_in_memory()
         if not in_memory:
             self.loader = partial(DecodedBatches, decode=self.decode, workers=self.workers)
         bad: Bad = {}
@@ -177,6 +191,9 @@ class ImageFolder(InMemory):
         self.parts |= parts
         if "train" in wanted:
             self._prepare(in_memory)
+
+    def _fits_in_memory(self) -> bool:
+        return sum(map(len, self.listings.values())) * math.prod(self.decode.shape) <= self.memory_gb * 1e9
 
     def _answer(self, bad: Bad, total: int) -> None:
         if bad:

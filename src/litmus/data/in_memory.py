@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 
 from litmus.data.augment import Augmentation
 from litmus.data.batches import Batches
+from litmus.data.fingerprint import combine_digests, content_digest
 from litmus.data.part_names import PARTS
 from litmus.data.preprocess import SCALINGS, Preprocess, shape_after
-from litmus.data.sources import Source, read
+from litmus.data.sources import MNIST, Source, Synthetic, read
 from litmus.data.split import VAL_SIZE, check_not_split, stratified_split, validation_count
 from litmus.errors import number, one_of, require, whole_number
 
@@ -74,6 +76,7 @@ class InMemory(pl.LightningDataModule):
         self.seed = seed
         self.class_names: list[str] = []
         self.parts: dict[str, Part] = {}
+        self._digests: dict[str, str] = {}
         self.prefetch_in_thread = False  # whether a CPU core is idle during training
         self.features: dict[str, Tensor] = {}  # cached features of a frozen backbone, in place of the images of a part
         if num_classes is None or image_shape is None:
@@ -168,7 +171,21 @@ class InMemory(pl.LightningDataModule):
             f"and must lie from 0 to {self.num_classes - 1}",
         )
         self.class_names = list(names) if names else [str(label) for label in range(self.num_classes)]
-        return images[:first], labels[:first]
+        images, labels = images[:first], labels[:first]
+        self._digests[part] = content_digest(images, labels, self.class_names)
+        return images, labels
+
+    def fingerprint(self) -> str:
+        """A digest of the images, labels and class names, before they are split. Reads them if `setup` has not."""
+        self.setup()
+        return combine_digests(self._digests)
+
+    def sources(self) -> list[Path] | None:
+        """The files and folders that are read, none for images of Litmus; None if the source does not tell."""
+        kind = getattr(self.source, "func", self.source)
+        if kind in (MNIST, Synthetic):
+            return []
+        return [Path(self.data_dir)] if str(getattr(kind, "__module__", "")).startswith("torchvision.") else None
 
     def size(self, part: str) -> int:
         return len(self.parts[part][1])

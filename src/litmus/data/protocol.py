@@ -25,6 +25,8 @@ class ImageData(Protocol):
     - `batch_size`: that of the train_dataloader, or 1 as far as it is unknown;
     - `mean` and `std`, C numbers each: how pixels from 0 to 255 become the images, as (pixel − mean) / std. Without
       them, the loaded model takes preprocessed images only: ``litmus.load(run).model(images)``;
+    - `fingerprint()`: a string that changes with the data; without it, changed data is not noticed; and `sources()`,
+      the files and folders that are read: while none of them has changed, the fingerprint is not computed again;
     - `size(part)`: the length of the dataset behind the loader of "train", "val" or "test".
     """
 
@@ -63,6 +65,9 @@ def complete_data_module(data: Any) -> Any:
         data.notes.append(
             f"{kind} has no mean and std, so no image is drawn, and the loaded model takes preprocessed images only"
         )
+    for name in ("fingerprint", "sources"):
+        if not hasattr(data, name):
+            setattr(data, name, lambda: None)
     if not hasattr(data, "size"):
         data.size = lambda part: _count(data, part)
     data.facts = lambda: _facts(data)

@@ -7,12 +7,14 @@ from statistics import fmean
 from typing import Any
 
 from litmus.core.hydra_values import key_of
+from litmus.errors import first_few
 from litmus.report.blocks import Block, Code, Folded, Heading, Paragraph, Table
 from litmus.report.formatting import axis, format_metric, format_value, is_percentage, title, unit
 from litmus.report.pairs import PairTable, better_is
 from litmus.report.reading import ExcludedRun, Run, Value
-from litmus.report.settings import Comparison, Setting, compared
+from litmus.report.settings import Comparison, Setting, compared, mixes_data
 from litmus.report.statistics import spread
+from litmus.runs.stale import code_of
 
 METRICS = ("val/acc", "val/loss", "train/acc", "gap/acc", "test/acc", "test/loss")
 ENDS = ("best_epoch", "epochs", "seconds", "stop_reason")
@@ -75,6 +77,12 @@ def cautions(comparison: Comparison) -> list[str]:
     lacking = sum(not run.curves() for run in runs)
     if lacking:
         sentences.append(f"{_count(lacking, 'run')} without a readable metrics.csv: in the tables, not in the curves.")
+    if files := code_of(run.code for run in runs):
+        sentences.append(f"The runs were not made with the same code: {first_few(files)} differs among them.")
+    if mixes_data(runs):
+        sentences.append("The runs were not made with the same data, although their options name the same.")
+    if mixed := sum(run.is_mixed for run in runs):
+        sentences.append(f"{_count(mixed, 'run')} resumed after code or data had changed (stale=keep).")
     for name in dict.fromkeys(name for run in runs for name in run.circumstances):
         found = Counter(run.circumstances.get(name, "unknown") for run in runs)
         if len(found) > 1:

@@ -14,6 +14,7 @@ from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError
 from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.runs.stale import SET_ASIDE
 
 OURS = ("report", "retrain", "logs")  # folders that Litmus creates beside the runs
 # Keys that do not affect training: two runs of one setting may differ in them.
@@ -32,7 +33,10 @@ Row = dict[str, float]
 
 @dataclass
 class Run:
-    """A finished run. `config` is flat and unresolved: an interpolation is its own text."""
+    """A finished run. `config` is flat and unresolved: an interpolation is its own text.
+
+    `code` holds a digest of each file that the run imported, `data` the fingerprint of its data.
+    """
 
     path: Path
     seed: Value
@@ -49,6 +53,9 @@ class Run:
     diverged: bool = False
     commands: list[str] = field(default_factory=list)
     circumstances: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    data: str | None = None
+    is_mixed: bool = False  # resumed after code or data had changed
 
     def curves(self) -> list[Row]:
         """The rows of metrics.csv, one per epoch; empty if it is absent or damaged."""
@@ -61,7 +68,8 @@ class Run:
 
 @dataclass
 class ExcludedRun:
-    """A run that is not counted. `status` is pruned, failed, unfinished, damaged, repeated, incomparable or foreign."""
+    """A run that is not counted. `status` is pruned, failed, unfinished, damaged, repeated, replaced, incomparable or
+    foreign."""
 
     path: Path
     status: str
@@ -82,7 +90,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[ExcludedRun]]:
             continue
         seen.add(directory.resolve())
         try:
-            found = _read(directory)
+            found = _read(directory) if SET_ASIDE not in directory.name else _set_aside(directory)
         except DAMAGE as error:
             found = ExcludedRun(directory, "damaged", _one_line(f"{type(error).__name__}: {error}"))
         if isinstance(found, Run):
@@ -156,7 +164,14 @@ def _read(path: Path) -> Run | ExcludedRun:
         diverged=bool(result.get("diverged")),
         commands=[str(start["command"]) for start in record.get("starts", [])],
         circumstances=_circumstances(record),
+        code={str(name): str(digest) for name, digest in (record.get("code") or {}).items()},
+        data=record.get("data_fingerprint"),
+        is_mixed=len({(start.get("code"), start.get("data")) for start in record.get("starts", [])}) > 1,
     )
+
+
+def _set_aside(path: Path) -> ExcludedRun:
+    return ExcludedRun(path, "replaced", "it was made with other code or data, and run again (stale=rerun)")
 
 
 def _json(path: Path) -> dict[str, Any]:

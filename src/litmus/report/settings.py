@@ -10,6 +10,10 @@ from litmus.core.hydra_values import key_of
 from litmus.report.formatting import format_value
 from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
 from litmus.report.statistics import rank_by_mean
+from litmus.runs.code_version import combined_digest
+from litmus.runs.stale import NOT_THE_SOURCE
+
+SHOWN_DIGITS = 7  # of a digest, as of a commit
 
 
 @dataclass(eq=False)
@@ -96,11 +100,9 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
         if metric not in run.metrics
     ]
     runs = [run for run in runs if metric in run.metrics]
+    _label_versions(_by_config(runs))
     differing = _differing(runs)
-    classes: dict[tuple[Value | None, ...], list[Run]] = {}
-    for run in runs:
-        classes.setdefault(tuple(run.config.get(key) for key in differing), []).append(run)
-    groups = [_one_for_each_seed(members, left_out) for members in classes.values()]
+    groups = [_one_for_each_seed(members, left_out) for members in _by_config(runs)]
     keys, along = _columns(groups, differing, _asked(runs))
     settings = [
         Setting({key: value for key in keys if (value := _value(members[0], key)) is not None}, members)
@@ -115,6 +117,43 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
 
 def compared(key: str) -> bool:
     return re.split(r"[./@]", key)[0] not in NOT_COMPARED and key not in NOT_COMPARED_BELOW
+
+
+def _by_config(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs of each config, whatever their seed."""
+    differing = _differing(runs)
+    classes: dict[tuple[Value | None, ...], list[Run]] = {}
+    for run in runs:
+        classes.setdefault(tuple(run.config.get(key) for key in differing), []).append(run)
+    return list(classes.values())
+
+
+def mixes_data(runs: Iterable[Run]) -> bool:
+    """Whether runs whose options read the same data have read different data."""
+    versions: dict[tuple[tuple[str, Value], ...], set[str]] = {}
+    for run in runs:
+        if run.data:
+            source = {
+                k: v for k, v in run.config.items() if re.match(r"data\.", k) and k.split(".")[1] not in NOT_THE_SOURCE
+            }
+            versions.setdefault(tuple(sorted(source.items())), set()).add(run.data)
+    return any(len(fingerprints) > 1 for fingerprints in versions.values())
+
+
+def _label_versions(classes: Sequence[Sequence[Run]]) -> None:
+    """Adds the keys `code` and `data_fingerprint` to the configs where runs of one config differ in them.
+
+    They become settings of their own: their mean would be of two experiments. Runs that recorded neither keep no label.
+    """
+    for members in classes:
+        known = [run for run in members if run.code]
+        shared = sorted(set.intersection(*(set(run.code) for run in known))) if known else []
+        code = {run.path: combined_digest({name: run.code[name] for name in shared})[:SHOWN_DIGITS] for run in known}
+        data = {run.path: run.data[:SHOWN_DIGITS] for run in members if run.data}
+        for key, labels in (("code", code), ("data_fingerprint", data)):
+            if len(set(labels.values())) > 1:
+                for run in members:
+                    run.config[key] = labels.get(run.path, "unknown")
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:

@@ -13,6 +13,7 @@ from litmus.core.saved_config import differences
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
 from litmus.models.warm_start import describe_mismatch
+from litmus.runs.identity import BYSTANDERS
 from litmus.runs.model_building import build_model
 
 REQUIRED_METADATA = (
@@ -102,7 +103,9 @@ def check_resumable(file: Path, config: dict[str, Any], model: nn.Module) -> Non
     there["trainer"]["max_epochs"] = config["trainer"]["max_epochs"]
     if there["callbacks"].get("early_stopping") is not None:
         there["callbacks"]["early_stopping"] = config["callbacks"].get("early_stopping")
-    require(there == config, f"{file} is of another run ({differences(there, config)}); {fix}")
+    here = {key: value for key, value in config.items() if key not in BYSTANDERS}
+    there = {key: value for key, value in there.items() if key not in BYSTANDERS}
+    require(there == here, f"{file} is of another run ({differences(there, here)}); {fix}")
     rows = file.parent.parent / "metrics.csv"
     epochs = [row["epoch"] for row in read_metrics(rows)]
     require(

@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 from litmus.core.atomic_files import read_json
 
 NOT_THE_EXPERIMENT = (
-    *("output_dir", "sweep_name", "resume", "hydra"),
+    *("output_dir", "sweep_name", "resume", "stale", "hydra"),
     *("launcher", "jobs", "sweep", "sampler", "pruner", "n_trials"),
 )
+BYSTANDERS = ("logger",)  # watch a run, and change nothing in it
 COMBINED = ("callbacks", "logger")  # groups of named parts, whose option files can be combined
 ANNOUNCEMENT = "LITMUS_RUN"  # environment variable by which rank zero describes the run to the others
 
@@ -52,6 +53,17 @@ def _resolve_calls(node: Any) -> None:
 
 
 def config_hash(config: dict[str, Any]) -> str:
+    """The hash of an experiment, whatever watches it."""
+    return former_hash({key: value for key, value in config.items() if key not in BYSTANDERS})
+
+
+def is_hash_of(hash: str, config: dict[str, Any]) -> bool:
+    """Whether this version or an earlier one gives the experiment this hash."""
+    return hash in (config_hash(config), former_hash(config))
+
+
+def former_hash(config: dict[str, Any]) -> str:
+    """The hash that earlier versions of Litmus recorded, in which loggers count."""
     with_words_as_keys = json.loads(json.dumps(config))  # numbers and words cannot be sorted together
     return hashlib.sha256(json.dumps(with_words_as_keys, sort_keys=True).encode()).hexdigest()
 
@@ -67,12 +79,13 @@ def sweep_folder(name: str) -> Path:
     return Path("outputs", "sweeps", name)
 
 
-def job_directory(sweep_name: str, overrides: Sequence[str], hash: str) -> Path:
+def job_directory(sweep_name: str, overrides: Sequence[str], config: dict[str, Any]) -> Path:
     """The directory of a job in its sweep: the existing one with this experiment, or a new one."""
     folder = sweep_folder(sweep_name)
     # The same overrides may have come in another order.
-    for path in sorted(folder.glob(f"*-{hash[:6]}")):
-        record = path / "run.json"
-        if record.exists() and read_json(record, "config_hash")["config_hash"] == hash:
-            return path
-    return folder / run_name(overrides, hash)
+    for hash in (config_hash(config), former_hash(config)):
+        for path in sorted(folder.glob(f"*-{hash[:6]}")):
+            record = path / "run.json"
+            if record.exists() and read_json(record, "config_hash")["config_hash"] == hash:
+                return path
+    return folder / run_name(overrides, config_hash(config))

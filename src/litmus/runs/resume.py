@@ -16,7 +16,7 @@ from litmus.models.schedule import spans_whole_run
 from litmus.runs.constructor_arguments import missing_targets
 from litmus.runs.directory import LOCK
 from litmus.runs.distributed import is_rank_zero
-from litmus.runs.identity import config_hash, experiment
+from litmus.runs.identity import experiment, is_hash_of
 from litmus.training.lightning_callbacks import find_averaging_over_run
 
 EPOCHS, EARLY_STOPPING = "trainer.max_epochs", "callbacks.early_stopping"
@@ -24,11 +24,11 @@ PATIENCE = f"{EARLY_STOPPING}.patience"
 CHANGEABLE = (EPOCHS, PATIENCE, EARLY_STOPPING)  # what a resumed run may change
 
 
-def check_same_experiment(path: Path, digest: str, config: dict[str, Any]) -> None:
+def check_same_experiment(path: Path, config: dict[str, Any]) -> None:
     """Raises ConfigError if the directory holds another experiment, naming the difference, or is not a run."""
     record = path / "run.json"
     if record.exists():
-        if read_json(record, "config_hash")["config_hash"] != digest:
+        if not is_hash_of(read_json(record, "config_hash")["config_hash"], config):
             there = experiment(read_config(path / ".hydra" / "config.yaml"))
             raise ConfigError(f"{path} holds another run: {differences(there, config)}; choose another output_dir")
     elif (
@@ -58,7 +58,7 @@ def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
     """
     record = path / "run.json"
     require(record.exists(), f"resume={path} is not a run directory: it has no run.json")
-    given = dict(o.split("=", 1) for o in overrides if not o.startswith("resume="))
+    given = dict(o.split("=", 1) for o in overrides if not o.startswith(("resume=", "stale=")))
     others = [f"{key}={value}" for key, value in given.items() if key not in CHANGEABLE]
     require(
         not others,
@@ -68,7 +68,7 @@ def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
     facts = read_json(record, "config_hash", "choices")
     cfg = read_config(path / ".hydra" / "config.yaml")
     require(
-        config_hash(experiment(cfg)) == facts["config_hash"],
+        is_hash_of(facts["config_hash"], experiment(cfg)),
         f"{path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start a new run",
     )
     missing = missing_targets(cfg)

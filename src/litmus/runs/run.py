@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from litmus.core.checkpoint_io import read_json
 from litmus.core.environment import flush_denormals
-from litmus.errors import require, whole_number
+from litmus.errors import one_of, require, whole_number
 from litmus.runs.distributed import check_processes, read_rank_env
-from litmus.runs.identity import COMBINED, config_hash, experiment, job_directory, run_name
+from litmus.runs.identity import COMBINED, config_hash, experiment, is_hash_of, job_directory, run_name
 from litmus.runs.job_channel import JobChannel
 from litmus.runs.monitors import find_monitors
 from litmus.runs.result import summary
 from litmus.runs.resume import check_same_experiment, resume_config
+from litmus.runs.stale import KEEP, OPTIONS, RERUN, data_fingerprint, find_changes
 from litmus.training.trainer_options import check_trainer_options
 
 log = logging.getLogger("litmus")
@@ -49,6 +50,7 @@ class Run:
         self.in_sweep = rank_zero.get("in_sweep", hydra.mode == RunMode.MULTIRUN)
         _check_root(cfg)
         self.cfg = cfg
+        self.is_resumed_by_name = bool(cfg.resume)
         if cfg.resume:
             self.path = Path(cfg.resume).expanduser()
             self.cfg, self.choices, self.overrides = resume_config(self.path, self.overrides)
@@ -57,8 +59,10 @@ class Run:
         self.hash = config_hash(self.config)
         if not cfg.resume:
             self.path = Path(rank_zero["path"]) if rank_zero else self._directory()
-            check_same_experiment(self.path, self.hash, self.config)
+            check_same_experiment(self.path, self.config)
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
+        self.is_replaced = False  # whether the directory is set aside when the run starts
+        self._check_stale(cfg.stale)
         check_trainer_options(self.cfg.trainer)
         self.monitors = find_monitors(self.cfg)
         self.monitor: str | None = self.monitors[0].metric
@@ -71,11 +75,19 @@ class Run:
             self.monitor, self.mode = None, "min"  # for train/loss
             _check_without_validation(self.cfg, self.overrides, self.choices)
 
+    def _check_stale(self, stale: str | None) -> None:
+        """Raises ConfigError if the directory was made with other code or data, and `stale` is null."""
+        changes = find_changes({self.path: self.cfg}, data_fingerprint)
+        changes.require_answer(stale, "start a new run" if self.is_resumed_by_name else None)
+        self.is_replaced = bool(changes.paths) and stale == RERUN
+        if changes.paths and stale == KEEP:
+            log.warning(f"{self.path} was made with {changes.describe()} (stale={KEEP})")
+
     def _directory(self) -> Path:
         if self.cfg.output_dir:
             return Path(self.cfg.output_dir).expanduser()
         if self.in_sweep:
-            return job_directory(str(self.cfg.sweep_name), sorted(self.overrides), self.hash)
+            return job_directory(str(self.cfg.sweep_name), sorted(self.overrides), self.config)
         now = datetime.now()
         path = Path("outputs", f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{run_name(sorted(self.overrides), self.hash)}")
         return path if not path.exists() else path.with_name(f"{path.name}-{time.time_ns() % 10**6:06}")
@@ -91,14 +103,14 @@ class Run:
     @property
     def last_checkpoint(self) -> Path | None:
         path = self.path / "checkpoints" / "last.ckpt"
-        return path if path.exists() else None
+        return path if path.exists() and not self.is_replaced else None
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What is in result.json, if this very run is complete. A pruned run is incomplete unless the sweep prunes."""
         path = self.path / "result.json"
-        found = read_json(path, *RESULT_KEYS) if path.exists() else None
-        if not found or found["config_hash"] != self.hash:
+        found = read_json(path, *RESULT_KEYS) if path.exists() and not self.is_replaced else None
+        if not found or not is_hash_of(found["config_hash"], self.config):
             return None
         accepts_pruned = self.channel is not None and self.channel.prunes
         return None if found.get("pruned") and not accepts_pruned else found
@@ -119,6 +131,8 @@ def _check_root(cfg: DictConfig) -> None:
         require(given is None or isinstance(given, str), f"{name}={given} is not a path; put quotes around a number")
     whole_number("seed", cfg.seed, least=0)
     require(cfg.seed < 2**32, f"seed is {cfg.seed}, and must be below 2**32")
+    if cfg.stale is not None:
+        one_of("stale", cfg.stale, OPTIONS)
     require(cfg.test in (True, False, None), f"test is {cfg.test!r}, and must be true, false or null")
 
 

@@ -13,6 +13,7 @@ from litmus.core.checkpoint_io import write_json, write_text
 from litmus.core.tensorboard import write_config
 from litmus.errors import require
 from litmus.runs.checkpoints import FORMAT, check_resumable
+from litmus.runs.code_version import combined_digest, imported_files, write_patch
 from litmus.runs.directory import discard_if_empty, discard_if_refused, lock_directory
 from litmus.runs.distributed import end_with_the_first, is_rank_zero
 from litmus.runs.identity import resolve_environment
@@ -24,6 +25,7 @@ from litmus.runs.preparation import Preparation
 from litmus.runs.provenance import collect_environment, device_label
 from litmus.runs.resume import describe_other_threads
 from litmus.runs.run import Run
+from litmus.runs.stale import set_aside, source_state
 
 log = logging.getLogger("litmus")
 
@@ -42,6 +44,11 @@ def open_session(run: Run, prepared: Preparation) -> Iterator[None]:
         return
     if run.last_checkpoint:
         check_resumable(run.last_checkpoint, run.config, prepared.model)
+    if run.is_replaced:
+        with lock_directory(run.path):
+            old = set_aside(run.path)
+        log.info(f"the run made with other code or data is now {old} (stale=rerun)")
+        run.is_replaced = False
     with (
         handle_signals(trainer, run.path, run.in_sweep),
         translate_errors(trainer, run.path),
@@ -57,7 +64,7 @@ def open_session(run: Run, prepared: Preparation) -> Iterator[None]:
         is_resumed, has_started_before = run.last_checkpoint is not None, record.exists()
         remove_drafts(run.path)
         caution = describe_other_threads(record) if is_resumed else None
-        _write_first_files(run)
+        _write_first_files(run, prepared.data)
         (run.path / "result.json").unlink(missing_ok=True)
         with log_to_file(log, run.path / "train.log"), translate_errors(trainer, run.path):
             _log_summary(run, prepared, is_resumed, has_started_before)
@@ -68,11 +75,18 @@ def open_session(run: Run, prepared: Preparation) -> Iterator[None]:
             yield
 
 
-def _write_first_files(run: Run) -> None:
+def _write_first_files(run: Run, data: Any) -> None:
     record = run.path / "run.json"
+    code = imported_files()
     starts = append_launch(record, sys.argv[1:])
+    fingerprint, sources = data.fingerprint(), data.sources()
+    starts[-1] |= {"code": combined_digest(code), "data": fingerprint}
     facts: dict[str, Any] = {"format": FORMAT, "config_hash": run.hash, "overrides": run.overrides}
-    write_json(record, {**facts, "choices": run.choices, **collect_environment(), "starts": starts})
+    facts |= {"choices": run.choices, **collect_environment(), "starts": starts}
+    if sources is not None:
+        facts |= {"data_sources": [str(path) for path in sources], "data_state": source_state(sources)}
+    write_json(record, {**facts, "data_fingerprint": fingerprint, "code": code})
+    write_patch(run.path / "code.patch", code)
     saved = resolve_environment(run.cfg)
     saved.output_dir = None  # the directory may be moved
     saved.resume = None

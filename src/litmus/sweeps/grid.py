@@ -1,9 +1,11 @@
 """Grid sweep: every combination."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from litmus.core.metric_direction import mode_of_result
+from litmus.runs.stale import KEEP, RERUN, data_fingerprint_elsewhere, find_changes
 from litmus.sweeps.console import format_count
 from litmus.sweeps.jobs import Composer, Job, JobOutcome
 from litmus.sweeps.leaderboard import Row, ranked
@@ -22,13 +24,25 @@ class Grid:
         self.keys = [key for key in space if key not in fixed(space)]
         jobs = [composer.job(settings, self.keys) for settings in grid(space)]
         self.all = list({job.hash: job for job in reversed(jobs)}.values())[::-1]
-        self.results = {job.hash: result for job in self.all if (result := job.result())}
-        self.total, self.done = len(self.all), len(self.results)
+        self.total = len(self.all)
+        stale = self._stale(composer.master.stale)
+        self.results = {job.hash: result for job in self.all if job.path not in stale and (result := job.result())}
+        self.done = len(self.results)
         begun = sum(job.started for job in self.all) - self.done
         counts = [f"{self.done} finished already" if self.done else "", f"{begun} begun" if begun else ""]
         repeated = len(jobs) - self.total
         counts.append(f"{repeated} more are the same as others" if repeated else "")
         self.introduction = ", ".join([format_count(self.total, "job"), *filter(None, counts)])
+
+    def _stale(self, stale: str | None) -> Sequence[Path]:
+        """The jobs to run again. Raises ConfigError if code or data have changed and `stale` is null."""
+        changes = find_changes({job.path: job.config for job in self.all}, data_fingerprint_elsewhere)
+        changes.require_answer(stale)
+        if changes.paths and stale == KEEP:
+            log.warning(
+                f"{len(changes.paths)} of {self.total} results were made with {changes.describe()} (stale=keep)"
+            )
+        return changes.paths if stale == RERUN else []
 
     @property
     def over(self) -> bool:

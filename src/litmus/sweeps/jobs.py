@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from litmus.core.atomic_files import read_json
 from litmus.errors import ConfigError, require
-from litmus.runs.identity import config_hash, experiment, job_directory
+from litmus.runs.identity import config_hash, experiment, is_hash_of, job_directory
 from litmus.runs.monitors import find_monitors
 from litmus.training.trainer_options import check_trainer_options
 
@@ -49,7 +49,9 @@ class Job:
         """The contents of result.json if the run is complete; a pruned run is not."""
         path = self.path / "result.json"
         found = read_json(path, "config_hash", "objective", "metrics") if path.exists() else None
-        if not found or found["config_hash"] != self.hash or (found.get("pruned") and not pruned_too):
+        if not found or (found.get("pruned") and not pruned_too):
+            return None
+        if found["config_hash"] != self.hash and not is_hash_of(found["config_hash"], experiment(self.config)):
             return None
         return dict(found)
 
@@ -87,7 +89,7 @@ class Composer:
         lines = [f"{key}={value}" for key, value in settings.items()]
         try:
             config = self._config(lines)
-            hash = config_hash(experiment(config))
+            identity = experiment(config)
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise ConfigError(f"{' '.join(lines)} is not possible: {reason}") from error
@@ -100,9 +102,9 @@ class Composer:
                 "names the whole",
             )
         named = sorted(lines, key=lambda line: (line.split("=")[0] not in swept, line))
-        path = job_directory(self.sweep_name, named, hash)
+        path = job_directory(self.sweep_name, named, identity)
         config.output_dir = str(path)
-        return Job(settings, config, hash, path)
+        return Job(settings, config, config_hash(identity), path)
 
     def is_group(self, key: str) -> bool:
         return key in self.groups or "/" in key
@@ -117,7 +119,7 @@ class Composer:
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.overrides.task = list(lines)
             config.hydra.mode = RunMode.MULTIRUN
-        config.sweep_name = self.sweep_name
+        config.sweep_name, config.stale = self.sweep_name, self.master.stale
         return config
 
     def _compose(self, groups: Sequence[str]) -> DictConfig:

@@ -17,7 +17,9 @@ from litmus.core.hydra_values import as_hydra_value, key_of
 from litmus.core.saved_config import read_config
 from litmus.errors import ConfigError, require
 from litmus.report import Comparison, Run, Setting, compare, read_runs
+from litmus.report.settings import mixes_data
 from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.runs.stale import data_fingerprint, find_changes
 
 OWN = (  # what retraining decides
     *("seed", "test", "objective", "objective_mode", "data.val_size", "trainer.max_epochs", "callbacks.early_stopping"),
@@ -39,8 +41,11 @@ class Plan:
         return sweep / "retrain" / f"seed-{seed}-{digest[:6]}"
 
 
-def plan(sweep: Path, changes: Sequence[str], conf: Path) -> Plan:
-    """Selects by the mean objective over seeds, on validation. Raises ConfigError if nothing can be selected."""
+def plan(sweep: Path, changes: Sequence[str], conf: Path, stale: str | None = None) -> Plan:
+    """Selects by the mean objective over seeds, on validation.
+
+    Raises ConfigError if nothing can be selected, or if code or data have changed since and `stale` is not keep.
+    """
     require(sweep.is_dir(), f"{sweep} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
     runs, left_out = read_runs([sweep])
     there = sorted({f"{run.status}: {run.why}" for run in left_out if run.status != "foreign"})
@@ -50,6 +55,8 @@ def plan(sweep: Path, changes: Sequence[str], conf: Path) -> Plan:
         raise ConfigError(f"nothing in {sweep} has finished ({'; '.join(there[:3])}): start the sweep again first")
     _refuse_what_cannot_be_ranked(sweep, comparison)
     best = comparison.best
+    configs = {run.path: read_config(run.path / ".hydra" / "config.yaml") for run in best.runs}
+    find_changes(configs, data_fingerprint).require_answer(stale, "run the sweep again with stale=rerun")
     run = best.runs[0]
     epochs, reason = _epochs(best.runs)
     overrides, new = _reproduce(run, _wanted(run, epochs), changes, conf)
@@ -83,6 +90,12 @@ def _refuse_what_cannot_be_ranked(sweep: Path, comparison: Comparison) -> None:
     require(
         len(data) == 1,
         f"{sweep} has runs on {', '.join(data)}, which have no best setting in common: give a sweep of one data set",
+    )
+
+    require(
+        not mixes_data(comparison.runs),
+        f"{sweep} has runs on different versions of data={data[0]}, which have no best setting in common; run it again "
+        "with stale=rerun",
     )
 
 

@@ -10,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from litmus.core.seeds import epoch_seed
 from litmus.errors import require, whole_number
+from litmus.runs.identity import sweep_folder
 from litmus.runs.monitors import objective
+from litmus.runs.stale import data_fingerprint_elsewhere, find_changes
 from litmus.sweeps import study
 from litmus.sweeps.console import format_count
 from litmus.sweeps.jobs import Composer, Job, JobOutcome, Settings
@@ -42,6 +44,8 @@ class Search:
             "a search compares settings, so it takes one seed: search first, then run the best ones with seed=0,1,2",
         )
         sample = self._try_out().config
+        runs = {path.parent: sample for path in sweep_folder(self.name).glob("*/run.json")}
+        find_changes(runs, data_fingerprint_elsewhere).require_answer(config.stale, "choose another sweep_name")
         self.objective, self.mode = str(sample.objective), objective(sample).mode
         require(
             sample.data.get("val_size") != 0,

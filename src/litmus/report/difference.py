@@ -1,0 +1,85 @@
+"""How two runs differ: config, code, data, packages and machine."""
+
+import difflib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from litmus.core.atomic_files import read_json
+from litmus.core.saved_config import flatten, read_config
+from litmus.errors import require
+from litmus.runs.code_version import PROJECT
+from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.runs.stale import code_of
+
+MACHINE = ("git_commit", "python", "machine", "gpu", "threads")
+
+
+def describe_difference(run: Path, other: Path) -> str:
+    """A text of what differs, with the code as a patch. Raises ConfigError if one is not a run directory."""
+    for path in (run, other):
+        require((path / "run.json").exists(), f"{path} is not a run directory: it has no run.json")
+    records = [read_json(path / "run.json") for path in (run, other)]
+    parts = {
+        "config": _changes(*(_config(path) for path in (run, other))),
+        "data": _data(*(record.get("data_fingerprint") for record in records)),
+        "packages": _changes(*(record.get("packages", {}) for record in records)),
+        "machine": _changes(*({name: record.get(name) for name in MACHINE} for record in records)),
+        "code": _code((run, other), records),
+    }
+    lines = [f"{name}:" + ("\n" + "\n".join(found) if found else " the same") for name, found in parts.items()]
+    return "\n".join([f"- {run}", f"+ {other}", "", *lines])
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config = OmegaConf.to_container(read_config(path / ".hydra" / "config.yaml"))
+    assert isinstance(config, dict)
+    return flatten({key: value for key, value in config.items() if key not in NOT_THE_EXPERIMENT})
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    keys = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
+    return [f"  {key}: {_shown(before, key)} → {_shown(after, key)}" for key in keys]
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return "absent" if key not in values else "null" if values[key] is None else str(values[key])
+
+
+def _data(before: str | None, after: str | None) -> list[str]:
+    if None in (before, after):
+        return ["  unknown: not recorded"]
+    return [] if before == after else ["  the images or labels differ"]
+
+
+def _code(paths: tuple[Path, Path], records: list[dict[str, Any]]) -> list[str]:
+    if not all(record.get("code") for record in records):
+        return ["  unknown: not recorded"]
+    return [line for name in code_of(record["code"] for record in records) for line in _patch(name, paths, records)]
+
+
+def _patch(name: str, paths: tuple[Path, Path], records: list[dict[str, Any]]) -> Iterator[str]:
+    before, after = (_source(name, path, record) for path, record in zip(paths, records, strict=True))
+    if before is None or after is None:
+        yield f"  {name} differs; a source is in no commit and no code.patch"
+    else:
+        yield from (f"  {line}" for line in difflib.unified_diff(before, after, f"a/{name}", f"b/{name}", lineterm=""))
+
+
+def _source(name: str, run: Path, record: dict[str, Any]) -> list[str] | None:
+    """The lines of a file as the run imported it, from its commit and code.patch; None if they lack it."""
+    commit, patch = str(record.get("git_commit")).removesuffix("+"), run / "code.patch"
+    found = subprocess.run(["git", "-C", PROJECT, "show", f"{commit}:{name}"], capture_output=True, check=False)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if found.returncode == 0:
+            file.write_bytes(found.stdout)
+        if patch.exists():
+            command = ["git", "apply", f"--include={name}", str(patch.resolve())]
+            subprocess.run(command, cwd=folder, capture_output=True, check=False)
+        return file.read_text(errors="replace").splitlines() if file.exists() else None

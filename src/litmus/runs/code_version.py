@@ -1,0 +1,169 @@
+"""The version of the code that a run imported: a digest per file. Imports no torch."""
+
+import ast
+import functools
+import hashlib
+import json
+import site
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from litmus.core.atomic_files import write_text
+
+PROJECT = Path(__file__).resolve().parents[3]  # the folder of train.py
+# Packages of Litmus in which no change alters what a run computes.
+NOT_OF_A_RUN = ("litmus.cli", "litmus.sweeps", "litmus.report", "litmus.inference", "hydra_plugins")
+CACHE = Path(__file__).parent / "__pycache__" / "code_digests.json"  # parsing all of Litmus takes 0.5 s
+MISSING = "missing"
+MOST_BYTES = 2**20  # of code.patch
+
+_imported: dict[Path, str] = {}
+
+
+def imported_files() -> dict[str, str]:
+    """The digest of each project file that this process has imported, by its path relative to the project.
+
+    Project files are those of Litmus that take part in a run, train.py, and all that is neither installed nor part of
+    Python. A file outside the project has its absolute path.
+    """
+    return digests([path for path in _imported_paths() if path not in _imported]) | {
+        _name(path): digest for path, digest in _imported.items()
+    }
+
+
+def remember_imported() -> None:
+    """Fixes the digests of what is imported now, for a process whose forks run later, when files may have changed."""
+    paths = _imported_paths()
+    _imported.update(zip(paths, digests(paths).values(), strict=True))
+
+
+def _imported_paths() -> list[Path]:
+    files = {
+        file
+        for name, module in list(sys.modules.items())
+        if name != "__main__" and not _is_left_out(name) and (file := _project_file(module)) is not None
+    }
+    return sorted(files | {PROJECT / "train.py"})
+
+
+def _project_file(module: object) -> Path | None:
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or not file.endswith(".py") or file.startswith(_installed_folders()):
+        return None
+    path = Path(file)
+    return path.resolve() if path.is_absolute() and path.exists() else None
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """Digests of the syntax of Python files, which comments, docstrings and formatting do not change."""
+    known = _read_cache()
+    before = len(known)
+    found = {_name(file): _digest(file, known) for file in files}
+    if len(known) > before:
+        _write_cache(known)
+    return found
+
+
+def changed_files(recorded: Mapping[str, str]) -> list[str]:
+    """Those of the recorded files that differ now, or are missing."""
+    now = digests(PROJECT / name for name in recorded)  # an absolute path stays as it is
+    return [name for name, digest in recorded.items() if now[_name(PROJECT / name)] != digest]
+
+
+def combined_digest(files: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+
+
+def write_patch(file: Path, imported: Iterable[str]) -> None:
+    """Writes what differs from the commit, with the untracked imported files; nothing if all is committed."""
+    tracked = _git("diff", "HEAD", "--no-color", "--no-ext-diff")
+    if tracked is None:  # not a repository, or no commit
+        return
+    listed = _git("ls-files", "--others", "--exclude-standard", "--full-name", "--", *_inside(imported)) or ""
+    parts = [tracked, *(_new_file(name) for name in listed.splitlines())]
+    text = "".join(part if part.endswith("\n") or not part else f"{part}\n" for part in parts)
+    if len(text.encode()) > MOST_BYTES:
+        text = f"# The first {MOST_BYTES:,} bytes of {len(text.encode()):,}.\n{text[: MOST_BYTES // 4]}"
+    if text:
+        write_text(file, text)
+
+
+def _inside(files: Iterable[str]) -> Sequence[str]:
+    return [name for name in files if not Path(name).is_absolute()] or ["train.py"]
+
+
+def _new_file(name: str) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        lines = (PROJECT / name).read_text().splitlines()
+        header = f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n"
+        return f"{header}@@ -0,0 +1,{len(lines)} @@\n" + "".join(f"+{line}\n" for line in lines) if lines else ""
+    return ""
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(PROJECT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, errors="replace").stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _is_left_out(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in NOT_OF_A_RUN)
+
+
+@functools.cache
+def _installed_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    names = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    folders = [Path(name) for name in [*names, *site.getsitepackages(), site.getusersitepackages()]]
+    return tuple({f"{path}/" for folder in folders for path in (folder, folder.resolve())})
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
+
+
+def _digest(file: Path, known: dict[str, str]) -> str:
+    try:
+        source = file.read_bytes()
+    except OSError:
+        return MISSING
+    content = hashlib.sha256(source).hexdigest()
+    if content not in known:
+        known[content] = _syntax_digest(source) or content
+    return known[content]
+
+
+def _syntax_digest(source: bytes) -> str | None:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
+            del node.body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _cache_key() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"  # whose syntax trees may differ
+
+
+def _read_cache() -> dict[str, str]:
+    with suppress(OSError, ValueError):
+        cached = json.loads(CACHE.read_text())
+        if cached.get("python") == _cache_key():
+            return dict(cached["digests"])
+    return {}
+
+
+def _write_cache(known: Mapping[str, str]) -> None:
+    with suppress(OSError):  # a read-only installation
+        write_text(CACHE, json.dumps({"python": _cache_key(), "digests": known}))

@@ -1,0 +1,143 @@
+"""Whether a run directory was made by other code or from other data than there is now. Imports no torch at first."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from litmus.core.atomic_files import read_json
+from litmus.errors import ConfigError, first_few
+from litmus.runs.code_version import changed_files
+
+KEEP, RERUN = "keep", "rerun"
+OPTIONS = (KEEP, RERUN)  # of `stale`
+SET_ASIDE = ".stale-"  # in the name of a directory that `stale=rerun` has replaced
+# Options of a data module that do not change what it reads.
+NOT_THE_SOURCE = ("seed", "batch_size", "eval_batch_size", "augment", "val_size", "workers", "memory_gb")
+
+
+@dataclass
+class Changes:
+    """What has changed since the runs were made."""
+
+    paths: list[Path] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    has_other_data: bool = False
+
+    def describe(self) -> str:
+        parts = [f"other code ({first_few(self.files)})"] if self.files else []
+        return " and ".join([*parts, *(["other data"] if self.has_other_data else [])])
+
+    def require_answer(self, stale: object, alternative: str | None = None) -> None:
+        """Raises ConfigError unless `stale` says what to do with the runs.
+
+        Where they cannot run again, `alternative` says what to do instead.
+        """
+        if not self.paths or stale == KEEP or (stale == RERUN and alternative is None):
+            return
+        many = len(self.paths) > 1
+        which = f"{len(self.paths):,} runs, such as {self.paths[0]}," if many else str(self.paths[0])
+        again = f"stale={RERUN} to run {'them' if many else 'it'} again (the old results stay, renamed)"
+        raise ConfigError(
+            f"{which} {'were' if many else 'was'} made with {self.describe()}; set stale={KEEP} to use what is there, "
+            f"or {alternative or again}"
+        )
+
+
+def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], str | None]) -> Changes:
+    """Those of the runs whose code or data differ now, by directory with their config.
+
+    `fingerprint` gives that of a data config, or None if the data cannot be read. Only runs with a result or a
+    checkpoint count. Runs of versions of Litmus that did not record code or data count as unchanged.
+    """
+    records = {path: read_json(path / "run.json") for path in runs if _has_progress(path)}
+    every = {(name, digest) for record in records.values() for name, digest in record.get("code", {}).items()}
+    changed = {(name, digest) for name, digest in every if changed_files({name: digest})}
+    found, now = Changes(), dict[str, str | None]()
+    for path, record in records.items():
+        files = [name for name, digest in record.get("code", {}).items() if (name, digest) in changed]
+        before = record.get("data_fingerprint")
+        has_other_data = False
+        if before is not None and not _is_untouched(record):
+            source: Any = OmegaConf.to_container(runs[path].data, resolve=True)
+            key = json.dumps({k: v for k, v in source.items() if k not in NOT_THE_SOURCE}, sort_keys=True)
+            if key not in now:
+                now[key] = fingerprint(source)
+            has_other_data = now[key] not in (None, before)
+        if files or has_other_data:
+            found.paths.append(path)
+            found.files += [name for name in files if name not in found.files]
+            found.has_other_data |= has_other_data
+    return found
+
+
+def source_state(sources: Iterable[Path]) -> str:
+    """A digest of the names, sizes and modification times of files, also those in folders: cheap, without content."""
+    states = [(str(file), *_size_and_time(file)) for path in sources for file in _files(path)]
+    return hashlib.sha256(json.dumps(sorted(states)).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _is_untouched(record: Mapping[str, Any]) -> bool:
+    state = record.get("data_state")
+    return state is not None and state == source_state(map(Path, record["data_sources"]))
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def data_fingerprint(config: Any) -> str | None:
+    """The fingerprint of a data config; None if the data module has none, or cannot be read."""
+    from litmus.data.protocol import complete_data_module
+    from litmus.runs.building import build
+
+    try:
+        return complete_data_module(build(OmegaConf.create(config))).fingerprint()
+    except (ConfigError, OSError):
+        return None
+
+
+def data_fingerprint_elsewhere(config: Any) -> str | None:
+    """The same in a new process, so that this one imports no torch."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(partial(data_fingerprint, config)).result()
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a run directory that is replaced. Reports leave it out."""
+    to = path.with_name(f"{path.name}{SET_ASIDE}{datetime.now():%Y%m%d-%H%M%S-%f}")
+    path.rename(to)
+    return to
+
+
+def code_of(runs: Iterable[Mapping[str, str]]) -> Sequence[str]:
+    """The files of which the runs, each with its digests by file, have imported different versions."""
+    versions: dict[str, set[str]] = {}
+    for files in runs:
+        for name, digest in files.items():
+            versions.setdefault(name, set()).add(digest)
+    return sorted(name for name, digests in versions.items() if len(digests) > 1)
+
+
+def _has_progress(path: Path) -> bool:
+    parts = ("result.json", "checkpoints/last.ckpt")
+    return (path / "run.json").exists() and any((path / part).exists() for part in parts)

@@ -1,0 +1,222 @@
+"""Changed code or data under a complete or interrupted run is refused, kept or run again, as `stale` says."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import cut_off, option, snapshot
+from picture_files import TINY, folder, picture
+
+from litmus.errors import ConfigError
+from litmus.report import compare, read_runs
+from litmus.runs.code_version import changed_files, digests
+from litmus.runs.identity import former_hash
+
+MODEL = '''
+from torch import nn
+
+
+class Mine(nn.Sequential):
+    """A network."""
+
+    def __init__(self, num_classes, image_shape):
+        super().__init__(nn.Flatten(), nn.Linear(784, WIDTH), nn.ReLU(), nn.Linear(WIDTH, num_classes))
+'''
+QUICK = ("data.num_images=64", "trainer.max_epochs=1", "logger=none", "callbacks=none", "output_dir=run")
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Writes the module of a model, and a file that no run imports; gives the function that writes it again."""
+    source = tmp_path / "project"
+    source.mkdir()
+    monkeypatch.syspath_prepend(source)
+    (source / "notes.py").write_text("x = 1\n")
+
+    def write(width: int = 4, comment: str = "") -> tuple[str, ...]:
+        (source / "my_model.py").write_text(MODEL.replace("WIDTH", str(width)) + comment)
+        monkeypatch.delitem(__import__("sys").modules, "my_model", raising=False)
+        return option(tmp_path, "model", "_target_: my_model.Mine\n")
+
+    write.folder = source
+    return write
+
+
+def launches(path):
+    return len(json.loads((path / "run.json").read_text())["starts"])
+
+
+def test_a_comment_or_a_file_that_is_not_imported_changes_nothing(train, mine):
+    run = train(*mine(), *QUICK)
+    record = json.loads((run.path / "run.json").read_text())
+    assert str(mine.folder / "my_model.py") in record["code"]
+    assert "train.py" in record["code"]
+    assert "src/litmus/models/classifier.py" in record["code"]
+    assert not any(name.startswith(("src/litmus/report", "src/litmus/sweeps")) for name in record["code"])
+    (mine.folder / "notes.py").write_text("x = 2\n")
+    assert train(*mine(comment="\n\n# A remark.\n"), *QUICK).result == run.result
+    assert launches(run.path) == 1
+
+
+def test_changed_code_is_refused_and_leaves_the_run_alone(train, mine):
+    run = train(*mine(), *QUICK)
+    before = snapshot(run.path)
+    with pytest.raises(ConfigError, match=r"other code \(.*my_model\.py\); set stale=keep .*stale=rerun"):
+        train(*mine(width=5), *QUICK)
+    assert snapshot(run.path) == before
+
+
+def test_stale_keep_takes_the_old_result(train, mine, caplog):
+    run = train(*mine(), *QUICK)
+    before = snapshot(run.path)
+    assert train(*mine(width=5), *QUICK, "stale=keep").result == run.result
+    assert snapshot(run.path) == before
+    assert "made with other code" in caplog.text
+
+
+def test_stale_rerun_keeps_the_old_run_under_another_name(train, mine, tmp_path):
+    old = train(*mine(), *QUICK)
+    new = train(*mine(width=5), *QUICK, "stale=rerun")
+    assert new.result["metrics"] != old.result["metrics"]
+    (renamed,) = tmp_path.glob("run.stale-*")
+    assert json.loads((renamed / "result.json").read_text()) == old.result
+    runs, excluded = read_runs([tmp_path])
+    assert [run.path for run in runs] == [tmp_path / "run"]
+    assert (renamed, "replaced") in [(one.path, one.status) for one in excluded]
+    assert train(*mine(width=5), *QUICK).result == new.result
+
+
+@pytest.mark.parametrize("answer", ["stale=keep", "stale=rerun"])
+def test_an_interrupted_run_of_other_code_does_not_resume_silently(train, mine, monkeypatch, answer):
+    options = (*mine(), *QUICK, "trainer.max_epochs=3", "data.batch_size=16")
+    cut_off(train, monkeypatch, 1, *options)
+    mine(width=4, comment="\nscale = 2\n")
+    with pytest.raises(ConfigError, match="other code"):
+        train(*options)
+    with pytest.raises(ConfigError, match="start a new run"):
+        train("resume=run", "stale=rerun", small=False)
+    run = train(*options, answer)
+    assert run.result["epochs"] == 3
+    assert launches(run.path) == (2 if answer == "stale=keep" else 1)
+    (read,), _ = read_runs([run.path])
+    assert read.is_mixed == (answer == "stale=keep")
+
+
+def arrays(path, seed: int = 0) -> None:
+    random = np.random.default_rng(seed)
+    parts = {"train": 40, "test": 10}
+    x = {f"x_{part}": random.integers(0, 256, (n, 8, 8), np.uint8) for part, n in parts.items()}
+    np.savez(path, **x, **{f"y_{part}": np.arange(n) % 2 for part, n in parts.items()})
+
+
+@pytest.mark.parametrize("change", ["arrays", "pictures"])
+def test_changed_data_is_refused_kept_or_run_again(train, tmp_path, change):
+    if change == "arrays":
+        arrays(tmp_path / "mine.npz")
+        options = ("data=arrays", f"data.path={tmp_path}/mine.npz", *QUICK[1:])
+    else:
+        folder(tmp_path / "pets", cat=12, dog=12)
+        options = (*TINY, f"data.root={tmp_path}/pets", f"data.data_dir={tmp_path}/downloads", *QUICK[1:])
+    run = train(*options, "accelerator=cpu", small=False)
+    assert train(*options, "accelerator=cpu", small=False).result == run.result
+    arrays(tmp_path / "mine.npz", seed=1) if change == "arrays" else picture(tmp_path / "pets" / "cat" / "new.png", 30)
+    with pytest.raises(ConfigError, match="other data; set stale=keep"):
+        train(*options, "accelerator=cpu", small=False)
+    assert train(*options, "accelerator=cpu", "stale=keep", small=False).result == run.result
+    assert train(*options, "accelerator=cpu", "stale=rerun", small=False).result != run.result
+    assert len(list(tmp_path.glob("run.stale-*"))) == 1
+
+
+@pytest.mark.parametrize("how", ["grid", "search"])
+def test_a_sweep_on_changed_data_is_refused_kept_or_run_again(starter, tmp_path, how):
+    arrays(tmp_path / "mine.npz")
+    quick = ("trainer.max_epochs=1", "logger=none", "accelerator=cpu", "accelerator.threads=1", "sweep_name=s")
+    space = ("optim=sgd,adam",) if how == "grid" else ("optim.lr=1e-3,1e-2", "sampler=random", "n_trials=2")
+    command = ("-m", "data=arrays", f"data.path={tmp_path}/mine.npz", *quick, *space)
+
+    def start(*options):
+        done = starter.start(*command, *options, cwd=tmp_path)
+        return done.wait(), done.text
+
+    def complete():
+        return {path.parent.name for path in tmp_path.glob("outputs/sweeps/s/*/result.json")}
+
+    assert start()[0] == 0
+    before = complete()
+    assert start()[0] == 0
+    arrays(tmp_path / "mine.npz", seed=1)
+    status, text = start()
+    assert status == 2
+    assert "other data" in text
+    assert "stale=keep" in text
+    assert start("stale=keep")[0] == 0
+    assert complete() == before
+    status, text = start("stale=rerun")
+    if how == "search":
+        assert status == 2
+        assert "choose another sweep_name" in text
+        return
+    assert status == 0
+    assert complete() > before
+    assert len(complete()) == 2 * len(before)
+    assert start()[0] == 0
+
+
+def test_the_same_data_has_the_same_fingerprint_for_every_seed_and_split(train):
+    def fingerprint(*options):
+        run = train(*QUICK[:-1], *options)
+        return json.loads((run.path / "run.json").read_text())["data_fingerprint"]
+
+    first = fingerprint("output_dir=a")
+    assert fingerprint("output_dir=b", "seed=1", "data.val_size=0.2", "data.batch_size=16") == first
+    assert fingerprint("output_dir=c", "data.train_size=50") != first
+
+
+def test_runs_of_different_code_are_two_settings_of_a_report(train, mine, tmp_path):
+    train(*mine(), *QUICK[:-1], "output_dir=runs/a", "seed=0")
+    train(*mine(), *QUICK[:-1], "output_dir=runs/b", "seed=1")
+    train(*mine(comment="\nscale = 2\n"), *QUICK[:-1], "output_dir=runs/c", "seed=2")
+    comparison, left_out = compare(read_runs([tmp_path / "runs"])[0])
+    assert sorted(len(setting.runs) for setting in comparison.settings) == [1, 2]
+    assert comparison.keys == ["code"]
+    assert not left_out
+
+
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        ("def f(x):\n    return x + 1\n", True),
+        ('"""A module."""\n\n\ndef f( x ):  # add one\n    """Add one."""\n    return (x + 1)\n', True),
+        ("def f(x):\n    return x + 2\n", False),
+        ("def f(y):\n    return y + 1\n", False),
+        ("def f(x):\n    return x + 1\n\n\nx = 1\n", False),
+        ("def f(x:\n", False),
+        (None, False),
+    ],
+)
+def test_code_is_compared_by_its_syntax(tmp_path, source, same):
+    file = tmp_path / "f.py"
+    file.write_text("def f(x):\n    return x + 1\n")
+    recorded = digests([file])
+    file.unlink() if source is None else file.write_text(source)
+    assert changed_files(recorded) == ([] if same else [str(file)])
+
+
+def test_a_logger_is_not_part_of_a_run(train):
+    quick = [option for option in QUICK if option != "logger=none"]
+    run = train(*quick, "logger=none")
+    assert train(*quick, "logger=tensorboard").result == run.result
+    assert launches(run.path) == 1
+
+
+def test_a_run_of_an_earlier_version_is_still_complete(train, monkeypatch):
+    with monkeypatch.context() as earlier:
+        for module in ("runs.run", "runs.identity"):
+            earlier.setattr(f"litmus.{module}.config_hash", former_hash)
+        run = train(*QUICK)
+    record = run.path / "run.json"
+    facts = json.loads(record.read_text())
+    del facts["code"], facts["data_fingerprint"]
+    record.write_text(json.dumps(facts))
+    assert train(*QUICK).result == run.result
+    assert train("resume=run", small=False).result == run.result
