@@ -52,14 +52,22 @@ def test_parts_that_have_folders_are_taken_as_they_are(tmp_path):
         ({"train": 10, "test": 2}, {"train": 16, "val": 4, "test": 4}),
         ({"train": 10, "val": 2}, {"train": 16, "val": 4, "test": 4}),
         ({"train": 10}, {"train": 12, "val": 4, "test": 4}),
-        ({"val": 10, "test": 2}, {"train": 16, "val": 4, "test": 4}),
-        ({"test": 10}, {"train": 12, "val": 4, "test": 4}),
     ],
     ids=lambda there: "+".join(there),
 )
 def test_a_part_without_a_folder_is_split_off(tmp_path, there, expected):
     split = () if "val" in there and "train" in there else ("data.val_size=4",)
     assert sizes(ready(parts_of(tmp_path, **there), *split, "data.test_share=0.2")) == expected
+
+
+@pytest.mark.parametrize("there", ["test", "val", "val test", "dev Testing"])
+def test_parts_without_a_train_folder_are_refused(tmp_path, there):
+    first, *_ = names = there.split()
+    parts_of(tmp_path, **dict.fromkeys(names, 10))
+    folders = " and ".join(f"{name}/" for name in names)
+    with pytest.raises(ConfigError, match=rf"has {folders} and no train/; add train/ .* set data\.root=.*/{first} to"):
+        made(tmp_path)
+    assert sizes(ready(tmp_path / first, "data.test_share=0.2")) == {"train": 14, "val": 2, "test": 4}
 
 
 def test_a_val_folder_is_not_split_off_too(tmp_path):

@@ -49,8 +49,8 @@ TEST_SEED = 0  # the test part is the same whatever the seed
 
 
 class ImageFolder(InMemory):
-    """The images below `root`: in train/, val/ and test/, in some of them, or all in one; each with a subfolder per
-    class.
+    """The images below `root`: in train/, val/ and test/, in train/ and one of them, or all in one; each with a
+    subfolder per class.
 
     A missing part is split off the training images. Images are decoded once and kept, or, above `memory_gb`, decoded
     again for each batch by `workers`.
@@ -81,7 +81,7 @@ class ImageFolder(InMemory):
         self.test_share = number("data.test_share", test_share, least=0, below=1)
         self.memory_gb = number("data.memory_gb", memory_gb, least=0)
         self.workers = available_cores() if workers is None else whole_number("data.workers", workers, least=0)
-        self.folders = part_folders(self.root)
+        self.folders = self._part_folders()
         names = self._class_names(classes)
         super().__init__(
             readable(self.root.resolve().name),
@@ -93,6 +93,9 @@ class ImageFolder(InMemory):
         )
         self.class_names, self.pipeline = names, pipeline
         self.listings = self._split(every_class=classes is None)
+
+    def _part_folders(self) -> dict[str, Path]:
+        return part_folders(self.root)
 
     def _class_names(self, wanted: Sequence[str] | None) -> list[str]:
         folder = self.folders["train"]

@@ -39,12 +39,20 @@ class Listing:
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """The folders of `root` that hold its parts. Missing parts are split off the training images, which are `root`
-    itself if it has no part folders, and the next part if only `train` is missing.
+    """The folders of `root` that hold its parts; the training images are in `root` itself if it has no part folders.
+
+    Raises ConfigError if other parts have a folder and the training images have none.
     """
     there = find_part_folders(root)
-    if "train" not in there:
-        there = {"train": there.pop(next(iter(there))) if there else root, **there}
+    if not there:
+        return {"train": root}
+    names = [readable(path.name) for path in there.values()]
+    require(
+        "train" in there,
+        f"data.root={readable(root)} has {' and '.join(f'{name}/' for name in names)} and no train/; add train/ with a "
+        f"subfolder of pictures for each class, or set data.root={readable(root / names[0])} to split the pictures of "
+        f"{names[0]}/ into all parts",
+    )
     return there
 
 
