@@ -79,6 +79,16 @@ def test_labels_of_all_parts_are_numbered_as_the_training_labels(tmp_path):
     assert data.parts["test"][1].tolist() == [0, 1, 2, 3] * 2
 
 
+def test_numeric_class_names_belong_to_the_labels_of_their_value(tmp_path):
+    labels = np.array([3, 5, 8, 5])
+    data = ready(
+        npz(tmp_path / "mine.npz", y_train=np.tile(labels, 4), y_test=np.tile(labels, 2), class_names=[5, 3, 8])
+    )
+    assert data.class_names == ["5", "3", "8"]
+    assert data.parts["test"][1].tolist() == [1, 0, 2, 0] * 2
+    assert data.notes == [f"data.path={tmp_path / 'mine.npz'}: the labels 5, 3, 8 of y_train are the classes 5, 3, 8"]
+
+
 def test_an_uncertain_axis_order_is_refused_and_the_layout_settles_it(tmp_path):
     x = RNG.integers(0, 256, (24, 8, 8, 5), dtype=np.uint8)
     path = npz(tmp_path / "mine.npz", x_train=x[:16], x_test=x[16:])

@@ -61,8 +61,8 @@ class ArrayFile(InMemory):
         name = f"y_{leading}"
         self.classes = Classes.of(labels[leading], arrays.class_names, name, may_be_empty=leading != "train")
         if not self.classes.are_numbered and self.classes.values.dtype.kind != "U":
-            names = first_few(self.classes.names, most=6)
-            self.notes.append(f"data.path={self.path}: the sorted labels of {name} are the classes {names}")
+            found, names = first_few(self.classes.values, most=6), first_few(self.classes.names, most=6)
+            self.notes.append(f"data.path={self.path}: the labels {found} of {name} are the classes {names}")
         converted: dict[str, Part] = {}
         units: dict[str, str] = {}
         shape: Sequence[int] | None = None
