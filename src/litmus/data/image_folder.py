@@ -45,6 +45,7 @@ from litmus.data.split import check_not_split, require_validation, split_off, va
 from litmus.errors import number, one_of, require, user_path, whole_number
 
 SCALING_OF = {"resize": "unit", "imagenet": "imagenet"}
+TEST_SHARE = 0.1  # default fraction of all images
 TEST_SEED = 0  # the test part is the same whatever the seed
 
 
@@ -64,7 +65,7 @@ class ImageFolder(InMemory):
         scaling: str | None = None,
         channels: int = 3,
         classes: Sequence[str] | None = None,
-        test_share: float = 0.1,
+        test_share: float = TEST_SHARE,
         bad_files: str = "error",
         memory_gb: float = 4.0,
         workers: int | None = None,
@@ -101,8 +102,13 @@ class ImageFolder(InMemory):
         folder = self.folders["train"]
         there = class_folders(folder)
         require(bool(there), f"{folder} has no subfolders: put the pictures of each class into one of its own")
-        names = [unicodedata.normalize("NFC", class_name(name)) for name in wanted] if wanted else list(there)
+        require(
+            wanted is None or (isinstance(wanted, Sequence) and not isinstance(wanted, str) and len(wanted) > 0),
+            f"data.classes is {wanted!r}, and must be a list of class folders; set null for all",
+        )
+        names = list(there) if wanted is None else [unicodedata.normalize("NFC", class_name(name)) for name in wanted]
         for name in names:
+            require(names.count(name) == 1, f"data.classes names {name!r} twice; name each class once")
             require(name in there, f"data.classes names {name!r}, and {folder} has {', '.join(there)}")
         counts = torch.bincount(list_images(folder, names).labels, minlength=len(names)).tolist()
         empty = [name for name, count in zip(names, counts, strict=True) if not count]
@@ -127,7 +133,13 @@ class ImageFolder(InMemory):
         parts = drop_repeated_files(every, self.notes)
         for part, folder in self.folders.items():
             require(len(parts[part]) > 0, f"{readable(folder)} has no picture of its own: add some, or remove it")
-        if "test" not in parts:
+        if "test" in parts:
+            require(
+                self.test_share == TEST_SHARE,
+                f"data.test_share={self.test_share:g} sets the size of a test part that is split off, and "
+                f"{readable(self.folders['test'])} is the test part; leave it out",
+            )
+        else:
             labels = parts["train"].labels
             rest, chosen = split_off(labels, round(self.test_share * len(labels)), TEST_SEED)
             require(
