@@ -97,6 +97,17 @@ def test_the_seed_decides_the_validation_part_and_never_the_test_part(tmp_path):
     assert grays(first, "test") == grays(other, "test")
 
 
+@pytest.mark.trust
+@pytest.mark.parametrize("to", ["cat", "dog"])
+def test_a_new_file_moves_few_others_to_another_part(tmp_path, to):
+    folder(tmp_path, cat=41, dog=36)
+    before = ready(tmp_path, "data.val_size=0.2", "data.test_share=0.2")
+    picture(tmp_path / to / "new.png", 200)
+    after = ready(tmp_path, "data.val_size=0.2", "data.test_share=0.2")
+    for part in ("train", "val", "test"):
+        assert len(grays(before, part) - grays(after, part)) <= 2
+
+
 def test_the_first_so_many_are_of_all_classes_and_stay_when_a_file_comes(tmp_path):
     folder(tmp_path, cat=40, dog=40)
     options = ("data.train_size=20", "data.test_size=4", "data.val_size=0")

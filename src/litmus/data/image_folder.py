@@ -36,6 +36,7 @@ from litmus.data.listing import (
     count_loose_pictures,
     drop_repeated_files,
     list_images,
+    name_order,
     part_folders,
     readable,
     require_classes,
@@ -53,7 +54,8 @@ class ImageFolder(InMemory):
     """The images below `root`: in train/, val/ and test/, in train/ and one of them, or all in one; each with a
     subfolder per class.
 
-    A missing part is split off the training images. Images are decoded once and kept, or, above `memory_gb`, decoded
+    A missing part is split off the training images, by a hash of their names, so that a new image moves few others
+    from one part to another. Images are decoded once and kept, or, above `memory_gb`, decoded
     again for each batch by `workers`.
     """
 
@@ -129,19 +131,15 @@ class ImageFolder(InMemory):
                 check_classes(folder, self.class_names)
         for folder in self.folders.values():
             require_classes(folder, self.class_names, self.folders["train"])
+        self._check_not_split()
         every = {part: list_images(folder, self.class_names) for part, folder in self.folders.items()}
         parts = drop_repeated_files(every, self.notes)
         for part, folder in self.folders.items():
             require(len(parts[part]) > 0, f"{readable(folder)} has no picture of its own: add some, or remove it")
-        if "test" in parts:
-            require(
-                self.test_share == TEST_SHARE,
-                f"data.test_share={self.test_share:g} sets the size of a test part that is split off, and "
-                f"{readable(self.folders['test'])} is the test part; leave it out",
-            )
-        else:
+        if "test" not in parts:
             labels = parts["train"].labels
-            rest, chosen = split_off(labels, round(self.test_share * len(labels)), TEST_SEED)
+            order = name_order(parts["train"].files, self.root, TEST_SEED)
+            rest, chosen = split_off(labels, round(self.test_share * len(labels)), order)
             require(
                 len(chosen) > 0 or self.test_share == 0,
                 f"data.test_share={self.test_share:g} of {len(labels):,} pictures leaves none to test: raise it, or "
@@ -152,16 +150,25 @@ class ImageFolder(InMemory):
             count = len(parts[part])
             require(size is None or size <= count, f"data.{part}_size={size} is more than the {count:,} pictures there")
             parts[part] = parts[part][:size]
-        if "val" in self.folders:
-            check_not_split(self.val_size, readable(self.folders["val"]))
         if self.val_size == 0:
             parts["train"] += parts.pop("val", parts["train"][:0])
         if "val" not in parts:
             labels = parts["train"].labels
-            rest, chosen = split_off(labels, validation_count(self.val_size, len(labels)), self.seed)
+            order = name_order(parts["train"].files, self.root, self.seed)
+            rest, chosen = split_off(labels, validation_count(self.val_size, len(labels)), order)
             require_validation(len(chosen), self.val_size, len(labels))
             parts["val"], parts["train"] = parts["train"][chosen], parts["train"][rest]
         return parts
+
+    def _check_not_split(self) -> None:
+        """Raises ConfigError for an option of a part that is split off, if the part has a folder."""
+        if "val" in self.folders:
+            check_not_split(self.val_size, readable(self.folders["val"]))
+        require(
+            "test" not in self.folders or self.test_share == TEST_SHARE,
+            f"data.test_share={self.test_share:g} splits a part off the training images, and "
+            f"{readable(self.folders.get('test', ''))} is the test part; leave it out",
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Decodes or checks every file once; with the stage `test`, only the test files."""

@@ -124,8 +124,19 @@ def list_images(folder: Path, class_names: Sequence[str]) -> Listing:
     """Every file below the folders of these classes."""
     folders = class_folders(folder)
     found = [(path, label) for label, name in enumerate(class_names) for path in files_below(folders.get(name))]
-    found.sort(key=lambda pair: hashlib.sha256(str(pair[0].relative_to(folder)).encode("utf-8", "replace")).digest())
-    return Listing([path for path, _ in found], torch.tensor([label for _, label in found], dtype=torch.long))
+    order = name_order([path for path, _ in found], folder)
+    labels = torch.tensor([label for _, label in found], dtype=torch.long)
+    return Listing([path for path, _ in found], labels)[order]
+
+
+def name_order(files: Sequence[Path], folder: Path, seed: int | None = None) -> Tensor:
+    """Indices (N,) that sort the files by a hash of their names in the folder and the seed."""
+    salt = "" if seed is None else f"{seed}:"
+
+    def digest(i: int) -> bytes:
+        return hashlib.sha256(f"{salt}{files[i].relative_to(folder)}".encode("utf-8", "replace")).digest()
+
+    return torch.tensor(sorted(range(len(files)), key=digest), dtype=torch.long)
 
 
 def drop_repeated_files(parts: dict[str, Listing], notes: list[str]) -> dict[str, Listing]:
