@@ -17,7 +17,7 @@ from litmus.runs.building import build
 from litmus.runs.checkpoints import FORMAT
 from litmus.runs.distributed import export_rank_env, in_slurm, is_rank_zero
 from litmus.runs.model_building import build_model
-from litmus.runs.model_checks import check_model, check_optimizer, check_trains
+from litmus.runs.model_checks import check_class_order, check_model, check_optimizer, check_trains
 from litmus.runs.run import Run
 from litmus.training.before_others import BeforeOthers
 from litmus.training.check_direction import CheckDirection
@@ -66,6 +66,7 @@ def prepare(run: Run) -> Preparation:
     if is_rank_zero():
         data.prepare_data()
     data.setup()
+    check_class_order(model, data)
     _check_last_batch(model, data, trainer)
 
     has_test = data.size("test") > 0
