@@ -79,6 +79,16 @@ def test_labels_of_all_parts_are_numbered_as_the_training_labels(tmp_path):
     assert data.parts["test"][1].tolist() == [0, 1, 2, 3] * 2
 
 
+def test_numeric_class_names_belong_to_the_labels_of_their_value(tmp_path):
+    labels = np.array([3, 5, 8, 5])
+    data = ready(
+        npz(tmp_path / "mine.npz", y_train=np.tile(labels, 4), y_test=np.tile(labels, 2), class_names=[5, 3, 8])
+    )
+    assert data.class_names == ["5", "3", "8"]
+    assert data.parts["test"][1].tolist() == [1, 0, 2, 0] * 2
+    assert data.notes == [f"data.path={tmp_path / 'mine.npz'}: the labels 5, 3, 8 of y_train are the classes 5, 3, 8"]
+
+
 def test_an_uncertain_axis_order_is_refused_and_the_layout_settles_it(tmp_path):
     x = RNG.integers(0, 256, (24, 8, 8, 5), dtype=np.uint8)
     path = npz(tmp_path / "mine.npz", x_train=x[:16], x_test=x[16:])
@@ -160,7 +170,7 @@ def test_an_image_with_two_labels_is_a_warning(tmp_path):
         ({"y_test": (np.arange(8) % 4).astype(str)}, "y_test holds text and y_train numbers; give both as text or"),
         ({"x_train": X[:16] / 200}, r"from 0 to 1\.2.*; if white is 1, x_train = x_train\.clip\(0, 1\)"),
         ({"y_test": np.arange(8)}, "y_test holds the label 4, 5, 6, 7, which no training image has"),
-        ({"x_test": np.zeros((8, 6, 6, 3), np.uint8)}, r"test images .* have shape \[3, 6, 6\], and \[3, 6, 5\]"),
+        ({"x_test": X[:8, :, [0, 1, 2, 3, 4, 4]]}, r"test images .* have shape \[3, 6, 6\], and \[3, 6, 5\]"),
         ({"x_train": np.array([None] * 16, dtype=object)}, r"x_train .* Python objects.*np\.array\(x_train\.tolist"),
         ({"y_train": np.zeros(16, int), "y_test": np.zeros(8, int)}, "number of classes .* is 1"),
     ],

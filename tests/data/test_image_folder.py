@@ -52,20 +52,36 @@ def test_parts_that_have_folders_are_taken_as_they_are(tmp_path):
         ({"train": 10, "test": 2}, {"train": 16, "val": 4, "test": 4}),
         ({"train": 10, "val": 2}, {"train": 16, "val": 4, "test": 4}),
         ({"train": 10}, {"train": 12, "val": 4, "test": 4}),
-        ({"val": 10, "test": 2}, {"train": 16, "val": 4, "test": 4}),
-        ({"test": 10}, {"train": 12, "val": 4, "test": 4}),
     ],
     ids=lambda there: "+".join(there),
 )
 def test_a_part_without_a_folder_is_split_off(tmp_path, there, expected):
-    split = () if "val" in there and "train" in there else ("data.val_size=4",)
-    assert sizes(ready(parts_of(tmp_path, **there), *split, "data.test_share=0.2")) == expected
+    options = {"val": "data.val_size=4", "test": "data.test_share=0.2"}
+    split = [option for part, option in options.items() if part not in there]
+    assert sizes(ready(parts_of(tmp_path, **there), *split)) == expected
+
+
+@pytest.mark.parametrize("there", ["test", "val", "val test", "dev Testing"])
+def test_parts_without_a_train_folder_are_refused(tmp_path, there):
+    first, *_ = names = there.split()
+    parts_of(tmp_path, **dict.fromkeys(names, 10))
+    folders = " and ".join(f"{name}/" for name in names)
+    with pytest.raises(ConfigError, match=rf"has {folders} and no train/; add train/ .* set data\.root=.*/{first} to"):
+        made(tmp_path)
+    assert sizes(ready(tmp_path / first, "data.test_share=0.2")) == {"train": 14, "val": 2, "test": 4}
 
 
 def test_a_val_folder_is_not_split_off_too(tmp_path):
     root = parts_of(tmp_path, train=8, val=3)
     with pytest.raises(ConfigError, match=r"data\.val_size=0\.3 .*/val is the validation part"):
         made(root, "data.val_size=0.3")
+
+
+@pytest.mark.parametrize("share", [0, 0.3])
+def test_a_test_folder_is_not_split_off_too(tmp_path, share):
+    root = parts_of(tmp_path, train=8, test=3)
+    with pytest.raises(ConfigError, match=rf"data\.test_share={share} .*/test is the test part; leave it out"):
+        made(root, f"data.test_share={share}")
 
 
 def test_without_validation_a_val_folder_is_trained_on(tmp_path):
@@ -79,6 +95,17 @@ def test_the_seed_decides_the_validation_part_and_never_the_test_part(tmp_path):
     first, again, other = (ready(tmp_path, f"seed={seed}") for seed in (1, 1, 2))
     assert grays(first, "val") == grays(again, "val") != grays(other, "val")
     assert grays(first, "test") == grays(other, "test")
+
+
+@pytest.mark.trust
+@pytest.mark.parametrize("to", ["cat", "dog"])
+def test_a_new_file_moves_few_others_to_another_part(tmp_path, to):
+    folder(tmp_path, cat=41, dog=36)
+    before = ready(tmp_path, "data.val_size=0.2", "data.test_share=0.2")
+    picture(tmp_path / to / "new.png", 200)
+    after = ready(tmp_path, "data.val_size=0.2", "data.test_share=0.2")
+    for part in ("train", "val", "test"):
+        assert len(grays(before, part) - grays(after, part)) <= 2
 
 
 def test_the_first_so_many_are_of_all_classes_and_stay_when_a_file_comes(tmp_path):
@@ -248,6 +275,9 @@ def test_a_run_from_disk_is_the_run_from_memory(train, tmp_path):
     [
         ("data.pipeline=squeeze", "data.pipeline is 'squeeze', which does not exist"),
         ("data.channels=4", "data.channels is 4, and must be 3, for color, or 1, for gray"),
+        ("data.classes=[cat,dog,cat]", "data.classes names 'cat' twice; name each class once"),
+        ("data.classes=[]", r"data.classes is \[\], and must be a list of class folders; set null for all"),
+        ("data.classes=cat", "data.classes is 'cat', and must be a list"),
         ("data.classes=[cat,cow]", "data.classes names 'cow', and .* has cat, dog"),
         ("data.test_share=1.0", "data.test_share is 1.0"),
         ("data.bad_files=ignore", "data.bad_files is 'ignore'"),

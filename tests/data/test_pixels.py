@@ -75,6 +75,8 @@ def test_booleans_are_black_and_white():
         (VALUES.astype(np.uint16) * 257, r"x = np\.uint8\(x \* \(255 / 65535\)\)"),
         (VALUES * 4.0, r"255 / 1023"),
         (VALUES // 255, r"x = np\.uint8\(x \* 255\)"),
+        ((VALUES // 255).astype(np.uint8), r"holds uint8 from 0 to 1, .* if white is 1, x = np\.uint8\(x \* 255\)"),
+        (np.zeros((1, 2, 2), np.uint8), "nothing but zeros"),
         (VALUES / 2550, r"x = np\.uint8\(x \* 255\)"),
         (np.array([[[np.nan, 0.7]]]), r"np\.nan_to_num\(x\)"),
         (np.array([[["a"]]]), "must hold uint8"),

@@ -41,9 +41,27 @@ def test_standardize_computes_exact_moments(low):
         assert fitted.std[c] == (mean_square - mean.square()).sqrt().float()
 
 
-def test_a_channel_without_contrast_stays_finite():
-    images = torch.full((4, 1, 2, 2), 7, dtype=torch.uint8)
+@pytest.mark.parametrize("value", [0, 7])
+def test_a_channel_without_contrast_stays_finite(value):
+    images = torch.full((4, 1, 2, 2), value, dtype=torch.uint8)
     assert torch.equal(Preprocess.fit("standardize", images)(images), torch.zeros(4, 1, 2, 2))
+
+
+def test_standardize_gives_the_same_for_images_of_any_brightness():
+    dim = torch.zeros(50, 2, 4, 5, dtype=torch.uint8)
+    dim[::7, 0, 1] = 1
+    dim[0, 0, 0, 0] = 3
+    bright = dim * 85
+    expected = Preprocess.fit("standardize", bright)(bright)
+    torch.testing.assert_close(Preprocess.fit("standardize", dim)(dim), expected)
+    assert expected[:, 0].double().var(correction=0) == pytest.approx(1)
+
+
+def test_a_channel_of_almost_no_contrast_is_not_amplified():
+    images = torch.randint(0, 256, (50, 2, 4, 5), dtype=torch.uint8)
+    images[:, 1] = 255
+    images[0, 1, 0, 0] = 254
+    assert Preprocess.fit("standardize", images).std[1] == 1
 
 
 def test_an_unknown_scaling_is_refused(images):

@@ -67,10 +67,12 @@ def test_another_folder_of_the_same_classes_is_tested_whole(pets, tmp_path, scri
     assert "left out: 1 of 25 files are no good pictures: cat/half.jpg" in capsys.readouterr().out
 
 
-def test_of_a_folder_with_a_test_part_that_is_tested_and_classes_may_be_absent(pets, tmp_path, script):
+@pytest.mark.parametrize("beside", ["train", None])
+def test_of_a_folder_with_a_test_part_that_is_tested_and_classes_may_be_absent(pets, tmp_path, script, beside):
     for i in range(5):
         picture(tmp_path / "parted" / "test" / "dog" / f"{i}.png", 170 + i)
-        picture(tmp_path / "parted" / "train" / "dog" / f"{i}.png", 0)
+        if beside is not None:
+            picture(tmp_path / "parted" / beside / "dog" / f"{i}.png", 0)
     script("evaluate.py", "run", "--data", tmp_path / "parted")
     found = evaluation(pets.path / "evaluation" / "parted")
     assert [(one["name"], one["images"], one["recall"]) for one in found["classes"]] == [

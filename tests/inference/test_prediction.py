@@ -5,12 +5,14 @@ import torch
 import torchvision
 from conftest import SMALL
 from picture_files import folder, noise, picture, truncated
+from safetensors.torch import save_file
 from torchvision.transforms.v2 import functional as F
 
 import litmus
 from litmus.data.image_decoder import ImageDecoder
 from litmus.errors import ConfigError
 from litmus.inference.perturbations import Perturbation
+from litmus.inference.torchvision_models import load_torchvision
 
 FEW = ("trainer.max_epochs=1", "callbacks=none", "logger=none", "test=false")
 
@@ -111,6 +113,14 @@ def test_without_a_run_torchvisions_network_answers_in_imagenets_names(tmp_path,
     best = answers(capsys)[0]["top"][0]
     assert best["class"] == weights.meta["categories"][int(p.argmax())]
     assert best["probability"] == pytest.approx(float(p.max()), abs=1e-5)
+
+
+def test_a_file_that_names_imagenets_classes_gives_its_last_layer(tmp_path):
+    state = torchvision.models.resnet18().state_dict()
+    names = torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"]
+    save_file(state, tmp_path / "w.safetensors", {"class_names": json.dumps(names)})
+    trained = load_torchvision("resnet18", str(tmp_path / "w.safetensors"))
+    assert torch.equal(trained.model.get_submodule("head").weight, state["fc.weight"])
 
 
 def test_a_last_layer_of_other_classes_has_no_names(tmp_path, script, capsys):

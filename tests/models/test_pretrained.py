@@ -1,3 +1,4 @@
+import json
 import sys
 import urllib.request
 
@@ -131,6 +132,38 @@ def test_a_name_that_is_nothing_is_a_sentence(name, sentence):
         built(name)
 
 
+def exported(path, names, classes=10):
+    save_file(state(classes), path, {"class_names": names if isinstance(names, str) else json.dumps(names)})
+    return path
+
+
+NAMES = [f"class {i}" for i in range(10)]
+
+
+@pytest.mark.parametrize("there", [NAMES, NAMES[::-1], NAMES[5:] + NAMES[:5]], ids=["same", "reversed", "rotated"])
+def test_the_last_layer_of_a_file_with_class_names_follows_their_order(tmp_path, there):
+    model = built(exported(tmp_path / "w.safetensors", there))
+    model.last_layer.give(model.head, NAMES)
+    rows = [there.index(name) for name in NAMES]
+    assert torch.equal(model.head.weight, state()["fc.weight"][rows])
+    assert torch.equal(model.head.bias, state()["fc.bias"][rows])
+
+
+def test_the_last_layer_of_a_file_of_other_class_names_is_new(tmp_path):
+    model = built(exported(tmp_path / "w.safetensors", ["kind 0", *NAMES[1:]]))
+    fresh = model.head.weight.clone()
+    assert not torch.equal(fresh, state()["fc.weight"])
+    model.last_layer.give(model.head, NAMES)
+    assert torch.equal(model.head.weight, fresh)
+
+
+@pytest.mark.parametrize("names", ["[" * 10**5, "no list", '{"a": 1}', "[1, 2]", '["cat", "dog"]'])
+def test_metadata_that_does_not_name_the_classes_is_ignored(tmp_path, names):
+    model = built(exported(tmp_path / "w.safetensors", names))
+    assert torch.equal(model.head.weight, state()["fc.weight"])
+    assert model.last_layer is None
+
+
 @pytest.mark.trust
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_a_damaged_file_is_a_sentence(tmp_path, suffix):
@@ -182,6 +215,18 @@ def test_of_a_run_with_as_many_other_classes_the_head_is_new(train, earlier, mon
     new, fresh = (train(*NEW, f"model.weights={w}", small=False).path for w in (file, "null"))
     assert same_but_for(weights(earlier, "best"), weights(new)) == {"network.head.weight", "network.head.bias"}
     assert torch.equal(weights(new)["network.head.weight"], weights(fresh)["network.head.weight"])
+
+
+def test_of_a_run_with_the_classes_in_another_order_the_head_follows(train, earlier, monkeypatch):
+    def backwards(self, *args, **options):
+        init(self, *args, **options)
+        self.classes = self.classes[::-1]
+
+    init = Synthetic.__init__
+    monkeypatch.setattr(Synthetic, "__init__", backwards)
+    new = train(*NEW, f"model.weights={earlier}", small=False).path
+    name = "network.head.weight"
+    assert torch.equal(weights(new)[name], weights(earlier, "best")[name].flip(0))
 
 
 def test_of_a_run_with_fewer_classes_the_head_is_new(train, earlier):

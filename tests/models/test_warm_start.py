@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import assert_same, weights
 
+from litmus.data.sources import Synthetic
 from litmus.errors import ConfigError
 
 
@@ -51,6 +54,21 @@ def test_what_fits_is_taken_when_asked_and_the_rest_named(train, earlier, caplog
     assert torch.equal(weights(run.path)["network.hidden1.weight"], weights(earlier, "best")["network.hidden1.weight"])
     assert "took 3 of 6 tensors" in caplog.text
     assert "hidden2.weight" in caplog.text
+
+
+def test_a_run_of_the_classes_in_another_order_is_refused(train, earlier, monkeypatch):
+    def backwards(self, *args, **options):
+        init(self, *args, **options)
+        self.classes = self.classes[::-1]
+
+    init = Synthetic.__init__
+    monkeypatch.setattr(Synthetic, "__init__", backwards)
+    options = ("model.hidden=[20,10]", f"model.init_from={earlier}", "output_dir=new")
+    with pytest.raises(
+        ConfigError, match=r"has the classes class 0, .* in another order, class 9, .* data\.classes of"
+    ):
+        train(*options)
+    assert not Path("new").exists()
 
 
 @pytest.mark.trust

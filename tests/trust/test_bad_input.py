@@ -160,7 +160,7 @@ def test_a_metric_that_is_not_logged_stops_the_run(train, options, sentence):
 
 
 def npz(path: Path, **changes: np.ndarray) -> None:
-    images, labels = np.zeros((20, 5, 5), np.uint8), np.arange(20) % 4
+    images, labels = np.full((20, 5, 5), 9, np.uint8), np.arange(20) % 4
     np.savez(path, **({"x_train": images, "y_train": labels, "x_test": images, "y_test": labels} | changes))
 
 
@@ -169,7 +169,7 @@ def idx(values: np.ndarray) -> bytes:
 
 
 def kmnist(folder: Path, **changes: bytes) -> None:
-    images, labels = np.zeros((20, 28, 28), np.uint8), np.arange(20, dtype=np.uint8) % 10
+    images, labels = np.full((20, 28, 28), 9, np.uint8), np.arange(20, dtype=np.uint8) % 10
     files = {f"{part}-images-idx3-ubyte": idx(images) for part in ("train", "t10k")}
     files |= {f"{part}-labels-idx1-ubyte": idx(labels) for part in ("train", "t10k")}
     (folder / "KMNIST" / "raw").mkdir(parents=True)
@@ -177,20 +177,22 @@ def kmnist(folder: Path, **changes: bytes) -> None:
         (folder / "KMNIST" / "raw" / name).write_bytes(content)
 
 
-LABELS, IMAGES = idx(np.arange(20, dtype=np.uint8) % 10), idx(np.zeros((20, 28, 28), np.uint8))
+LABELS, IMAGES = idx(np.arange(20, dtype=np.uint8) % 10), idx(np.full((20, 28, 28), 9, np.uint8))
 ARRAYS = {
     "cut off": (lambda p: (npz(p), os.truncate(p, p.stat().st_size // 2)), "is not a readable .npz file"),
     "no zip": (lambda p: p.write_bytes(b"something else"), "is not a readable .npz file"),
     "pickled objects": (lambda p: npz(p, x_train=np.array([{}, []], dtype=object)), "is an array of Python objects"),
     "a label below 0": (lambda p: npz(p, y_test=np.full(20, -1)), "y_test holds the label -1, which no training image"),
     "a label too high": (lambda p: npz(p, y_test=np.full(20, 4)), "y_test holds the label 4, which no training image"),
+    "a label to ignore": (lambda p: npz(p, y_train=np.arange(20) % 4 - 100 * (np.arange(20) == 0)), "the label -100, "),
     "one class": (lambda p: npz(p, y_train=np.zeros(20, int), y_test=np.zeros(20, int)), "number of classes .* is 1"),
     "labels missing": (lambda p: npz(p, y_train=np.arange(10)), "20 training images and 10 labels"),
     "no images": (lambda p: npz(p, x_train=np.zeros((0, 5, 5), np.uint8), y_train=np.arange(0)), "holds no images"),
-    "another size to test": (lambda p: npz(p, x_test=np.zeros((20, 6, 6), np.uint8)), r"shape \[1, 6, 6\]"),
-    "flat images": (lambda p: npz(p, x_train=np.zeros((20, 25), np.uint8)), "images have 2 dimensions"),
-    "an uncertain unit": (lambda p: npz(p, x_train=np.zeros((20, 5, 5))), "too little to tell its unit"),
-    "an uncertain axis order": (lambda p: npz(p, x_train=np.zeros((20, 8, 8, 5), np.uint8)), "data.layout=channels_la"),
+    "another size to test": (lambda p: npz(p, x_test=np.full((20, 6, 6), 9, np.uint8)), r"shape \[1, 6, 6\]"),
+    "flat images": (lambda p: npz(p, x_train=np.full((20, 25), 9, np.uint8)), "images have 2 dimensions"),
+    "an uncertain unit": (lambda p: npz(p, x_train=np.full((20, 5, 5), 0.3)), "too little to tell its unit"),
+    "binary images": (lambda p: npz(p, x_train=np.ones((20, 5, 5), np.uint8)), "if white is 1, x_train = np.uint8"),
+    "an uncertain axis order": (lambda p: npz(p, x_train=np.full((20, 8, 8, 5), 9, np.uint8)), "data.layout=channels"),
     "images of other units": (lambda p: npz(p, x_test=np.full((20, 5, 5), 0.9)), "in different units"),
 }  # fmt: skip
 
@@ -208,7 +210,7 @@ KMNIST = {
     "swapped": ({"train_images_idx3_ubyte": LABELS, "train_labels_idx1_ubyte": IMAGES}, "could neither be read"),
     "a label too high": ({"t10k_labels_idx1_ubyte": LABELS[:-1] + b"\x0b"}, "run from 0 to 11, and must lie"),
     "of other images": ({"t10k_labels_idx1_ubyte": idx(np.zeros(7, np.uint8))}, "20 test images and 7 labels"),
-    "images of another size": ({"t10k_images_idx3_ubyte": idx(np.zeros((20, 9, 9), np.uint8))}, r"shape \[1, 9, 9\]"),
+    "images of another size": ({"t10k_images_idx3_ubyte": idx(np.full((20, 9, 9), 9, np.uint8))}, r"shape \[1, 9, 9\]"),
 }  # fmt: skip
 
 

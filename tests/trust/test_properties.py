@@ -37,7 +37,8 @@ def test_any_split_is_a_partition_stratified_to_within_one_and_the_same_for_the_
 @given(LABELS, st.data(), st.integers(0, 2**31))
 def test_a_part_split_off_leaves_every_class_something_to_train_on(labels, data, seed):
     size = data.draw(st.integers(0, len(labels) - 1))
-    rest, chosen = split_off(labels, size, seed)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    rest, chosen = split_off(labels, size, order)
     assert torch.equal(torch.cat([rest, chosen]).sort().values, torch.arange(len(labels)))
     assert set(labels[rest].tolist()) == set(labels.tolist())
 

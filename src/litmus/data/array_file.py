@@ -25,7 +25,7 @@ from litmus.data.in_memory import InMemory, Loaded, Part
 from litmus.data.labels import Classes, read_labels
 from litmus.data.part_names import PART_NAMES
 from litmus.data.pixels import LAYOUTS, channels_first, read_pixels
-from litmus.errors import ConfigError, first_few, one_of, require, user_path
+from litmus.errors import ConfigError, first_few, one_of, prefix_errors, require, user_path
 
 GZIP = b"\x1f\x8b"
 SAVE = "np.savez('mine.npz', x_train=…, y_train=…, x_test=…, y_test=…)"
@@ -62,14 +62,14 @@ class ArrayFile(InMemory):
         name = f"y_{leading}"
         self.classes = Classes.of(labels[leading], arrays.class_names, name, may_be_empty=leading != "train")
         if not self.classes.are_numbered and self.classes.values.dtype.kind != "U":
-            names = first_few(self.classes.names, most=6)
-            self.notes.append(f"data.path={self.path}: the sorted labels of {name} are the classes {names}")
+            found, names = first_few(self.classes.values, most=6), first_few(self.classes.names, most=6)
+            self.notes.append(f"data.path={self.path}: the labels {found} of {name} are the classes {names}")
         converted: dict[str, Part] = {}
         units: dict[str, str] = {}
         shape: Sequence[int] | None = None
         for part, (x, _) in arrays.parts.items():
             pixels, units[part] = read_pixels(x, f"x_{part}")
-            with _prefix_errors(f"x_{part} of data.path={self.path}"):
+            with prefix_errors(f"x_{part} of data.path={self.path}"):
                 images = channels_first(pixels, self.layout, shape)
             shape = shape or images.shape[1:]
             kinds = ["text" if labels[one].dtype.kind == "U" else "numbers" for one in (part, leading)]
@@ -208,11 +208,3 @@ def _translate_read_errors(path: str) -> Iterator[None]:
         raise ConfigError(
             f"data.path={path} is not a readable .npz file of plain arrays ({reason}); save it with {SAVE}"
         ) from None
-
-
-@contextmanager
-def _prefix_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{what}: {error}") from None

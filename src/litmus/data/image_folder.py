@@ -37,6 +37,7 @@ from litmus.data.listing import (
     count_loose_pictures,
     drop_repeated_files,
     list_images,
+    name_order,
     part_folders,
     readable,
     require_classes,
@@ -46,14 +47,16 @@ from litmus.data.split import check_not_split, require_validation, split_off, va
 from litmus.errors import number, one_of, require, user_path, whole_number
 
 SCALING_OF = {"resize": "unit", "imagenet": "imagenet"}
+TEST_SHARE = 0.1  # default fraction of all images
 TEST_SEED = 0  # the test part is the same whatever the seed
 
 
 class ImageFolder(InMemory):
-    """The images below `root`: in train/, val/ and test/, in some of them, or all in one; each with a subfolder per
-    class.
+    """The images below `root`: in train/, val/ and test/, in train/ and one of them, or all in one; each with a
+    subfolder per class.
 
-    A missing part is split off the training images. Images are decoded once and kept, or, above `memory_gb`, decoded
+    A missing part is split off the training images, by a hash of their names, so that a new image moves few others
+    from one part to another. Images are decoded once and kept, or, above `memory_gb`, decoded
     again for each batch by `workers`.
     """
 
@@ -65,7 +68,7 @@ class ImageFolder(InMemory):
         scaling: str | None = None,
         channels: int = 3,
         classes: Sequence[str] | None = None,
-        test_share: float = 0.1,
+        test_share: float = TEST_SHARE,
         bad_files: str = "error",
         memory_gb: float = 4.0,
         workers: int | None = None,
@@ -82,7 +85,7 @@ class ImageFolder(InMemory):
         self.test_share = number("data.test_share", test_share, least=0, below=1)
         self.memory_gb = number("data.memory_gb", memory_gb, least=0)
         self.workers = available_cores() if workers is None else whole_number("data.workers", workers, least=0)
-        self.folders = part_folders(self.root)
+        self.folders = self._part_folders()
         names = self._class_names(classes)
         super().__init__(
             readable(self.root.resolve().name),
@@ -95,12 +98,20 @@ class ImageFolder(InMemory):
         self.class_names, self.pipeline = names, pipeline
         self.listings = self._split(every_class=classes is None)
 
+    def _part_folders(self) -> dict[str, Path]:
+        return part_folders(self.root)
+
     def _class_names(self, wanted: Sequence[str] | None) -> list[str]:
         folder = self.folders["train"]
         there = class_folders(folder)
         require(bool(there), f"{folder} has no subfolders: put the pictures of each class into one of its own")
-        names = [unicodedata.normalize("NFC", class_name(name)) for name in wanted] if wanted else list(there)
+        require(
+            wanted is None or (isinstance(wanted, Sequence) and not isinstance(wanted, str) and len(wanted) > 0),
+            f"data.classes is {wanted!r}, and must be a list of class folders; set null for all",
+        )
+        names = list(there) if wanted is None else [unicodedata.normalize("NFC", class_name(name)) for name in wanted]
         for name in names:
+            require(names.count(name) == 1, f"data.classes names {name!r} twice; name each class once")
             require(name in there, f"data.classes names {name!r}, and {folder} has {', '.join(there)}")
         counts = torch.bincount(list_images(folder, names).labels, minlength=len(names)).tolist()
         empty = [name for name, count in zip(names, counts, strict=True) if not count]
@@ -121,13 +132,15 @@ class ImageFolder(InMemory):
                 check_classes(folder, self.class_names)
         for folder in self.folders.values():
             require_classes(folder, self.class_names, self.folders["train"])
+        self._check_not_split()
         every = {part: list_images(folder, self.class_names) for part, folder in self.folders.items()}
         parts = drop_repeated_files(every, self.notes)
         for part, folder in self.folders.items():
             require(len(parts[part]) > 0, f"{readable(folder)} has no picture of its own: add some, or remove it")
         if "test" not in parts:
             labels = parts["train"].labels
-            rest, chosen = split_off(labels, round(self.test_share * len(labels)), TEST_SEED)
+            order = name_order(parts["train"].files, self.root, TEST_SEED)
+            rest, chosen = split_off(labels, round(self.test_share * len(labels)), order)
             require(
                 len(chosen) > 0 or self.test_share == 0,
                 f"data.test_share={self.test_share:g} of {len(labels):,} pictures leaves none to test: raise it, or "
@@ -138,16 +151,25 @@ class ImageFolder(InMemory):
             count = len(parts[part])
             require(size is None or size <= count, f"data.{part}_size={size} is more than the {count:,} pictures there")
             parts[part] = parts[part][:size]
-        if "val" in self.folders:
-            check_not_split(self.val_size, readable(self.folders["val"]))
         if self.val_size == 0:
             parts["train"] += parts.pop("val", parts["train"][:0])
         if "val" not in parts:
             labels = parts["train"].labels
-            rest, chosen = split_off(labels, validation_count(self.val_size, len(labels)), self.seed)
+            order = name_order(parts["train"].files, self.root, self.seed)
+            rest, chosen = split_off(labels, validation_count(self.val_size, len(labels)), order)
             require_validation(len(chosen), self.val_size, len(labels))
             parts["val"], parts["train"] = parts["train"][chosen], parts["train"][rest]
         return parts
+
+    def _check_not_split(self) -> None:
+        """Raises ConfigError for an option of a part that is split off, if the part has a folder."""
+        if "val" in self.folders:
+            check_not_split(self.val_size, readable(self.folders["val"]))
+        require(
+            "test" not in self.folders or self.test_share == TEST_SHARE,
+            f"data.test_share={self.test_share:g} splits a part off the training images, and "
+            f"{readable(self.folders.get('test', ''))} is the test part; leave it out",
+        )
 
     def fingerprint(self) -> str:
         """A digest of the relative names and contents of all files.

@@ -165,10 +165,12 @@ class InMemory(pl.LightningDataModule):
             f"the {PARTS[part]} images of data={self.name} have shape {list(images.shape[1:])}, "
             f"and {list(self.source_shape)} was expected",
         )
+        low, high = int(labels.min()), int(labels.max())
+        fix = "remove the images with negative labels" if low < 0 else "correct them, or data.num_classes"
         require(
-            int(labels.min()) >= 0 and int(labels.max()) < self.num_classes,
-            f"the {PARTS[part]} labels of data={self.name} run from {int(labels.min())} to {int(labels.max())}, "
-            f"and must lie from 0 to {self.num_classes - 1}",
+            low >= 0 and high < self.num_classes,
+            f"the {PARTS[part]} labels of data={self.name} run from {low} to {high}, and must lie from 0 to "
+            f"{self.num_classes - 1}; {fix}",
         )
         self.class_names = list(names) if names else [str(label) for label in range(self.num_classes)]
         images, labels = images[:first], labels[:first]

@@ -24,18 +24,30 @@ class Classes:
     def of(cls, labels: np.ndarray, given: Sequence[object] | None, name: str, may_be_empty: bool = False) -> "Classes":
         """One class for each distinct label of the part `name`, sorted; `given` are its `class_names`.
 
-        With names given, the labels are the names themselves, positions in their list, or as many distinct numbers.
-        Raises ConfigError if they are none of these, or if a class has no image and none `may_be_empty`.
+        With names given, the labels are the names themselves, as text or by value, positions in their list, or as many
+        distinct numbers. Raises ConfigError if they are none of these, if a class has no image and none `may_be_empty`,
+        or, without names, for a negative label, unless the labels are -1 and 1.
         """
         distinct = np.unique(labels)
         if given is None:
+            negative = distinct[:0] if distinct.dtype.kind in "bU" else distinct[distinct < 0]
+            require(
+                len(negative) == 0 or np.array_equal(distinct, (-1, 1)),
+                f"{name} holds the label {first_few(negative)}, which may mark images without a class; remove those "
+                "images, or add class_names with a name for each label to the arrays if it is one",
+            )
             return cls(distinct, [class_name(value) for value in distinct.tolist()])
         names = [class_name(value) for value in given]
         require(len(set(names)) == len(names), "class_names holds a name twice; give each class a name of its own")
+        numbers, positions = _numbers(names), np.arange(len(names))
+        are_positions = np.isin(distinct, positions).all()
+        is_named = np.isin(distinct, numbers)
         if distinct.dtype.kind == "U":
             values = np.array(names)
-        elif np.isin(distinct, np.arange(len(names))).all():
-            values = np.arange(len(names))
+        elif is_named.all() or (is_named.any() and not are_positions):
+            values = numbers
+        elif are_positions:
+            values = positions
         else:
             values = distinct
             require(
@@ -67,6 +79,16 @@ class Classes:
         )
         order = np.argsort(self.values)
         return order[np.searchsorted(self.values, labels, sorter=order)].astype(np.int64)
+
+
+def _numbers(names: Sequence[str]) -> np.ndarray:
+    """The numbers that the names are; empty if one is not a number, or two are the same."""
+    try:
+        values = [float({"False": 0, "True": 1}.get(name, name)) for name in names]
+    except ValueError:
+        return np.zeros(0)
+    numbers = np.array([int(value) if value.is_integer() else value for value in values])
+    return numbers if len(np.unique(numbers)) == len(numbers) else np.zeros(0)
 
 
 def read_labels(labels: np.ndarray, name: str) -> np.ndarray:

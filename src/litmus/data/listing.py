@@ -39,12 +39,20 @@ class Listing:
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """The folders of `root` that hold its parts. Missing parts are split off the training images, which are `root`
-    itself if it has no part folders, and the next part if only `train` is missing.
+    """The folders of `root` that hold its parts; the training images are in `root` itself if it has no part folders.
+
+    Raises ConfigError if other parts have a folder and the training images have none.
     """
     there = find_part_folders(root)
-    if "train" not in there:
-        there = {"train": there.pop(next(iter(there))) if there else root, **there}
+    if not there:
+        return {"train": root}
+    names = [readable(path.name) for path in there.values()]
+    require(
+        "train" in there,
+        f"data.root={readable(root)} has {' and '.join(f'{name}/' for name in names)} and no train/; add train/ with a "
+        f"subfolder of pictures for each class, or set data.root={readable(root / names[0])} to split the pictures of "
+        f"{names[0]}/ into all parts",
+    )
     return there
 
 
@@ -116,8 +124,19 @@ def list_images(folder: Path, class_names: Sequence[str]) -> Listing:
     """Every file below the folders of these classes."""
     folders = class_folders(folder)
     found = [(path, label) for label, name in enumerate(class_names) for path in files_below(folders.get(name))]
-    found.sort(key=lambda pair: hashlib.sha256(str(pair[0].relative_to(folder)).encode("utf-8", "replace")).digest())
-    return Listing([path for path, _ in found], torch.tensor([label for _, label in found], dtype=torch.long))
+    order = name_order([path for path, _ in found], folder)
+    labels = torch.tensor([label for _, label in found], dtype=torch.long)
+    return Listing([path for path, _ in found], labels)[order]
+
+
+def name_order(files: Sequence[Path], folder: Path, seed: int | None = None) -> Tensor:
+    """Indices (N,) that sort the files by a hash of their names in the folder and the seed."""
+    salt = "" if seed is None else f"{seed}:"
+
+    def digest(i: int) -> bytes:
+        return hashlib.sha256(f"{salt}{files[i].relative_to(folder)}".encode("utf-8", "replace")).digest()
+
+    return torch.tensor(sorted(range(len(files)), key=digest), dtype=torch.long)
 
 
 def drop_repeated_files(parts: dict[str, Listing], notes: list[str]) -> dict[str, Listing]:

@@ -50,14 +50,15 @@ def read_pixels(images: np.ndarray, name: str) -> tuple[Tensor, str]:
     """
     require(images.dtype.kind in "biuf", f"{name} holds {images.dtype}, and must hold uint8 pixels from 0 to 255")
     require(images.size > 0, f"{name} holds no images; it has shape {images.shape}")
-    if images.dtype == np.uint8:
-        return torch.from_numpy(np.require(images, requirements=["C", "W"])), "0 to 255"
     if images.dtype.kind == "b":
         return torch.from_numpy(images.astype(np.uint8) * 255), "0 to 1"
     parts = [images[start : start + ROWS] for start in range(0, len(images), ROWS)]
     low, high = float(np.min([part.min() for part in parts])), float(np.max([part.max() for part in parts]))
+    require(low != 0 or high != 0, f"{name} holds nothing but zeros; give images that are not all black")
     whole = images.dtype.kind != "f" or all((part == np.rint(part)).all() for part in parts)
     factor = _factor(images.dtype, low, high, whole, name)
+    if images.dtype == np.uint8:
+        return torch.from_numpy(np.require(images, requirements=["C", "W"])), "0 to 255"
     converted = np.empty(images.shape, dtype=np.uint8)
     for start, part in zip(range(0, len(images), ROWS), parts, strict=True):
         converted[start : start + ROWS] = np.rint(part * factor) if factor != 1 else part

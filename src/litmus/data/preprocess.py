@@ -32,6 +32,8 @@ class Preprocess(nn.Module):
     def fit(cls, scaling: str, images: Tensor, size: int | None = None) -> "Preprocess":
         """`raw`: 0 to 255; `unit`: 0 to 1; `standardize`: mean 0 and variance 1 per channel over `images`; `imagenet`:
         as for torchvision's pretrained networks.
+
+        `standardize` divides a channel without contrast by 1/255 of the largest pixel of all `images`.
         """
         one_of("data.scaling", scaling, SCALINGS)
         channels = images.shape[1]
@@ -42,7 +44,8 @@ class Preprocess(nn.Module):
         sums = torch.stack([_sums(images[:, c].flatten()) for c in range(channels)])
         mean, mean_square = (sums / images[:, 0].numel()).unbind(dim=1)
         variance = mean_square - mean.square()
-        return cls(mean.float(), variance.clamp(min=1.0).sqrt().float(), size)
+        least = max(float(images.max()), 1.0) / 255
+        return cls(mean.float(), variance.clamp(min=least**2).sqrt().float(), size)
 
     def forward(self, images: Tensor) -> Tensor:
         images = images.to(torch.float32, copy=True)

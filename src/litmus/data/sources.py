@@ -10,12 +10,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from litmus.data.labels import class_name
-from litmus.data.pixels import channels_first
-from litmus.errors import ConfigError, whole_number
+from litmus.data.labels import class_name, read_labels
+from litmus.data.pixels import channels_first, read_pixels
+from litmus.errors import ConfigError, prefix_errors, require, whole_number
 
 Source = Callable[..., Any]
 
@@ -112,10 +113,14 @@ def read(
             f"data={name} could neither be read from {data_dir} nor be downloaded into it "
             f"({lines[-1] if lines else 'a damaged file'}): {_wanted(source, data_dir)}, or set data.data_dir=FOLDER"
         ) from error
-    labels = torch.as_tensor(dataset.targets if hasattr(dataset, "targets") else dataset.labels).long()
+    attribute = "targets" if hasattr(dataset, "targets") else "labels"
+    with prefix_errors(f"the {'training' if train else 'test'} part of data={name}"):
+        labels = read_labels(np.asarray(getattr(dataset, attribute)), f"self.{attribute}")
+        require(labels.dtype.kind != "U", f"self.{attribute} holds text; give the classes as numbers from 0")
+        pixels, _ = read_pixels(np.asarray(dataset.data), "self.data")
+        images = channels_first(pixels, image_shape=image_shape)
     names = getattr(dataset, "classes", None)
-    images = channels_first(torch.as_tensor(dataset.data), image_shape=image_shape)
-    return images, labels, None if names is None else [class_name(value) for value in names]
+    return images, torch.from_numpy(labels).long(), None if names is None else [class_name(value) for value in names]
 
 
 def _folders(data_dir: str) -> set[Path]:

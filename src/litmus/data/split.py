@@ -45,8 +45,11 @@ def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tens
 
     Fractional shares are rounded by the largest remainder.
     """
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(labels), generator=generator)
+    return split_in_order(labels, size, torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)))
+
+
+def split_in_order(labels: Tensor, size: int, order: Tensor) -> tuple[Tensor, Tensor]:
+    """As `stratified_split`, with the first images of each class in this order for validation."""
     counts = torch.bincount(labels)
     shares = counts.double() * size / len(labels)
     quota = shares.floor().long()
@@ -58,9 +61,9 @@ def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tens
     return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
 
 
-def split_off(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """As `stratified_split`, but a class keeps at least one image to train on."""
-    rest, chosen = stratified_split(labels, size, seed)
+def split_off(labels: Tensor, size: int, order: Tensor) -> tuple[Tensor, Tensor]:
+    """As `split_in_order`, but a class keeps at least one image to train on."""
+    rest, chosen = split_in_order(labels, size, order)
     for label in set(labels[chosen].tolist()) - set(labels[rest].tolist()):
         kept = chosen[labels[chosen] == label][:1]
         rest, chosen = torch.cat([rest, kept]).sort().values, chosen[chosen != kept]

@@ -55,11 +55,14 @@ class FolderToTest(ImageFolder):
         )
         self.decode = trained.decode
 
+    def _part_folders(self) -> dict[str, Path]:
+        return {"test": find_part_folders(self.root).get("test", self.root)}
+
     def _class_names(self, wanted: Any) -> list[str]:
         return list(wanted)
 
     def _split(self, every_class: bool) -> dict[str, Listing]:
-        folder = find_part_folders(self.root).get("test", self.root)
+        folder = self.folders["test"]
         check_classes(folder, self.class_names)
         found = drop_repeated_files({"test": list_images(folder, self.class_names)}, self.notes)["test"]
         require(len(found) > 0, f"{folder} has no pictures in subfolders named {', '.join(self.class_names[:5])} …")

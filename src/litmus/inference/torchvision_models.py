@@ -25,7 +25,9 @@ def load_torchvision(arch: str, weights: str) -> TrainedModel:
     head = nn.Linear(backbone.fc.in_features, len(names))
     backbone.fc = nn.Identity()
     before = head.weight.clone()
-    load_pretrained(backbone, head, arch, weights, option="--weights")
+    last_layer = load_pretrained(backbone, head, arch, weights, option="--weights")
+    if last_layer is not None:
+        last_layer.give(head, names)
     require(
         not torch.equal(before, head.weight),
         f"--weights={weights} has no last layer for ImageNet's {len(names):,} classes: give a run, or other weights",

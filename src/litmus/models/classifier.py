@@ -78,8 +78,7 @@ class Classifier(pl.LightningModule):
         self._sums = [0.0] * 4  # over the images of an epoch: loss, penalty, correct predictions, count
         self.penalty(self.network)  # raises ConfigError if it does not fit the network
         validate_options(self.loss, self.optim, self.scheduler, num_classes)
-        if init_from is not None:
-            warm_start(network, init_from, init_strict)
+        self.init_classes = None if init_from is None else warm_start(network, init_from, init_strict)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of preprocessed images (N, C, H, W)."""

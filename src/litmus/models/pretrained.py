@@ -1,5 +1,6 @@
 """Pretrained weights for torchvision networks: by name, from a file, or from an earlier run."""
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,13 @@ from torch import Tensor, nn
 
 from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
 from litmus.errors import ConfigError, closest, require
-from litmus.models.warm_start import describe_mismatch, network_weights, resolve_checkpoint, without_wrappers
+from litmus.models.warm_start import (
+    are_reordered,
+    describe_mismatch,
+    network_weights,
+    resolve_checkpoint,
+    without_wrappers,
+)
 
 log = logging.getLogger("litmus")
 
@@ -27,10 +34,16 @@ class LastLayer:
     class_names: list[str]
 
     def give(self, head: nn.Linear, class_names: list[str]) -> None:
-        """Loads the layer into `head` if both have the same classes. An equal number of classes is not enough."""
+        """Loads the layer into `head` if both have the same classes, in any order. An equal number of classes is not
+        enough.
+        """
         if self.class_names == class_names:
             head.load_state_dict(self.state)
             log.info("loaded the last layer as well, because the classes are the same")
+        elif are_reordered(self.class_names, class_names):
+            rows = [self.class_names.index(name) for name in class_names]
+            head.load_state_dict({name: value[rows] for name, value in self.state.items()})
+            log.info("loaded the last layer as well, in the order of the classes here")
         else:
             log.info("initialized the last layer, because the classes differ")
 
@@ -41,8 +54,9 @@ def load_pretrained(
     """Loads `weights` into a torchvision network without its last layer.
 
     `weights` is a torchvision name, a file in torchvision's layout, or a Litmus run. The last layer is loaded if it
-    fits and is left as initialized if the classes differ; that of a run is returned, because only its class names tell.
-    Raises ConfigError, listing the mismatches, or where to put a file that cannot be downloaded.
+    fits and is left as initialized if the classes differ; that of a run, or of a file with class names, is returned,
+    because only these tell. Raises ConfigError, listing the mismatches, or where to put a file that cannot be
+    downloaded.
     """
     state, class_names = _read(_file(arch, weights, option), option)
     last = {name.removeprefix("fc."): state.pop(name) for name in ("fc.weight", "fc.bias") if name in state}
@@ -55,7 +69,9 @@ def load_pretrained(
         f"{option}={weights} does not fit model.arch={arch}: {misfits}; {_repair_state(state, own)}",
     )
     backbone.load_state_dict(state)
-    if class_names is not None:
+    shapes = {name: tuple(value.shape) for name, value in last.items()}
+    count = len(class_names or ())
+    if class_names is not None and shapes == {"weight": (count, head.in_features), "bias": (count,)}:
         log.info(f"loaded the backbone's weights from {weights}")
         return LastLayer(last, class_names)
     fits = {name: value.shape for name, value in last.items()} == {n: v.shape for n, v in head.state_dict().items()}
@@ -105,9 +121,11 @@ def _file(arch: str, weights: str, option: str) -> Path:
 
 
 def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]:
-    """Weights under torchvision's names, and the class names if they are of a run."""
+    """Weights under torchvision's names, and the class names if they are of a run, or exported from one."""
+    state: Any
+    class_names = None
     if path.suffix == ".safetensors":
-        state: Any = _read_safetensors(path)
+        state, class_names = _read_safetensors(path)
     else:
         state = load_checkpoint(path)
         if CHECKPOINT_KEY in state:
@@ -116,7 +134,7 @@ def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]
         bool(state) and all(isinstance(value, Tensor) for value in state.values()),
         f"{option}={path} is not of torchvision's layout, a plain dictionary of tensors: use another file",
     )
-    return without_wrappers(state, path), None
+    return without_wrappers(state, path), class_names
 
 
 def _read_run_checkpoint(checkpoint: Mapping[str, Any], path: Path, option: str) -> dict[str, Tensor]:
@@ -129,12 +147,25 @@ def _read_run_checkpoint(checkpoint: Mapping[str, Any], path: Path, option: str)
     return {parts[part] + rest: found[name] for name, (part, _, rest) in names.items()}
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], list[str] | None]:
+    """The tensors, and the class names of the metadata that Litmus exports."""
     try:
+        from safetensors import safe_open
         from safetensors.torch import load_file
     except ImportError:
         raise ConfigError(f"{path} needs the package safetensors: pip install safetensors") from None
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), _class_names(metadata.get("class_names", ""))
     except Exception as error:  # its own class, which derives from Exception alone
         raise ConfigError(f"{path} is not a safetensors file that can be read ({error}): use another file") from None
+
+
+def _class_names(text: str) -> list[str] | None:
+    """The names of a JSON list; None for anything else, because any program may have written the file."""
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

@@ -1,25 +1,29 @@
 """Warm start: initial weights from an earlier run."""
 
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
 
-from litmus.core.checkpoint_io import load_checkpoint
+from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
 from litmus.errors import require
 
 log = logging.getLogger("litmus")
 
 
-def warm_start(network: nn.Module, path: str, strict: bool) -> None:
-    """Loads the weights of a run (its best checkpoint) or of a checkpoint file into `network`.
+def warm_start(network: nn.Module, path: str, strict: bool) -> list[str] | None:
+    """Loads the weights of a run (its best checkpoint) or of a checkpoint file into `network`. Returns the class names
+    of the run, if known.
 
     Raises ConfigError, listing the mismatches, unless `strict` is False: then what fits is loaded, and the rest is
     logged.
     """
-    given = weights_of(path)
+    file = resolve_checkpoint("model.init_from", path)
+    checkpoint = load_checkpoint(file)
+    given = network_weights(checkpoint, file)
     own = network.state_dict()
     misfits = describe_mismatch(given, own)
     require(
@@ -31,6 +35,14 @@ def warm_start(network: nn.Module, path: str, strict: bool) -> None:
     network.load_state_dict(fitting, strict=False)
     if misfits:
         log.info(f"took {len(fitting)} of {len(own)} tensors from {path}; not taken: {misfits}")
+    metadata = checkpoint.get(CHECKPOINT_KEY)
+    names = metadata.get("class_names") if isinstance(metadata, dict) else None
+    return names if isinstance(names, list) else None
+
+
+def are_reordered(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether both are the same classes in another order."""
+    return list(names) != list(others) and Counter(names) == Counter(others)
 
 
 def describe_mismatch(given: Mapping[str, Tensor], own: Mapping[str, Tensor], most: int = 6) -> str:
@@ -41,12 +53,6 @@ def describe_mismatch(given: Mapping[str, Tensor], own: Mapping[str, Tensor], mo
         if _shape(given.get(name)) != _shape(own.get(name))
     ]
     return "; ".join(misfits[:most]) + (f"; and {len(misfits) - most} more" if len(misfits) > most else "")
-
-
-def weights_of(path: str) -> dict[str, Tensor]:
-    """The network weights of a Litmus run directory or checkpoint file."""
-    file = resolve_checkpoint("model.init_from", path)
-    return network_weights(load_checkpoint(file), file)
 
 
 def resolve_checkpoint(option: str, path: str) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,8 +16,9 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from litmus.core.lightning_hooks import is_overridden
-from litmus.errors import ConfigError, StoppedRun, require
+from litmus.errors import ConfigError, StoppedRun, first_few, require
 from litmus.models.classifier import Classifier
+from litmus.models.warm_start import are_reordered
 from litmus.runs.checkpoints import rebuild_model
 from litmus.runs.model_building import build_model, model_name, shape_error
 
@@ -35,6 +37,17 @@ def check_trains(model: Classifier) -> None:
     require(
         any(parameter.requires_grad for parameter in model.network.parameters()),
         f"no parameter of {model_name(model)} requires a gradient, so nothing would train; leave one unfrozen",
+    )
+
+
+def check_class_order(model: Classifier, data: Any) -> None:
+    """Raises ConfigError if the run of `model.init_from` has the classes of `data` in another order."""
+    there, here = model.init_classes or [], list(data.class_names)
+    require(
+        not are_reordered(there, here),
+        f"the run of model.init_from has the classes {first_few(there)} and {data.name} has them in another order, "
+        f"{first_few(here)}, so its last layer would take one class for another; give the data the order of that run, "
+        "as data.classes of a picture folder or class_names of arrays",
     )
 
 

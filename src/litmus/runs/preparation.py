@@ -18,7 +18,13 @@ from litmus.runs.building import build
 from litmus.runs.checkpoints import FORMAT
 from litmus.runs.distributed import export_rank_env, in_slurm, is_rank_zero
 from litmus.runs.model_building import build_model
-from litmus.runs.model_checks import check_model, check_optimizer, check_single_image, check_trains
+from litmus.runs.model_checks import (
+    check_class_order,
+    check_model,
+    check_optimizer,
+    check_single_image,
+    check_trains,
+)
 from litmus.runs.run import Run
 from litmus.training.before_others import BeforeOthers
 from litmus.training.check_batches import CheckBatches, check_loader
@@ -68,6 +74,7 @@ def prepare(run: Run) -> Preparation:
     if is_rank_zero():
         data.prepare_data()
     _set_up(data)
+    check_class_order(model, data)
     _check_last_batch(model, data, trainer)
 
     has_test = data.size("test") > 0
