@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from litmus.errors import Diverged, StoppedRun, first_few, require
+from litmus.errors import Diverged, StoppedRun, require
 from litmus.models.defaults import ADAM, one_cycle
 from litmus.models.layers import lazy_parameters
+from litmus.models.optimizers import complete_groups, restore_state_layout
 from litmus.models.option_checks import validate_options
 from litmus.models.schedule import build_lr_scheduler
 from litmus.models.warm_start import warm_start
@@ -212,29 +213,16 @@ class Classifier(pl.LightningModule):
         return [{"params": list(self.network.parameters())}]
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optim(self._all_groups())
+        optimizer = self.optim(complete_groups(self, self.parameter_groups()))
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1.0)
-        optimizer.register_load_state_dict_post_hook(_restore_state_layout)
+        optimizer.register_load_state_dict_post_hook(restore_state_layout)
         epochs = self.trainer.max_epochs or 0
         steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
         return {
             "optimizer": optimizer,
             "lr_scheduler": build_lr_scheduler(self.scheduler, optimizer, steps) | self._frequency(),
         }
-
-    def _all_groups(self) -> list[dict[str, Any]]:
-        groups = self.parameter_groups()
-        listed = {id(parameter) for group in groups for parameter in group["params"]}
-        missing = {name: p for name, p in self.named_parameters() if id(p) not in listed}
-        left_out = [name for name, p in missing.items() if name.startswith("network.") and p.requires_grad]
-        if left_out:
-            log.warning(
-                f"{type(self).__name__}.parameter_groups leaves out {first_few(left_out)}, which will not train; add "
-                "them to a group, or freeze them with requires_grad_(False)"
-            )
-        outside = [p for name, p in missing.items() if not name.startswith("network.")]
-        return [*groups, {"params": outside}] if outside else groups
 
     def _frequency(self) -> dict[str, int]:
         """Lets a scheduler that monitors a validation metric step only after epochs that measure it."""
@@ -251,14 +239,3 @@ def _as_scalar(loss: Tensor, function: Callable[..., Tensor]) -> Tensor:
             "loss.reduction=mean"
         )
     return loss.reshape(())
-
-
-def _restore_state_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Gives loaded optimizer state the memory layout of its parameter, which may be channels_last now and was not then.
-
-    The fused optimizers read memory in order without looking at strides: they would silently mix up the weights.
-    """
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
