@@ -45,8 +45,9 @@ def test_every_option_of_the_trainer_is_passed_on_or_refused(name, monkeypatch):
     monkeypatch.setattr(litmus_trainer.EpochLoop, "install", lambda *_: None)
     monkeypatch.setattr(pl.Trainer, "__init__", lambda self, **given: received.update(given))
     value = 3 if name in default().trainer else f"a value of {name}"
-    if name in ("accelerator", "strategy", "precision"):
-        value = {"accelerator": "cpu", "strategy": "auto", "precision": "64-true"}[name]
+    if name in ("accelerator", "strategy", "precision", "max_time"):
+        words = {"accelerator": "cpu", "strategy": "auto", "precision": "64-true", "max_time": "00:00:01:00"}
+        value = words[name]
     elif name == "devices":
         value = 1
     cfg = options_with(**{name: value})

@@ -73,6 +73,7 @@ def prepare(run: Run) -> Preparation:
     needs_test = run.cfg.test or any(isinstance(c, TestCurve) for c in trainer.callbacks)  # type: ignore[attr-defined]
     require(has_test or not needs_test, f"{data.name} has no test images: leave {option} out, or add a test part")
     is_tested = has_test and (not run.in_sweep if run.cfg.test is None else bool(run.cfg.test))
+    _check_batch_counts(data, trainer, ["train", *(["val"] if run.monitor else []), *(["test"] if is_tested else [])])
     return Preparation(data, model, trainer, checkpoint, metrics, reporter, has_test, is_tested)
 
 
@@ -151,6 +152,31 @@ def _check_last_batch(model: Classifier, data: Any, trainer: pl.Trainer) -> None
         return
     images = data.size("train") // trainer.world_size
     model.check_batch(images % data.batch_size or min(images, data.batch_size))
+
+
+def _check_batch_counts(data: Any, trainer: pl.Trainer, parts: Sequence[str]) -> None:
+    """Raises ConfigError if trainer options leave no batch of a part, or validate after more batches than there are."""
+    require(
+        "test" not in parts or trainer.limit_test_batches != 0,
+        "trainer.limit_test_batches=0 leaves nothing to test; set test=false instead",
+    )
+    if not hasattr(data, "batches"):  # other data modules form batches themselves
+        return
+    left = {}
+    for part in parts:
+        count = -(-data.size(part) // (data.batch_size if part == "train" else data.eval_batch_size))
+        limit = getattr(trainer, f"limit_{part}_batches")
+        left[part] = int(count * limit) if isinstance(limit, float) else min(count, limit)
+        require(
+            left[part] > 0,
+            f"trainer.limit_{part}_batches={limit} leaves none of {count} batches; set a whole number of 1 or more",
+        )
+    interval = trainer.val_check_interval
+    require(
+        not isinstance(interval, int) or trainer.check_val_every_n_epoch is None or interval <= left["train"],
+        f"trainer.val_check_interval={interval} is more than the {left['train']} batches of an epoch; lower it, or set "
+        "trainer.check_val_every_n_epoch to validate after every so many epochs",
+    )
 
 
 def _write_profile_to(run: Run, trainer: pl.Trainer) -> None:

@@ -75,6 +75,15 @@ def build(
         options.get("limit_train_batches") != 0,
         "trainer.limit_train_batches=0 leaves nothing to train on; set 1 or more",
     )
+    max_time, interval = options.get("max_time"), options.get("val_check_interval", 1.0)
+    require(
+        max_time is None or isinstance(max_time, str | dict),
+        f"trainer.max_time is {max_time}; write days:hours:minutes:seconds, such as 00:00:10:00 for ten minutes",
+    )
+    require(
+        interval is None or not isinstance(interval, int | float) or interval > 0,
+        f"trainer.val_check_interval is {interval}; set a number of batches of 1 or more, or a fraction of an epoch",
+    )
     quiet()
     try:
         trainer = pl.Trainer(
