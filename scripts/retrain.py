@@ -45,7 +45,9 @@ def seeds_of(text: str | None) -> list[int]:
     if text is None:
         return []
     try:
-        return list(dict.fromkeys(whole_number("--seeds", int(seed), least=0) for seed in text.split(",")))
+        return list(
+            dict.fromkeys(whole_number("--seeds", int(seed), least=0, most=2**32 - 1) for seed in text.split(","))
+        )
     except ValueError:
         raise ConfigError(f"--seeds {text} cannot be read: write whole numbers with commas, such as 0,1,2") from None
 

@@ -235,8 +235,12 @@ def test_a_run_ends_with_its_figures_and_its_directory(tmp_path):
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError("Unable to allocate 9 GiB of memory")],
-    ids=["cuda", "cpu"],
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried"),
+        MemoryError("Unable to allocate 9 GiB of memory"),
+        RuntimeError("Storage size calculation overflowed with sizes=[100, 4611686014132420609]"),
+    ],
+    ids=["cuda", "cpu", "beyond 64 bits"],
 )
 def test_out_of_memory_is_answered_with_what_needs_less(error, capsys):
     @cli.script

@@ -30,6 +30,8 @@ from litmus.training.progress import Progress
 from litmus.training.report_epoch import ReportEpoch
 from litmus.training.validate_last import ValidateLast
 
+THREADS = 1024  # many more end the process without an error
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -132,7 +134,9 @@ def _own_callbacks(run: Run, checkpoint: Checkpoint, metrics: MetricsCSV, has_ba
 def _set_threads(run: Run, model: Classifier, data: Any) -> None:
     """Sets the number of CPU threads: that of the config, or what a training step of the model profits from."""
     given = run.cfg.accelerator.threads
-    threads = model.threads(data.batch_size) if given is None else whole_number("accelerator.threads", given, least=1)
+    threads = (
+        model.threads(data.batch_size) if given is None else whole_number("accelerator.threads", given, 1, THREADS)
+    )
     data.prefetch_in_thread = threads is not None and threads < torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -71,6 +71,7 @@ def build(
         require(name in OPTIONS, f"trainer.{name} is not an option of Lightning's Trainer: {hint}")
     max_steps = options.get("max_steps", -1)
     require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}; set 1 or more, or -1 for no limit")
+    whole_number("trainer.max_steps", max_steps, least=-1)
     require(
         options.get("limit_train_batches") != 0,
         "trainer.limit_train_batches=0 leaves nothing to train on; set 1 or more",
