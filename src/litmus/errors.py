@@ -14,7 +14,7 @@ DECODE = (
 )
 
 
-MOST = 2**31 - 1  # of a count: the libraries below store many as 32 bits
+MOST = 2**31 - 1  # of a count, which many libraries store in 32 bits
 
 
 class ConfigError(ValueError):

@@ -19,7 +19,7 @@ NOT_NEGATIVE = (
 COUNTS = {  # with the least
     **dict.fromkeys(("patience", "cooldown", "total_iters"), 0),
     **dict.fromkeys(("step_size", "step_size_up", "step_size_down", "T_max", "T_0", "T_mult", "total_steps"), 1),
-    **dict.fromkeys(("epochs", "steps_per_epoch", "anneal_epochs", "milestones"), 1),
+    **dict.fromkeys(("epochs", "steps_per_epoch", "anneal_epochs"), 1),
 }
 
 

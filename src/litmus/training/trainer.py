@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from litmus.errors import ConfigError, closest, number, require, whole_number
 from litmus.training.epoch_loop import EpochLoop
+from litmus.training.trainer_options import REFUSED
 
 OPTIONS = [name for name in inspect.signature(pl.Trainer.__init__).parameters if name != "self"]
 ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
@@ -66,8 +67,9 @@ def build(
     if (every := options.get("check_val_every_n_epoch", 1)) is not None:
         whole_number("trainer.check_val_every_n_epoch", every, least=1)
     for name in options:
-        near = closest(name, OPTIONS)
-        hint = f"did you mean {near}?" if near else f"choose one of {', '.join(OPTIONS)}"
+        allowed = [option for option in OPTIONS if option not in REFUSED]
+        near = closest(name, allowed)
+        hint = f"did you mean {near}?" if near else f"choose one of {', '.join(allowed)}"
         require(name in OPTIONS, f"trainer.{name} is not an option of Lightning's Trainer: {hint}")
     max_steps = options.get("max_steps", -1)
     require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}; set 1 or more, or -1 for no limit")
