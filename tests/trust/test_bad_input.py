@@ -183,7 +183,10 @@ def test_an_impossible_value_of_any_group_is_answered(train, tmp_path, options, 
     [
         ("objective=val/nothing objective_mode=max", "objective=val/nothing was not logged in the first validation"),
         ("scheduler=plateau scheduler.monitor=val/own_loss", "metric val/own_loss which is not available"),
-        ("callbacks=default callbacks.early_stopping.monitor=val/f1", "monitor=val/f1 is not measured"),
+        (
+            "callbacks=default callbacks.early_stopping.monitor=val/f1",
+            "monitor=val/f1 was not logged in the first validation",
+        ),
     ],
 )
 def test_a_metric_that_is_not_logged_stops_the_run(train, options, sentence):
