@@ -49,8 +49,8 @@ class EarlyStopping(LightningEarlyStopping):
         if is_never_logged(trainer, self.monitor):
             raise StoppedRun(
                 f"callbacks.early_stopping.monitor={self.monitor} was not logged in the first validation: choose one "
-                f"of {', '.join(sorted(trainer.callback_metrics))}, or log it there, before this callback; later epochs "
-                "may leave it out, and do not count"
+                f"of {', '.join(sorted(trainer.callback_metrics))}, or log it there, before this callback; later "
+                "epochs may leave it out, and do not count"
             )
         if self.monitor in metrics_of_epoch(trainer):
             super().on_train_epoch_end(trainer, pl_module)
