@@ -40,7 +40,11 @@ def main() -> None:
     trained = load(args.run, args.checkpoint)
     data_dir = args.data_dir or trained.config["data"].get("data_dir", "data")
     is_own = args.data is None
-    data = own_data(trained, data_dir) if is_own else other_data(trained, config_of(args.data, data_dir))
+    data = (
+        own_data(trained, data_dir)
+        if is_own
+        else other_data(trained, config_of(args.data, data_dir, args.data_dir is not None))
+    )
     above = Path(args.run).expanduser()
     name = ("own" if is_own else data.name) + ("-last" if args.checkpoint == "last" else "")
     directory = args.out or (above if above.is_dir() else above.parent) / "evaluation" / name
@@ -51,12 +55,13 @@ def main() -> None:
     print(f"\n{as_text(found)}\n\n{directory}")
 
 
-def config_of(what: str, data_dir: str) -> Any:
+def config_of(what: str, data_dir: str, is_dir_given: bool) -> Any:
     """The folder or file itself, or the config of a data set."""
     from hydra import compose, initialize_config_dir
 
     require(what != "", "--data is empty: give data, or leave it out; a shell variable in it may not be set")
     if Path(what).expanduser().exists():
+        require(not is_dir_given, f"--data-dir is where downloads are, and --data {what} is here: leave --data-dir out")
         return what
     names = sorted(file.stem for file in (ROOT / "conf" / "data").glob("*.yaml"))
     if what not in names:

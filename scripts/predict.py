@@ -29,13 +29,19 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to name")
     parser.add_argument("--json", action="store_true", help="for programs to read")
     parser.add_argument("--arch", help="a pretrained torchvision network in place of a run: resnet18, resnet34, …")
-    parser.add_argument("--weights", default="DEFAULT", help="of --arch: torchvision's name for them, or a file")
+    parser.add_argument("--weights", help="of --arch: torchvision's name for them, or a file; DEFAULT if left out")
     parser.add_argument("--perturb", metavar="NAME:KEY=VALUE", help="also show the pictures changed, side by side")
-    parser.add_argument("--seed", type=int, default=0, help="of what is random in --perturb")
-    parser.add_argument("--out", type=Path, default=Path("perturbed.png"), help="the picture that --perturb writes")
+    parser.add_argument("--seed", type=int, help="of what is random in --perturb; 0 if left out")
+    parser.add_argument("--out", type=Path, help="the picture that --perturb writes; perturbed.png if left out")
     args = parser.parse_args()
     logging.getLogger("litmus").setLevel(logging.WARNING)  # the answers alone go to the screen
     whole_number("--top", args.top, least=1)
+    require(
+        args.weights is None or args.arch is not None, "--weights is for --arch, and a run has its own: leave it out"
+    )
+    for name in ("seed", "out"):
+        without = getattr(args, name) is not None and args.perturb is None
+        require(not without, f"--{name} is for --perturb: leave it out, or add --perturb NAME:KEY=VALUE")
     run, images = (None, args.paths) if args.arch else (args.paths[0], args.paths[1:])
     require(bool(images), f"there is no picture to look at: python scripts/predict.py {run} IMAGE")
 
@@ -44,14 +50,15 @@ def main() -> None:
     from litmus.inference.prediction import predict
     from litmus.inference.torchvision_models import load_torchvision
 
-    perturb = Perturbation(args.perturb, args.seed) if args.perturb else None
-    trained = load(run) if run else load_torchvision(args.arch, args.weights)
+    perturb = Perturbation(args.perturb, args.seed or 0) if args.perturb else None
+    trained = load(run) if run else load_torchvision(args.arch, args.weights or "DEFAULT")
     found = predict(trained, images, args.top, perturb, left_out=lambda line: print(line, file=sys.stderr))
     require(bool(found), f"there is no picture in {', '.join(images)}")
     print(as_json(found) if args.json else as_table(found))
     if perturb:
-        side_by_side(found, args.perturb, args.out)
-        print(args.out, file=sys.stderr)
+        out = args.out or Path("perturbed.png")
+        side_by_side(found, args.perturb, out)
+        print(out, file=sys.stderr)
 
 
 def as_table(found: list[Prediction]) -> str:

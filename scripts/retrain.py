@@ -17,7 +17,7 @@ from typing import Any
 
 from litmus import cli
 from litmus.core.atomic_files import read_json, write_json
-from litmus.errors import ConfigError, StoppedRun
+from litmus.errors import ConfigError, StoppedRun, whole_number
 from litmus.report import write_report
 from litmus.report.statistics import spread
 from litmus.sweeps.retraining import Plan, plan
@@ -47,7 +47,9 @@ def seeds_of(text: str | None) -> list[int]:
     if text is None:
         return []
     try:
-        return list(dict.fromkeys(int(seed) for seed in text.split(",")))
+        return list(
+            dict.fromkeys(whole_number("--seeds", int(seed), least=0, most=2**32 - 1) for seed in text.split(","))
+        )
     except ValueError:
         raise ConfigError(f"--seeds {text} cannot be read: write whole numbers with commas, such as 0,1,2") from None
 

@@ -260,7 +260,7 @@ def growth(folder: Path) -> None:
         seeds = ",".join(map(str, range(runs)))
         command = [sys.executable, TRAIN, "-m", f"seed={seeds}", f"jobs={jobs}", "trainer.max_epochs=3"]
         with tempfile.TemporaryDirectory(dir=folder) as sweep_folder:
-            ended = run([*command, f"hydra.sweep.dir={sweep_folder}/sweep"], folder)
+            ended = run([*command, f"sweep_name={sweep_folder}/sweep"], folder)
         print(f"| {runs} runs | {jobs} | {ended.seconds:.1f} | {ended.peak:.0f} |", flush=True)
 
 

@@ -2,8 +2,10 @@
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ DECODE = (
     "; a variable of the environment is a string: write ${oc.decode:${oc.env:NAME}} in a YAML file for its number, or "
     "let the shell put it into the command, as in KEY=$NAME"
 )
+
+
+MOST = 2**31 - 1  # of a count, which many libraries store in 32 bits
 
 
 class ConfigError(ValueError):
@@ -67,19 +72,30 @@ def closest(name: str, names: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def whole_number(name: str, value: object, least: int) -> int:
-    """`value` as an int. Raises ConfigError unless it is a whole number of at least `least`."""
+def whole_number(name: str, value: object, least: int, most: int = MOST) -> int:
+    """`value` as an int. Raises ConfigError unless it is a whole number from `least` to `most`."""
     ok = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1 and value >= least
-    require(ok, f"{name} is {value!r}, and must be a whole number of {least} or more{_of_environment(value)}")
+    require(
+        ok, f"{name} is {short_number(value)}, and must be a whole number of {least} or more{_of_environment(value)}"
+    )
+    require(value <= most, f"{name} is {short_number(value)}, and must be at most {most}")  # type: ignore[operator]
     return int(value)  # type: ignore[call-overload]
 
 
 def number(name: str, value: object, least: float, below: float = float("inf")) -> float:
     """`value` as a float. Raises ConfigError unless least <= value < below."""
+    below = min(below, sys.float_info.max)  # a larger int is not a float
     ok = isinstance(value, int | float) and not isinstance(value, bool) and least <= value < below
-    span = f"of {least:g} or more" if below == float("inf") else f"from {least:g} to below {below:g}"
-    require(ok, f"{name} is {value!r}, and must be a number {span}{_of_environment(value)}")
+    span = f"of {least:g} or more" if below == sys.float_info.max else f"from {least:g} to below {below:g}"
+    require(ok, f"{name} is {short_number(value)}, and must be a number {span}{_of_environment(value)}")
     return float(value)  # type: ignore[arg-type]
+
+
+def short_number(value: object) -> str:
+    """The value as text; an int of many digits is rounded."""
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return f"{Decimal(value):.3g}"
+    return repr(value)
 
 
 def _of_environment(value: object) -> str:

@@ -96,6 +96,22 @@ FIRST_TIER = [
     (["-m", "optim=sgd,adam", "optim.momentum=0.9"], "optim.momentum does not exist with optim=adam: give that a comm"),
     (["-m", "optim=adam,sgd", "optim.momentum=0.8,0.9"], "optim=adam optim.momentum=0.8,0.9 is not possible"),
     (["-m", "data.batch_size=interval(16,64)"], "takes a whole number, so write int(interval(A,B))"),
+    (["optim=null"], "optim=null is not an option: leave optim out, or choose one of adagrad, adam"),
+    (["experiment=null"], "experiment=null is not an option: leave experiment out"),
+    (["penalty=null"], "penalty=null is not an option: write penalty=none"),
+    (["callbacks=[default,null]"], "callbacks=null is not an option: write callbacks=none"),
+    (["-m", "penalty=l1,null"], "write penalty=none"),
+    (["-m", "model=glob(zz*)"], "model=glob(zz*) matches none of cnn, mlp, resnet"),
+    (["-m", "optim.lr=interval(0,inf)"], "optim.lr=interval(0,inf) has an infinite end: write two numbers"),
+    (["-m", "optim.lr=tag(log,interval(nan,1))"], "has an infinite end"),
+    (["hydra/launcher=null"], "hydra/launcher=null is not an option: leave it out"),
+    (["~seed"], "~seed removes what every run needs: leave it out, or set seed=VALUE"),
+    (["-m", "seed=range(0,5,0)"], "seed=range(0,5,0) never ends"),
+    (["-m", "optim.lr=range(0,nan)"], "never ends"),
+    (["-m", "seed=range(inf)"], "never ends"),
+    (["-m", "seed=range(10000000000)"], "has more than 100,000 values: write a larger step"),
+    (["-m", "seed=choice(choice(1,2),3)"], "has a sweep inside another: list the values as seed=A,B,C"),
+    (["-m", "seed=choice()"], "'seed=choice()' cannot be read"),
     (["-m", "jobs=1,2"], "a sweep has one jobs"),
     (["jobs=2"], "jobs=2 is for a sweep, and this is a single run: add -m"),
     (["sampler=tpe"], "sampler=tpe is for a search, and this is a single run; set what to search"),
@@ -219,8 +235,12 @@ def test_a_run_ends_with_its_figures_and_its_directory(tmp_path):
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError("Unable to allocate 9 GiB of memory")],
-    ids=["cuda", "cpu"],
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried"),
+        MemoryError("Unable to allocate 9 GiB of memory"),
+        RuntimeError("Storage size calculation overflowed with sizes=[100, 4611686014132420609]"),
+    ],
+    ids=["cuda", "cpu", "beyond 64 bits"],
 )
 def test_out_of_memory_is_answered_with_what_needs_less(error, capsys):
     @cli.script

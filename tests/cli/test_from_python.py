@@ -1,7 +1,10 @@
 """Configs and runs from Python, without the command line."""
 
 import sys
+from enum import Enum
+from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -38,6 +41,7 @@ def test_a_composed_config_trains_like_the_command_line(train):
 def test_values_of_a_composed_config_may_be_changed():
     cfg = litmus.compose(*SMALL)
     cfg.trainer.max_epochs = 1
+    cfg.data.seed = 3  # an interpolation of seed
     assert litmus.train(cfg).epochs == 1
 
 
@@ -69,6 +73,12 @@ def test_a_complete_run_is_not_run_twice():
         (["seed=1 trainer.max_epochs=2"], "several overrides; give each as an argument of its own"),
         (["seed=0,1"], "seed=0,1 names several values"),
         (["model"], "'model' is not an override; write 'KEY=VALUE'"),
+        (["--cfg=job"], "'--cfg=job' is not an override"),
+        (["-m"], "'-m' is not an override"),
+        ([5], "5 is not an override"),
+        (["~key"], "key does not exist"),
+        (["sweep=mlp"], "is a sweep, and litmus.train runs one run; use python train.py"),
+        (["hydra.mode=MULTIRUN"], "is a sweep, and litmus.train runs one run"),
         (["data.val_size=60000"], "data.val_size=60000"),
         (["accelerator=ddp_cpu", "accelerator.devices=2"], "litmus.train runs one process.*use python train.py"),
     ],
@@ -77,6 +87,53 @@ def test_a_mistake_is_a_config_error(overrides, sentence, tmp_path):
     with pytest.raises(ConfigError, match=sentence):
         litmus.train(litmus.compose(*SMALL, *overrides))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_composed_config_may_lack_a_part():
+    assert "early_stopping" not in litmus.compose(*SMALL, "~callbacks.early_stopping").callbacks
+
+
+class Color(Enum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("seed", 1.0, "seed=1.0 does not fit: seed takes a whole number, such as 0"),
+        ("seed", None, "seed is None"),
+        ("seed", "1", "seed=1 does not fit"),
+        ("seed", b"1", "seed is b'1', which a config cannot hold"),
+        ("data.data_dir", Color.RED, "which a config cannot hold; give a number"),
+        ("model.hidden", [8, b"8"], "which a config cannot hold"),
+        ("model.dropout", True, "model.dropout=True does not fit: model.dropout takes a number"),
+        (
+            "callbacks",
+            "default",
+            r"callbacks is 'default', not a group of options; .* litmus.compose\('callbacks=OPTION",
+        ),
+        ("penalty", None, r"penalty is None, not a group of options; .* litmus.compose\('penalty=OPTION"),
+        ("model", 5, "model is 5, not a group of options"),
+    ],
+)
+def test_a_value_that_the_command_line_cannot_give_is_refused(tmp_path, key, value, sentence):
+    cfg = litmus.compose(*SMALL)
+    OmegaConf.update(cfg, key, value, merge=False)
+    with pytest.raises(ConfigError, match=sentence):
+        litmus.train(cfg)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_is_its_string(tmp_path):
+    labels = np.arange(40) % 2
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "mine.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    cfg = litmus.compose("data=arrays", "data.path=elsewhere", *SMALL[2:], "callbacks=none")
+    cfg.output_dir, cfg.data.path = tmp_path / "run", tmp_path / "mine.npz"
+    run = litmus.train(cfg)
+    assert run.path == tmp_path / "run"
+    assert OmegaConf.load(run.path / ".hydra" / "config.yaml").data.path == str(tmp_path / "mine.npz")
+    assert isinstance(cfg.output_dir, Path)
 
 
 def test_an_interrupt_stays_an_interrupt(monkeypatch):

@@ -18,13 +18,14 @@ QUICK = ("data.num_images=60", "trainer.max_epochs=4", "logger=none", "test=fals
 
 
 class Logs(pl.Callback):
-    """Logs these values of a metric, one in each epoch."""
+    """Logs these values of a metric, one in each epoch; nothing for None."""
 
-    def __init__(self, name: str, values: list[float]):
+    def __init__(self, name: str, values: list[float | None]):
         self.name, self.values = name, values
 
     def on_validation_epoch_end(self, trainer, module):
-        module.log(self.name, self.values[trainer.current_epoch])
+        if (value := self.values[trainer.current_epoch]) is not None:
+            module.log(self.name, value)
 
 
 class LogsObject(pl.Callback):
@@ -123,6 +124,21 @@ def test_early_stopping_waits_for_the_right_direction(train, logs, name, values,
     stopping = ("patience=1", f"monitor={name}", option)
     run = train(*logs(name, values, *(f"callbacks.early_stopping.{each}" for each in stopping)))
     assert run.result["epochs"] == epochs
+
+
+@pytest.mark.parametrize(("values", "epochs"), [([0.4, None, 0.3, None], 3), ([0.1, None, 0.2, None], 4)])
+def test_early_stopping_counts_only_epochs_with_a_value(train, logs, values, epochs):
+    stopping = ("callbacks.early_stopping.patience=1", "callbacks.early_stopping.monitor=val/f1")
+    run = train(*logs("val/f1", values, "objective=val/f1", *stopping))
+    assert (run.result["epochs"], run.result["best_epoch"]) == (epochs, values.index(max(filter(None, values))) + 1)
+
+
+def test_a_metric_that_is_first_logged_later_is_answered_with_when_to_log_it(train, logs):
+    stopping = ("callbacks.early_stopping.patience=1", "callbacks.early_stopping.monitor=val/f1")
+    with pytest.raises(
+        StoppedRun, match=r"val/f1 was not logged in the first validation.*later epochs may leave it out"
+    ):
+        train(*logs("val/f1", [None, 0.1, None, 0.2], *stopping))
 
 
 @pytest.mark.parametrize(("values", "last"), [([0.1, 0.2, 0.3, 0.4], 0.1), ([0.4, 0.3, 0.2, 0.1], 1e-4)])

@@ -99,6 +99,7 @@ def test_the_preprocessing_is_the_one_it_was_trained_with(train, script):
     [
         (["nowhere"], "nowhere does not exist: give a run directory"),
         (["run", "--data", ""], "--data is empty: give data, or leave it out"),
+        (["run", "--data", "empty", "--data-dir", "a"], "--data-dir is where downloads are, and --data empty is here"),
         (["run", "--data", "mnst"], "--data mnst does not exist: did you mean mnist?"),
         (["run", "--data", "mnist"], "the test images of mnist have shape [1, 28, 28], and the model was made for"),
         (["run", "--data", "others"], "others/pigs is none of the model's classes: there are cat, dog"),

@@ -136,7 +136,7 @@ def test_max_steps_counts_steps(train):
     [
         (("optim.lr=-1",), "optim.lr is -1, and must be a number of 0 or more"),
         (("optim=nesterov", "optim.momentum=0"), "optim cannot be built: Nesterov"),
-        (("scheduler=step", "scheduler.scheduler.step_size=0"), "scheduler cannot be built"),
+        (("scheduler=step", "scheduler.scheduler.step_size=0"), "scheduler.scheduler.step_size is 0"),
         (("scheduler=onecycle", "scheduler.scheduler.pct_start=2"), "scheduler cannot be built"),
         (("scheduler.interval=day",), "scheduler.interval is 'day'"),
         (("penalty=l1", "penalty.per_layer={hidden7: 1}"), "penalty.per_layer names 'hidden7'"),

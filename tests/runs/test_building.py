@@ -1,5 +1,6 @@
 """What is wrong with a file or a class of one's own is said in a sentence."""
 
+import re
 from textwrap import dedent
 
 import pytest
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 from litmus.errors import ConfigError
 from litmus.models import MLP
 from litmus.runs import build, build_model
+from litmus.runs.constructor_arguments import check_arguments, unknown_argument
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,9 @@ def test_a_type_error_of_a_models_own_code_is_left_as_it_is(monkeypatch):
         ("+optim.epsilon=3", r"optim.epsilon is not an argument of torch.optim.Adam.*: it takes .*betas, eps, "),
         ("+scheduler.scheduler.verbose=true", "scheduler.scheduler.verbose is not an argument of .*OneCycleLR"),
         ("+model.hiden=[3]", r"model.hiden is not an argument of litmus.models.MLP .did you mean hidden"),
+        ("+model.num_clases=3", r"litmus.models.MLP: it takes hidden, batch_norm"),
+        ("+optim.param=3", r"torch.optim.Adam: it takes lr, betas"),
+        ("+scheduler.scheduler.optimizr=1", r"OneCycleLR: it takes max_lr, total_steps"),
         ("+penalty.factor=1", "penalty.factor is not an argument of litmus.penalties"),
     ],
 )
@@ -87,3 +92,50 @@ def test_an_added_argument_that_does_not_exist_is_answered_with_those_that_do(ov
 def test_an_added_argument_reaches_its_target():
     model = build_model(composed("+loss.ignore_index=3", "+optim.eps=0.25"), 10, (1, 28, 28))
     assert (model.loss.ignore_index, model.optim.keywords["eps"]) == (3, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["+data.source.rot=1"], r"litmus.data.sources.MNIST: it takes none"),
+        (["+data.nam=mine"], r"litmus.data.InMemory \(did you mean name\?\)"),  # the option file has it
+    ],
+)
+def test_no_argument_is_suggested_that_litmus_passes_itself(overrides, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        check_arguments(composed(*overrides).data)
+
+
+def test_what_a_data_module_passes_to_its_base_class_is_not_suggested():
+    node = composed("data=image_folder", "data.root=x", "+data.num_clases=3").data
+    assert re.search("it takes root, .*duplicates, batch_size, ", unknown_argument(node, "num_clases"))
+
+
+ADAM = {"_target_": "torch.optim.Adam", "lr": 0.5}
+STEP = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 2}
+
+
+def test_an_optimizer_and_a_scheduler_without_partial_are_built_as_partials():
+    cfg = composed()
+    before = OmegaConf.to_container(cfg)
+    cfg.optim, cfg.scheduler = ADAM, {"scheduler": STEP}
+    model = build_model(cfg, 10, (1, 28, 28))
+    optimizer = model.optim(model.parameter_groups())
+    assert (type(optimizer).__name__, optimizer.defaults["lr"]) == ("Adam", 0.5)
+    assert model.scheduler["interval"] == "epoch"
+    assert model.scheduler["scheduler"](optimizer).step_size == 2
+    assert OmegaConf.to_container(cfg) == {**before, "optim": ADAM, "scheduler": {"scheduler": STEP}}
+
+
+def test_schedulers_inside_another_may_lack_partial_too():
+    cfg = composed()
+    target = "torch.optim.lr_scheduler.SequentialLR"
+    cfg.scheduler = {"scheduler": {"_target_": target, "schedulers": [STEP, STEP], "milestones": [3]}}
+    assert len(build_model(cfg, 10, (1, 28, 28)).scheduler["scheduler"].keywords["schedulers"]) == 2
+
+
+def test_a_scheduler_at_the_top_of_its_file_is_refused():
+    cfg = composed()
+    cfg.scheduler = STEP
+    with pytest.raises(ConfigError, match="below `scheduler:`, and beside it `interval: epoch`"):
+        build_model(cfg, 10, (1, 28, 28))

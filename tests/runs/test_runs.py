@@ -210,6 +210,9 @@ def test_resume_can_not_stretch_a_schedule_laid_out_over_all_steps(train, schedu
     [
         (["resume=nowhere"], "resume=nowhere is not a run directory"),
         (["resume=a", "optim.lr=0.1"], "leave out optim.lr=0.1"),
+        (["resume=a", "~callbacks.grad_norm"], "leave out ~callbacks.grad_norm"),
+        (["resume=a", "~trainer.max_epochs"], "leave out ~trainer.max_epochs"),
+        (["resume=a", "+optim.eps=1"], r"leave out \+optim.eps=1"),
         (["resume=a", "trainer.max_epochs=1"], "has trained 2 epochs already.* set trainer.max_epochs above 2"),
         (["resume=a", "callbacks.early_stopping.patience=3"], "can only be raised"),
     ],
@@ -255,7 +258,10 @@ def test_resume_after_early_stopping_asks_for_more_patience(train):
     assert (longer.result["epochs"], longer.result["stop_reason"]) == (5, whole.result["stop_reason"])
     assert metrics(longer.path) == metrics(whole.path)
 
+    shutil.copytree(run.path, "b")
+    deleted = train("resume=b", "~callbacks.early_stopping", small=False)
     endless = train("resume=a", "callbacks.early_stopping=null", small=False)
+    assert {**deleted.result, "seconds": 0} == {**endless.result, "seconds": 0}
     assert (endless.result["epochs"], endless.result["stop_reason"]) == (10, "trainer.max_epochs=10 reached")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, SMALL
 
+FIRST, SECOND = "".join(["neb", "ula"]), "".join(["qua", "sar"])  # not as words, because a word in use is refused
 SCRIPT: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "rename"))
 
 
@@ -39,9 +40,14 @@ def clone(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
-    subprocess.run(["git", *identity, "commit", "--quiet", "--all", "--allow-empty", "-m", "a"], cwd=folder, check=True)
+    commit(folder)
     return folder
+
+
+def commit(folder: Path) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+    subprocess.run(["git", *identity, "commit", "--quiet", "--allow-empty", "-m", "a"], cwd=folder, check=True)
 
 
 def rename(folder: Path, name: str) -> subprocess.CompletedProcess:
@@ -53,8 +59,10 @@ def test_a_renamed_clone_runs_sweeps_and_loads_earlier_checkpoints(train, tmp_pa
     earlier = train("model.hidden=[4]", "trainer.max_epochs=1", "output_dir=earlier").path.absolute()
     folder = clone(tmp_path / "clone")
     (folder / "outputs" / "events").write_bytes(b"litmus")
-    done = rename(folder, "mine")
-    assert done.returncode == 0, done.stderr
+    for name in (FIRST, SECOND):  # the names between are known too
+        done = rename(folder, name)
+        assert done.returncode == 0, done.stderr
+        commit(folder)
     assert (folder / "outputs" / "events").read_bytes() == b"litmus"
     assert not (folder / "src" / "litmus").exists()
     subprocess.run(["git", "status"], cwd=folder, check=True, capture_output=True)  # the index is whole
@@ -68,20 +76,27 @@ def test_a_renamed_clone_runs_sweeps_and_loads_earlier_checkpoints(train, tmp_pa
     options = (*SMALL, "model.hidden=[4]", "trainer.max_epochs=1", "callbacks=none", "logger=none")
     run("train.py", *options, f"model.init_from={earlier}", "output_dir=outputs/run")
     assert "2/2  seed=1" in run("train.py", "-m", *options, "seed=0,1", "sweep_name=both")
-    load = (
-        f"import mine; print(type(mine.load({str(earlier)!r}).model).__module__, mine.load('outputs/run').class_names)"
+    shown = f"type(own.load({str(earlier)!r}).model).__module__, own.load('outputs/run').class_names"
+    load = f"import {SECOND} as own; print({shown})"
+    assert run("-c", load).startswith(f"{SECOND}.models.mlp")
+    between = (
+        f"from {SECOND}.runs.checkpoints import with_own_targets as own; print(own({{'_target_': '{FIRST}.a.B'}}))"
     )
-    assert run("-c", load).startswith("mine.models.mlp")
+    assert run("-c", between).strip() == str({"_target_": f"{SECOND}.a.B"})
 
 
 @pytest.mark.slow
 def test_what_cannot_be_a_name_or_be_undone_is_refused(tmp_path):
     folder = clone(tmp_path / "clone")
-    for name, reason in {"2a": "not a Python name", "Mine": "lower case", "torch": "already", "json": "already",
-                         "litmus": "already", "tests": "already"}.items():  # fmt: skip
+    refused = {
+        **dict.fromkeys(("2a", "Mine", "__init__", "_a", "a_", "|"), "is not a Python name in lower case"),
+        **dict.fromkeys(("torch", "json", "litmus", "tests", "train", "hydra_plugins"), "already"),
+        "mine": "has the word mine already",
+    }
+    for name, reason in refused.items():
         done = rename(folder, name)
         assert done.returncode == 2
         assert reason in done.stderr
-    (folder / "README.md").write_text("mine")
-    assert "not committed" in rename(folder, "mine").stderr
+    (folder / "README.md").write_text("changed")
+    assert "not committed" in rename(folder, FIRST).stderr
     assert (folder / "src" / "litmus").is_dir()

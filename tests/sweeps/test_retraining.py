@@ -124,8 +124,9 @@ def test_a_sweep_on_fewer_images_is_retrained_on_as_many_and_says_so(tmp_path):
 
 def test_changes_replace_what_the_sweep_had(tmp_path):
     fake_run(tmp_path / "a", "optim=sgd", "optim.lr=0.5", "accelerator=cpu")
-    overrides = plan(tmp_path, ["accelerator=auto", "optim.lr=0.25", "trainer.max_epochs=3"], CONF).overrides
-    found = composed(*overrides)
+    chosen = plan(tmp_path, ["accelerator=auto", "optim.lr=0.25", "trainer.max_epochs=3"], CONF)
+    found = composed(*chosen.overrides)
+    assert chosen.epochs == "trainer.max_epochs as given"
     assert (found.accelerator.accelerator, found.optim.lr, found.trainer.max_epochs) == ("auto", 0.25, 3)
 
 
@@ -212,6 +213,16 @@ def test_it_trains_on_everything_tests_once_and_writes_down_what_it_did(tmp_path
         (["nowhere"], "nowhere is not a folder: give a sweep's, such as outputs/sweeps/NAME"),
         (["s", "fast"], "'fast' is no change: write key=value"),
         (["s", "--seeds", "0,x"], "--seeds 0,x cannot be read: write whole numbers with commas, such as 0,1,2"),
+        (["s", "seed=3"], "seed=3 is what retraining decides itself: use --seeds 3"),
+        (["s", "++seed=3"], "++seed=3 is what retraining decides itself: use --seeds 3"),
+        (["s", "output_dir=a"], "output_dir=a is what retraining decides itself: leave it out"),
+        (["s", "sweep_name=a"], "sweep_name=a is what retraining decides itself: leave it out"),
+        (["s", "resume=a"], "resume=a is what retraining decides itself"),
+        (["s", "jobs=2"], "jobs=2 is what retraining decides itself"),
+        (["s", "test=false"], "test=false is what retraining decides itself"),
+        (["s", "data.val_size=0.2"], "data.val_size=0.2 is what retraining decides itself"),
+        (["s", "callbacks.early_stopping.patience=3"], "is what retraining decides itself"),
+        (["s", "--seeds=-1"], "--seeds -1 cannot be read: write whole numbers with commas, such as 0,1,2"),
         (["s", "trainer.max_epoch=2"], "trainer.max_epoch does not exist: did you mean trainer.max_epochs?"),
     ],
 )
@@ -221,4 +232,7 @@ def test_a_mistake_is_one_sentence_and_status_2(tmp_path, monkeypatch, capfd, ar
     with pytest.raises(SystemExit) as stop:
         script(monkeypatch, *arguments)
     assert stop.value.code == 2
-    assert f"error: {sentence}" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert not (tmp_path / "s" / "retrain.json").exists()

@@ -45,8 +45,9 @@ def test_every_option_of_the_trainer_is_passed_on_or_refused(name, monkeypatch):
     monkeypatch.setattr(litmus_trainer.EpochLoop, "install", lambda *_: None)
     monkeypatch.setattr(pl.Trainer, "__init__", lambda self, **given: received.update(given))
     value = 3 if name in default().trainer else f"a value of {name}"
-    if name in ("accelerator", "strategy", "precision"):
-        value = {"accelerator": "cpu", "strategy": "auto", "precision": "64-true"}[name]
+    if name in ("accelerator", "strategy", "precision", "max_time"):
+        words = {"accelerator": "cpu", "strategy": "auto", "precision": "64-true", "max_time": "00:00:01:00"}
+        value = words[name]
     elif name == "devices":
         value = 1
     cfg = options_with(**{name: value})
@@ -58,6 +59,8 @@ def test_every_option_of_the_trainer_is_passed_on_or_refused(name, monkeypatch):
 def test_an_option_that_the_trainer_does_not_have_is_refused():
     with pytest.raises(ConfigError, match=r"trainer.benchmrk is not an option.*did you mean benchmark"):
         build(options_with(benchmrk=True))
+    with pytest.raises(ConfigError, match=r"trainer.callback is not an option.*: choose one of accelerator"):
+        build(options_with(callback=[]))
 
 
 def test_a_trainer_file_without_the_default_ones_says_what_it_lacks():

@@ -48,8 +48,9 @@ class EarlyStopping(LightningEarlyStopping):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if is_never_logged(trainer, self.monitor):
             raise StoppedRun(
-                f"callbacks.early_stopping.monitor={self.monitor} is not measured, or not in time: choose one of "
-                f"{', '.join(sorted(trainer.callback_metrics))}"
+                f"callbacks.early_stopping.monitor={self.monitor} was not logged in the first validation: choose one "
+                f"of {', '.join(sorted(trainer.callback_metrics))}, or log it there, before this callback; later "
+                "epochs may leave it out, and do not count"
             )
         if self.monitor in metrics_of_epoch(trainer):
             super().on_train_epoch_end(trainer, pl_module)

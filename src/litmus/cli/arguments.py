@@ -94,6 +94,8 @@ def refuse_hydra_places(overrides: Collection[Override]) -> None:
     for override in overrides:
         instead = INSTEAD.get(override.key_or_group)
         require(instead is None, f"{override.input_line} has no effect here: {instead}")
+        is_no_option = override.key_or_group.startswith("hydra/") and override.value() is None
+        require(not is_no_option, f"{override.input_line} is not an option: leave it out")
 
 
 def unreadable(line: str) -> ConfigError:

@@ -152,9 +152,9 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    on_cpu = (
-        isinstance(error, MemoryError | RuntimeError) and "allocate" in str(error) and "memory" in str(error).lower()
-    )
+    said = str(error)
+    too_much = ("allocate" in said and "memory" in said.lower()) or "Storage size calculation overflowed" in said
+    on_cpu = isinstance(error, MemoryError | RuntimeError) and too_much
     return on_cpu or type(error).__name__ == "OutOfMemoryError"  # torch's, which is not imported here
 
 

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from litmus.cli.overrides import check
+from litmus.cli.value_types import check_type
 from litmus.core.console_log import start_logging
 from litmus.core.environment import prepare_environment
 from litmus.core.hydra_values import as_hydra_value, key_of
@@ -56,10 +57,17 @@ def compose(*overrides: str, conf: str | Path | None = None) -> DictConfig:
     folder = Path(conf) if conf is not None else _default_conf()
     require((folder / "train.yaml").is_file(), f"{folder} has no train.yaml; give the folder of options as conf=FOLDER")
     for override in overrides:
-        require("=" in override, f"{override!r} is not an override; write 'KEY=VALUE'")
+        is_override = isinstance(override, str) and ("=" in override or override.startswith("~"))
+        require(is_override and not override.startswith("-"), f"{override!r} is not an override; write 'KEY=VALUE'")
         several = re.fullmatch(r"[\w.+~]+=[^'\"\s]+(\s+[\w.+~]+=[^'\"\s]+)+", override.strip())
         require(several is None, f"{override!r} holds several overrides; give each as an argument of its own")
-    return _compose(check(list(overrides), folder), folder)
+    cfg = _compose(check(list(overrides), folder), folder)
+    require(
+        not str(cfg.hydra.mode).endswith("MULTIRUN"),
+        f"{' '.join(overrides)} is a sweep, and litmus.train runs one run; use python train.py {' '.join(overrides)}, "
+        "or call litmus.train for each setting",
+    )
+    return cfg
 
 
 def _compose(checked: list[str], conf: Path) -> DictConfig:
@@ -107,10 +115,29 @@ def train(cfg: DictConfig) -> FinishedRun:
 
 
 def _with_changes(cfg: DictConfig) -> DictConfig:
-    """The config, with what was changed after composing added to its overrides, which name the run."""
+    """A copy of the config, with what was changed after composing added to its overrides, which name the run.
+
+    Raises ConfigError for a value that the command line could not give. Paths become strings.
+    """
+    cfg = cfg.copy()
+    _make_paths_strings(cfg)
     task = list(cfg.hydra.overrides.task)
     conf = next(source.path for source in cfg.hydra.runtime.config_sources if source.provider == "main")
-    before, after = (_leaves(one) for one in (_compose(task, Path(conf)), cfg))
+    composed = _compose(task, Path(conf))
+    for group in map(str, composed):
+        is_group = OmegaConf.is_dict(composed[group]) and group != "hydra"
+        require(
+            not is_group or OmegaConf.is_dict(cfg.get(group)),
+            f"{group} is {cfg.get(group)!r}, not a group of options; choose its option with "
+            f"litmus.compose('{group}=OPTION')",
+        )
+    before, after = (_leaves(one) for one in (composed, cfg))
+    for key, value in after.items():
+        require(
+            _is_plain(value), f"{key} is {value!r}, which a config cannot hold; give a number, a text, a list or a dict"
+        )
+        if key in before and before[key] != value and value is not None:
+            check_type(key, value, OmegaConf.select(composed, key, throw_on_resolution_failure=False))
     removed = [f"~{key}" for key in before if key not in after]
     changed = [
         f"{'' if key in before else '+'}{key}={as_hydra_value(value)}"
@@ -118,7 +145,6 @@ def _with_changes(cfg: DictConfig) -> DictConfig:
         if key not in before or before[key] != value
     ]
     keys = {key_of(line) for line in changed + removed}
-    cfg = cfg.copy()
     cfg.hydra.overrides.task = [line for line in task if line.partition("=")[0] not in keys] + changed + removed
     return cfg
 
@@ -128,6 +154,21 @@ def _leaves(cfg: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(values, dict)
     return flatten({key: value for key, value in values.items() if key != "hydra"})
+
+
+def _make_paths_strings(node: Any) -> None:
+    for key in list(node) if OmegaConf.is_dict(node) else range(len(node)):
+        child = node._get_node(key)
+        if isinstance(child._value(), Path):
+            node[key] = str(child._value())
+        elif OmegaConf.is_config(child) and not (child._is_none() or child._is_missing() or child._is_interpolation()):
+            _make_paths_strings(child)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | dict):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return type(value) in (type(None), bool, int, float, str)
 
 
 @contextmanager

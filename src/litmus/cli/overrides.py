@@ -15,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from litmus.cli.additions import COMBINED, added_parts, adds, is_addition, is_named
 from litmus.cli.arguments import read_flags, read_paths, refuse_hydra_places, unreadable
 from litmus.cli.configs import Configs, open_configs
+from litmus.cli.value_types import check_type
 from litmus.core.hydra_values import quote
 from litmus.errors import DECODE, ConfigError, closest, require
-from litmus.sweeps.override_syntax import as_sweep, check_use, is_plain, lines, not_with_all, values
+from litmus.sweeps.override_syntax import as_sweep, check_sweep, check_use, is_plain, lines, not_with_all, values
 
 NOT_COMPOSED = ("help", "hydra_help", "shell_completion", "info")
 MODES = {
@@ -26,15 +27,6 @@ MODES = {
     "--cfg": "cfg",
     "--info": "info",
     "--shell-completion": "shell_completion",
-}
-ALSO: dict[str, type] = {"trainer.compile": str}  # beside the default's type: a mode, which is checked later
-WANTED: dict[type, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a word",
-    list: "a list",
-    dict: "a group of options",
 }
 
 
@@ -127,6 +119,8 @@ def _parse(lines: list[str], loader: ConfigLoader) -> list[Override]:
             overrides += parser.parse_overrides([line])
         except OverrideParseException:
             raise unreadable(line) from None
+    for override in overrides:
+        check_sweep(override)
     return overrides
 
 
@@ -141,6 +135,7 @@ def _check_option(override: Override, configs: Configs) -> None:
     if override.is_add() or override.is_delete():
         raise ConfigError(f"{override.input_line}: set {group}=OPTION, without the {(override.input_line or '+')[0]}")
     options = configs.options(group)
+    require(bool(_choices(override)), f"{override.input_line} matches none of {', '.join(options)}")
     for choice in _choices(override):
         combined = [name.strip() for name in choice[1:-1].split(",")] if choice.startswith("[") else None
         if combined is not None:
@@ -155,7 +150,12 @@ def _check_option(override: Override, configs: Configs) -> None:
 
 def _check_names(group: str, choices: list[str], options: list[str]) -> None:
     for choice in choices:
-        if choice not in options and choice != "null":
+        if choice == "null":
+            others = f"leave {group} out, or choose one of {', '.join(options)}"
+            raise ConfigError(
+                f"{group}=null is not an option: {f'write {group}=none' if 'none' in options else others}"
+            )
+        if choice not in options:
             near = closest(choice, options)
             hint = f"did you mean {group}={near}?" if near else f"choose one of {', '.join(options)}"
             raise ConfigError(f"{group}={choice} does not exist: {hint}")
@@ -178,6 +178,7 @@ def _check_key(override: Override, bases: dict[str, DictConfig], added: set[str]
     if len(having) < len(bases):
         raise ConfigError(not_with_all(override, list(bases), having))
     if override.is_delete():
+        require("." in key, f"{override.input_line} removes what every run needs: leave it out, or set {key}=VALUE")
         return
     for value in values(override):
         for base in bases.values():
@@ -188,7 +189,7 @@ def _check_key(override: Override, bases: dict[str, DictConfig], added: set[str]
                 )
             if value is None and default is not None:  # an experiment may have set what is null by itself
                 default = OmegaConf.select(_without_experiment(base, configs), key)
-            _check_type(key, _resolved(value, key, base), default, hint=DECODE if "oc.env" in str(value) else "")
+            check_type(key, _resolved(value, key, base), default, hint=DECODE if "oc.env" in str(value) else "")
 
 
 def _refuse_unknown(problem: str, key: str, known: list[str], configs: Configs) -> NoReturn:
@@ -254,22 +255,3 @@ def _resolved(value: Any, key: str, base: DictConfig) -> Any:
         return OmegaConf.select(changed, key)
     except OmegaConfBaseException:
         return value
-
-
-def _check_type(key: str, value: Any, default: Any, hint: str = "") -> None:
-    if isinstance(value, ALSO.get(key, ())):
-        return
-    if default is None or (isinstance(value, str) and "${" in value):
-        return
-    kind = dict if OmegaConf.is_dict(default) else list if OmegaConf.is_list(default) else type(default)
-    accepted: dict[type, tuple[type, ...]] = {float: (float, int), str: (str,)}
-    fits = isinstance(value, accepted.get(kind, (kind,))) and (kind is bool or not isinstance(value, bool))
-    switched_off = value is None and kind is dict
-    example = (
-        "" if kind is bool else f", such as {OmegaConf.to_container(default) if kind in (dict, list) else default}"
-    )
-    require(
-        fits or switched_off,
-        f"{key}={'null' if value is None else str(value)} does not fit: "
-        f"{key} takes {WANTED.get(kind, kind.__name__)}{example}{hint}",
-    )

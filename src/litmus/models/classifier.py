@@ -68,7 +68,7 @@ class Classifier(pl.LightningModule):
         self.loss = nn.CrossEntropyLoss() if loss is None else loss
         self.penalty = NoPenalty() if penalty is None else penalty
         self.optim = optim
-        self.scheduler = one_cycle() if scheduler is None else scheduler
+        self.scheduler = one_cycle() if scheduler is None else {"interval": "epoch", **scheduler}  # Lightning's default
         for part in ("val", "test"):
             # The default drops NaN with a warning, and "disable" ignores the weights.
             setattr(self, f"{part}_loss", MeanMetric(nan_strategy=math.nan))

@@ -1,15 +1,26 @@
 """Checks of loss, optimizer and scheduler options, before any data is read."""
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from litmus.errors import ConfigError, number, one_of, require, whole_number
+from litmus.errors import ConfigError, number, one_of, require, short_number, whole_number
 from litmus.losses import check_loss
 from litmus.models.schedule import all_options, build_lr_scheduler, longest_fixed_phase
+
+# The options of torch's schedulers.
+NOT_NEGATIVE = (
+    *("gamma", "factor", "start_factor", "end_factor", "power", "div_factor", "final_div_factor"),
+    *("eta_min", "min_lr", "base_lr", "max_lr", "swa_lr"),
+)
+COUNTS = {  # with the least
+    **dict.fromkeys(("patience", "cooldown", "total_iters"), 0),
+    **dict.fromkeys(("step_size", "step_size_up", "step_size_down", "T_max", "T_0", "T_mult", "total_steps"), 1),
+    **dict.fromkeys(("epochs", "steps_per_epoch", "anneal_epochs"), 1),
+}
 
 
 def validate_options(
@@ -40,8 +51,7 @@ def validate_options(
     outer = getattr(scheduler["scheduler"], "keywords", {})
     for options in all_options(outer):
         _check_finite_options("scheduler.scheduler", options)
-        number("scheduler.scheduler.gamma", options.get("gamma", 0), least=0)
-        whole_number("scheduler.scheduler.patience", options.get("patience", 0), least=0)
+        _check_ranges("scheduler.scheduler", options)
     require(
         "monitor" not in scheduler or scheduler["interval"] == "epoch",
         "scheduler.interval=step is not possible for what watches a metric: it is measured once an epoch",
@@ -67,9 +77,22 @@ def _zero_gradient_closure(parameter: nn.Parameter) -> Callable[[], float]:
     return closure
 
 
+def _check_ranges(group: str, options: Mapping[str, Any]) -> None:
+    """Raises ConfigError for scheduler options that torch accepts and that give a negative or no learning rate."""
+    for name, value in options.items():
+        if value is None:  # computed
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if name in NOT_NEGATIVE:
+                number(f"{group}.{name}", one, least=0)
+            elif name in COUNTS:
+                whole_number(f"{group}.{name}", one, least=COUNTS[name])
+
+
 def _check_finite_options(group: str, options: Mapping[str, Any]) -> None:
     """Raises ConfigError for infinite or NaN options, which torch accepts in part."""
     for name, value in options.items():
         require(
-            not isinstance(value, float) or math.isfinite(value), f"{group}.{name} is {value}, and must be a number"
+            not isinstance(value, float | int) or abs(value) <= sys.float_info.max,
+            f"{group}.{name} is {short_number(value)}, and must be a number",
         )

@@ -23,7 +23,7 @@ REQUIRED_METADATA = (
     "mean",
     "std",
 )  # what every checkpoint's metadata has, and image_size
-FIRST_NAME = "litmus"  # renaming keeps this
+FORMER_NAMES = ("litmus",)  # renaming keeps this
 FORMAT = 1  # version of the run directory and of the metadata in a checkpoint
 
 
@@ -69,7 +69,7 @@ def with_own_targets(config: Any) -> Any:
 
 def _own(target: Any) -> Any:
     package, _, rest = str(target).partition(".")
-    return f"{__name__.partition('.')[0]}.{rest}" if package == FIRST_NAME else target
+    return f"{__name__.partition('.')[0]}.{rest}" if package in FORMER_NAMES else target
 
 
 def load_weights(model: nn.Module, file: Path) -> None:

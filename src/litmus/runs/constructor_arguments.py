@@ -1,15 +1,23 @@
 """Constructor arguments of the `_target_` of a config node, from its signature."""
 
+import copy
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, open_dict
 
 from litmus.errors import ConfigError, closest
 
+PASSED = {  # what Litmus passes itself, by the key of the node
+    "model": ("network", "num_classes", "image_shape", "loss", "penalty", "optim", "scheduler"),
+    "optim": ("params",),
+    "scheduler": ("optimizer",),
+    "data": ("name", "source", "num_classes", "image_shape"),
+    "data.source": ("root", "train", "download"),
+}
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -23,10 +31,10 @@ def check_arguments(node: Any) -> None:
                 raise ConfigError(_refusal(part, str(key), list(known)))
 
 
-def unknown_argument(node: Any, key: str, given: Collection[str] = ()) -> str:
-    """The message for an argument that a target refused at call time; names in `given` are not suggested."""
+def unknown_argument(node: Any, key: str) -> str:
+    """The message for an argument that a target refused at call time."""
     known, _ = parameters(target_of(node))
-    return _refusal(node, key, [name for name in known if name not in given])
+    return _refusal(node, key, list(known))
 
 
 def missing_targets(node: Any) -> list[str]:
@@ -70,10 +78,35 @@ def _takes_nothing(cls: type) -> bool:
     return cls is object or f"{cls.__module__}.{cls.__qualname__}" == "torch.nn.modules.module.Module"
 
 
+def as_partials(node: Any) -> Any:
+    """A copy of the config node with `_partial_: true` wherever a target lacks a required argument.
+
+    The missing one, such as the parameters of an optimizer, is passed later.
+    """
+    node = copy.deepcopy(node)
+    for part in _parts(node):
+        if "_partial_" not in part and "_args_" not in part and _lacks_argument(part):
+            with open_dict(part):
+                part["_partial_"] = True
+    return node
+
+
+def _lacks_argument(node: DictConfig) -> bool:
+    try:
+        own = inspect.signature(target_of(node)).parameters
+    except (TypeError, ValueError):
+        return False
+    return any(p.kind in BY_NAME and p.default is p.empty and name not in node for name, p in own.items())
+
+
 def _refusal(node: Any, key: str, known: list[str]) -> str:
+    """The message, which suggests only what the user may give."""
+    path = str(node._get_full_key(key))  # no public way to the full key of a node
+    above = path.rpartition(".")[0]
+    passed = PASSED.get(above, PASSED.get(above.partition(".")[0], ()))
+    known = [name for name in known if name in node or name not in passed]
     near = closest(key, known)
     hint = f" (did you mean {near}?)" if near else ""
-    path = node._get_full_key(key)  # no public way to the full key of a node
     return f"{path} is not an argument of {node['_target_']}{hint}: it takes {', '.join(known) or 'none'}"
 
 

@@ -13,7 +13,7 @@ from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
 from litmus.models.layers import lazy_parameters
 from litmus.runs.building import UNEXPECTED, build, build_loss
-from litmus.runs.constructor_arguments import parameters, target_of, unknown_argument
+from litmus.runs.constructor_arguments import as_partials, parameters, target_of, unknown_argument
 
 WEIGHT_FILES = ("init_from", "weights")  # model options that name a weights file
 OWN = ("channels_last", "init_from", "init_strict")  # options of the Classifier around the network
@@ -26,7 +26,13 @@ def build_model(
 
     With `is_restored`, a checkpoint provides the weights later, and no file of initial weights is read.
     """
-    parts = {"loss": build_loss(cfg.loss)} | {name: build(cfg[name]) for name in ("penalty", "optim", "scheduler")}
+    require(
+        "scheduler" in cfg.scheduler,
+        "the scheduler's file has no scheduler: at its top level; write its _target_ and options below `scheduler:`, "
+        "and beside it `interval: epoch` or `interval: step`",
+    )
+    parts = {"loss": build_loss(cfg.loss), "penalty": build(cfg.penalty)}
+    parts |= {name: build(as_partials(cfg[name])) for name in ("optim", "scheduler")}
     node = cfg.model.copy()
     if is_restored:
         node.update({option: None for option in WEIGHT_FILES if option in node})
@@ -36,8 +42,7 @@ def build_model(
         return build(node, _partial_=True)(num_classes=num_classes, image_shape=image_shape, **parts)
     except TypeError as error:
         if (key := re.search(UNEXPECTED, str(error))) is not None and key[1] in cfg.model:
-            given = ("network", "num_classes", "image_shape", *parts)
-            raise ConfigError(unknown_argument(cfg.model, key[1], given)) from error
+            raise ConfigError(unknown_argument(cfg.model, key[1])) from error
         if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
             raise
         raise ConfigError(f"{cfg.model.get('_target_')} doesn't fit its options: {error}") from error

@@ -38,6 +38,8 @@ from litmus.training.progress import Progress
 from litmus.training.report_epoch import ReportEpoch
 from litmus.training.validate_last import ValidateLast
 
+THREADS = 1024  # many more end the process without an error
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -82,6 +84,7 @@ def prepare(run: Run) -> Preparation:
     needs_test = run.cfg.test or any(isinstance(c, TestCurve) for c in trainer.callbacks)  # type: ignore[attr-defined]
     require(has_test or not needs_test, f"{data.name} has no test images: leave {option} out, or add a test part")
     is_tested = has_test and (not run.in_sweep if run.cfg.test is None else bool(run.cfg.test))
+    _check_batch_counts(data, trainer, ["train", *(["val"] if run.monitor else []), *(["test"] if is_tested else [])])
     return Preparation(data, model, trainer, checkpoint, metrics, reporter, has_test, is_tested)
 
 
@@ -162,7 +165,9 @@ def _own_callbacks(
 def _set_threads(run: Run, model: Classifier, data: Any) -> None:
     """Sets the number of CPU threads: that of the config, or what a training step of the model profits from."""
     given = run.cfg.accelerator.threads
-    threads = model.threads(data.batch_size) if given is None else whole_number("accelerator.threads", given, least=1)
+    threads = (
+        model.threads(data.batch_size) if given is None else whole_number("accelerator.threads", given, 1, THREADS)
+    )
     data.prefetch_in_thread = threads is not None and threads < torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -185,6 +190,31 @@ def _check_last_batch(model: Classifier, data: Any, trainer: pl.Trainer) -> None
     model.check_batch(last)
     if last == 1:
         check_single_image(model, data.image_shape)
+
+
+def _check_batch_counts(data: Any, trainer: pl.Trainer, parts: Sequence[str]) -> None:
+    """Raises ConfigError if trainer options leave no batch of a part, or validate after more batches than there are."""
+    require(
+        "test" not in parts or trainer.limit_test_batches != 0,
+        "trainer.limit_test_batches=0 leaves nothing to test; set test=false instead",
+    )
+    if not hasattr(data, "batches"):  # other data modules form batches themselves
+        return
+    left = {}
+    for part in parts:
+        count = -(-data.size(part) // (data.batch_size if part == "train" else data.eval_batch_size))
+        limit = getattr(trainer, f"limit_{part}_batches")
+        left[part] = int(count * limit) if isinstance(limit, float) else min(count, limit)
+        require(
+            left[part] > 0,
+            f"trainer.limit_{part}_batches={limit} leaves none of {count} batches; set a whole number of 1 or more",
+        )
+    interval = trainer.val_check_interval
+    require(
+        not isinstance(interval, int) or trainer.check_val_every_n_epoch is None or interval <= left["train"],
+        f"trainer.val_check_interval={interval} is more than the {left['train']} batches of an epoch; lower it, or set "
+        "trainer.check_val_every_n_epoch to validate after every so many epochs",
+    )
 
 
 def _write_profile_to(run: Run, trainer: pl.Trainer) -> None:

@@ -58,13 +58,15 @@ def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
     """
     record = path / "run.json"
     require(record.exists(), f"resume={path} is not a run directory: it has no run.json")
-    given = dict(o.split("=", 1) for o in overrides if not o.startswith(("resume=", "stale=")))
-    others = [f"{key}={value}" for key, value in given.items() if key not in CHANGEABLE]
-    require(
-        not others,
-        f"resume takes the run's own config, and only {' and '.join(CHANGEABLE)} may change; leave out "
-        f"{' '.join(others)}",
-    )
+    given: dict[str, str] = {}
+    for line in overrides:
+        key, _, value = (f"{EARLY_STOPPING}=null" if line == f"~{EARLY_STOPPING}" else line).partition("=")
+        if key not in ("resume", "stale"):
+            given[key.lstrip("+")] = value
+            require(
+                key.lstrip("+") in CHANGEABLE,
+                f"resume takes the run's own config, and only {', '.join(CHANGEABLE)} may change; leave out {line}",
+            )
     facts = read_json(record, "config_hash", "choices")
     cfg = read_config(path / ".hydra" / "config.yaml")
     require(

@@ -129,8 +129,7 @@ def _check_root(cfg: DictConfig) -> None:
     for name in ("output_dir", "resume"):
         given = cfg.get(name)
         require(given is None or isinstance(given, str), f"{name}={given} is not a path; put quotes around a number")
-    whole_number("seed", cfg.seed, least=0)
-    require(cfg.seed < 2**32, f"seed is {cfg.seed}, and must be below 2**32")
+    whole_number("seed", cfg.seed, least=0, most=2**32 - 1)
     if cfg.stale is not None:
         one_of("stale", cfg.stale, OPTIONS)
     require(cfg.test in (True, False, None), f"test is {cfg.test!r}, and must be true, false or null")

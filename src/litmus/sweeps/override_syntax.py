@@ -1,9 +1,10 @@
 """Overrides of a sweep: checked before Hydra composes anything."""
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 
 from litmus.errors import require
 
@@ -11,6 +12,7 @@ cli_args: list[str] = []  # the command line's arguments as the user gave them
 
 SWEEP_ONLY = ("sweep_name", "launcher", "jobs")
 SEARCH_ONLY = ("sampler", "pruner", "n_trials")
+MOST_VALUES = 100_000  # of a range
 
 
 def lines(params: Mapping[Any, Any]) -> list[str]:
@@ -48,6 +50,37 @@ def check_use(overrides: Collection[Override], multirun: bool) -> None:
             )
         elif top in ("sweep", *SWEEP_ONLY, *SEARCH_ONLY):
             require(not override.is_sweep_override(), f"{line} names several values: a sweep has one {top}")
+
+
+def check_sweep(override: Override) -> None:
+    """Raises ConfigError for a sweep function that Hydra parses and cannot evaluate."""
+    value: Any = override.value()
+    line = override.input_line
+    if isinstance(value, ChoiceSweep):
+        require(
+            not any(isinstance(item, Sweep) for item in value.list),
+            f"{line} has a sweep inside another: list the values as {override.key_or_group}=A,B,C",
+        )
+    if isinstance(value, IntervalSweep):
+        require(
+            _are_finite(value.start, value.end),
+            f"{line} has an infinite end: write two numbers, as in interval(1e-4,1e-1)",
+        )
+    if isinstance(value, RangeSweep):
+        require(
+            _are_finite(value.start, value.stop, value.step) and value.step != 0,
+            f"{line} never ends: write range(START,STOP,STEP) with finite numbers and a step other than 0",
+        )
+        assert value.start is not None
+        assert value.stop is not None
+        require(
+            (value.stop - value.start) / value.step <= MOST_VALUES,
+            f"{line} has more than {MOST_VALUES:,} values: write a larger step, or an interval(A,B) for a search",
+        )
+
+
+def _are_finite(*ends: float | None) -> bool:
+    return all(end is not None and abs(end) < math.inf for end in ends)
 
 
 def values(override: Override) -> list[Any]:

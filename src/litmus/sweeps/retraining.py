@@ -21,8 +21,9 @@ from litmus.report.settings import mixes_data
 from litmus.runs.identity import NOT_THE_EXPERIMENT
 from litmus.runs.stale import data_fingerprint, find_changes
 
+EPOCHS = "trainer.max_epochs"
 OWN = (  # what retraining decides
-    *("seed", "test", "objective", "objective_mode", "data.val_size", "trainer.max_epochs", "callbacks.early_stopping"),
+    *("seed", "test", "objective", "objective_mode", "data.val_size", EPOCHS, "callbacks.early_stopping"),
 )
 
 
@@ -46,6 +47,7 @@ def plan(sweep: Path, changes: Sequence[str], conf: Path, stale: str | None = No
 
     Raises ConfigError if nothing can be selected, or if code or data have changed since and `stale` is not keep.
     """
+    _refuse_own(changes)
     require(sweep.is_dir(), f"{sweep} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
     runs, left_out = read_runs([sweep])
     there = sorted({f"{run.status}: {run.why}" for run in left_out if run.status != "foreign"})
@@ -66,7 +68,19 @@ def plan(sweep: Path, changes: Sequence[str], conf: Path, stale: str | None = No
     why = f"the best {among} by mean {comparison.metric}, {value} {over}"
     if comparison.ties:
         why += f" ({comparison.ties} more have the same, none with a lower val/loss)"
+    if EPOCHS in map(key_of, changes):
+        reason = f"{EPOCHS} as given"
     return Plan(best, why, reason, overrides, _notes(best, new, changes))
+
+
+def _refuse_own(changes: Sequence[str]) -> None:
+    """Raises ConfigError for a change of what retraining decides; the number of epochs may be given."""
+    for change in changes:
+        key = key_of(change)
+        if _is_below(key, [*NOT_THE_EXPERIMENT, *(name for name in OWN if name != EPOCHS)]):
+            seeds = change.partition("=")[2].strip("'\"[] ") or "0,1,2"
+            fix = f"use --seeds {seeds}" if key == "seed" else "leave it out"
+            raise ConfigError(f"{change} is what retraining decides itself: {fix}")
 
 
 def _notes(setting: Setting, new: Sequence[str], changes: Sequence[str]) -> list[str]:

@@ -80,7 +80,8 @@ class Checkpoint(LightningCheckpoint):
         if is_never_logged(trainer, self.monitor):
             raise StoppedRun(
                 f"objective={self.monitor} was not logged in the first validation: choose one of "
-                f"{', '.join(sorted(trainer.callback_metrics))}, or log it in validation_step or a callback"
+                f"{', '.join(sorted(trainer.callback_metrics))}, or log it in validation_step or a callback; later "
+                "epochs may leave it out"
             )
         if (value := metrics_of_epoch(trainer).get(self.monitor)) is None:
             return

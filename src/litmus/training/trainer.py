@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from litmus.errors import ConfigError, closest, number, require, whole_number
 from litmus.training.epoch_loop import EpochLoop
+from litmus.training.trainer_options import REFUSED
 
 OPTIONS = [name for name in inspect.signature(pl.Trainer.__init__).parameters if name != "self"]
 ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
@@ -66,14 +67,25 @@ def build(
     if (every := options.get("check_val_every_n_epoch", 1)) is not None:
         whole_number("trainer.check_val_every_n_epoch", every, least=1)
     for name in options:
-        near = closest(name, OPTIONS)
-        hint = f"did you mean {near}?" if near else f"choose one of {', '.join(OPTIONS)}"
+        allowed = [option for option in OPTIONS if option not in REFUSED]
+        near = closest(name, allowed)
+        hint = f"did you mean {near}?" if near else f"choose one of {', '.join(allowed)}"
         require(name in OPTIONS, f"trainer.{name} is not an option of Lightning's Trainer: {hint}")
     max_steps = options.get("max_steps", -1)
     require(max_steps == -1 or max_steps >= 1, f"trainer.max_steps is {max_steps}; set 1 or more, or -1 for no limit")
+    whole_number("trainer.max_steps", max_steps, least=-1)
     require(
         options.get("limit_train_batches") != 0,
         "trainer.limit_train_batches=0 leaves nothing to train on; set 1 or more",
+    )
+    max_time, interval = options.get("max_time"), options.get("val_check_interval", 1.0)
+    require(
+        max_time is None or isinstance(max_time, str | dict),
+        f"trainer.max_time is {max_time}; write days:hours:minutes:seconds, such as 00:00:10:00 for ten minutes",
+    )
+    require(
+        interval is None or not isinstance(interval, int | float) or interval > 0,
+        f"trainer.val_check_interval is {interval}; set a number of batches of 1 or more, or a fraction of an epoch",
     )
     quiet()
     try:
