@@ -43,6 +43,7 @@ class Search:
         )
         sample = self._try_out().config
         self.objective, self.mode = str(sample.objective), objective(sample).mode
+        self.seed = sample.seed
         require(
             sample.data.get("val_size") != 0,
             "data.val_size=0 leaves no validation part for a search to choose by: leave it out",
@@ -150,7 +151,13 @@ class Search:
 
     def rows(self) -> list[Row]:
         return ranked(
-            (tuple(self._text(key, trial.params[key]) for key in self.keys), self.objective, self.mode, trial.value)
+            (
+                tuple(self._text(key, trial.params[key]) for key in self.keys),
+                self.objective,
+                self.mode,
+                self.seed,
+                trial.value,
+            )
             for trial in self.study.get_trials(states=(study.state("COMPLETE"),))
         )
 
