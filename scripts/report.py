@@ -19,11 +19,18 @@ def main() -> None:
         metavar="SETTING",
         help="also compare two settings over their common seeds: --pair 'penalty=l1 optim.lr=0.1' 'penalty=l2 …'",
     )
+    parser.add_argument(
+        "--equivalence",
+        type=float,
+        metavar="DELTA",
+        help="the largest difference that does not matter, in percentage points of accuracy (of a loss: in its unit); "
+        "settings that are shown to differ by less are called equivalent",
+    )
     args = parser.parse_args()
     for folder in args.folder:
         require(folder.is_dir(), f"{folder} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
         require(next(folder.rglob("run.json"), None) is not None, f"{folder} holds no run: give the folder of a sweep")
-    page = write_report(args.folder, args.out, args.pair)
+    page = write_report(args.folder, args.out, args.pair, args.equivalence)
     print(page)
 
 

@@ -115,7 +115,7 @@ def test_unlike_losses_and_circumstances_are_named(tmp_path):
     assert "The settings differ in loss (cross_entropy, mse): their losses have unlike units" in page
     assert "The runs were not made alike: threads was 1 (1 run), 2 (1 run)." in page
     assert "version of torch was" not in page
-    assert "Each setting ran with one seed" in page
+    assert "Nothing can be judged from fewer than two common seeds" in page
 
 
 def test_what_retraining_did_is_in_the_report(tmp_path):
@@ -178,6 +178,11 @@ def test_the_script_prints_where_the_page_is(sweep, monkeypatch, capsys, tmp_pat
     script(monkeypatch, sweep, "--out", tmp_path / "there", "--pair", "optim=sgd", "optim=adam")
     assert capsys.readouterr().out == f"{tmp_path / 'there' / 'index.html'}\n"
     assert "(optim=sgd) − (optim=adam)" in (tmp_path / "there" / "index.html").read_text()
+
+
+def test_the_script_takes_the_difference_that_does_not_matter(sweep, monkeypatch, tmp_path):
+    script(monkeypatch, sweep, "--out", tmp_path, "--equivalence", "1e3")
+    assert ", which is within 1000.00 points." in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import statistics
 
+from litmus.report.verdicts import FEW_SEEDS
 from litmus.sweeps import leaderboard
 
 RESULTS = [
-    (("l1",), "val/acc", "max", 0.9),
-    (("l2",), "val/acc", "max", 0.96),
-    (("l1",), "val/acc", "max", 0.94),
-    (("none",), "val/acc", "max", 0.5),
+    (("l1",), "val/acc", "max", 0, 0.9),
+    (("l2",), "val/acc", "max", 0, 0.96),
+    (("l1",), "val/acc", "max", 1, 0.94),
+    (("none",), "val/acc", "max", 0, 0.5),
 ]
 
 
@@ -22,7 +23,7 @@ def test_a_setting_is_averaged_over_its_seeds_and_the_best_comes_first():
 
 def test_the_best_loss_is_the_lowest_and_objectives_are_never_mixed():
     rows = leaderboard.ranked(
-        [(("a",), "val/loss", "min", 0.2), (("b",), "val/loss", "min", 0.1), (("a",), "val/acc", "max", 0.3)]
+        [(("a",), "val/loss", "min", 0, 0.2), (("b",), "val/loss", "min", 0, 0.1), (("a",), "val/acc", "max", 0, 0.3)]
     )
     assert [(row.setting, row.objective) for row in rows] == [
         (("a",), "val/acc"),
@@ -52,5 +53,21 @@ def test_the_file_has_all_rows_and_all_digits(tmp_path):
 
 def test_a_setting_with_few_seeds_is_not_the_best():
     values = {"lucky": [0.9], "steady": [0.8, 0.7], "worse": [0.6, 0.6]}
-    results = [((name,), "val/acc", "max", value) for name, own in values.items() for value in own]
+    results = [
+        ((name,), "val/acc", "max", seed, value) for name, own in values.items() for seed, value in enumerate(own)
+    ]
     assert [row.setting for row in leaderboard.ranked(results)] == [("steady",), ("worse",), ("lucky",)]
+
+
+def test_the_verdict_pairs_the_seeds_of_the_best_with_those_of_the_others():
+    values = {"l1": {2: 0.92, 0: 0.95, 1: 0.93}, "none": {0: 0.929, 1: 0.91, 2: 0.90}}
+    results = [((name,), "val/acc", "max", seed, value) for name, own in values.items() for seed, value in own.items()]
+    line = leaderboard.verdict(leaderboard.ranked(results), ["penalty"])
+    assert line.startswith("val/acc: penalty=l1 is better than penalty=none by 2.03 points (95 % interval")
+    assert "\n" not in line
+
+
+def test_each_objective_with_several_settings_has_a_verdict():
+    results = [*RESULTS, (("l1",), "val/loss", "min", 0, 0.1)]
+    assert leaderboard.verdict(leaderboard.ranked(results), ["penalty"]) == f"val/acc: {FEW_SEEDS}"
+    assert leaderboard.verdict(leaderboard.ranked(results[-1:]), ["penalty"]) == ""

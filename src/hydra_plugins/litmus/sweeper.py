@@ -101,6 +101,8 @@ class LitmusSweeper(Sweeper):
         if rows := plan.rows():
             leaderboard.write(folder / "leaderboard.csv", rows, plan.setting)
             log.info(f"\n{leaderboard.table(rows, plan.setting)}")
+            if line := leaderboard.verdict(rows, plan.setting):
+                log.info(f"\n{line}")
         ending.at_end(folder)
         if summary := plan.summary():
             log.info(f"\n{summary}")

@@ -3,12 +3,15 @@
 import csv
 import io
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from litmus.core.atomic_files import write_text
+from litmus.errors import require
 from litmus.report import contents
 from litmus.report.blocks import Block, Folded, Heading, Image, Paragraph
+from litmus.report.formatting import scaled
 from litmus.report.html import html
 from litmus.report.markdown import markdown
 from litmus.report.pairs import pair_tables
@@ -23,14 +26,24 @@ log = logging.getLogger("litmus")
 PICTURES = ("against-*.png", "matrix-*.png", "pairs-*.png", "curves-*.png")
 
 
-def write_report(folders: Sequence[Path], out: Path | None = None, pair: tuple[str, str] | None = None) -> Path:
+def write_report(
+    folders: Sequence[Path],
+    out: Path | None = None,
+    pair: tuple[str, str] | None = None,
+    equivalence: float | None = None,
+) -> Path:
     """Writes index.html, report.md, runs.csv and the figures of all runs at or below the folders. Returns the path of
     index.html.
 
     They are written to `out`, or to `report` in the first folder. Other content of the folders is named in the report,
     and a complete run that is not counted also on the terminal. `pair` holds two settings, each as `key=value
-    key=value`, to compare in addition; raises ConfigError if they cannot be found.
+    key=value`, to compare in addition; raises ConfigError if they cannot be found. Differences within ±`equivalence`
+    (percentage points of an accuracy, otherwise the metric's unit) can be judged equivalent.
     """
+    require(
+        equivalence is None or 0 < equivalence < math.inf,
+        f"--equivalence={equivalence} is not a difference above 0: give the largest that does not matter, such as 0.2",
+    )
     folders = [Path(folder) for folder in folders]
     out = Path(out) if out else folders[0] / "report"
     runs, left_out = read_runs(folders)
@@ -45,11 +58,12 @@ def write_report(folders: Sequence[Path], out: Path | None = None, pair: tuple[s
     writer.writerows(rows)
 
     title = f"Report: {', '.join(folder.resolve().name for folder in folders[:3])}{' …' * (len(folders) > 3)}"
-    blocks = contents.summary(comparison, left_out)
+    delta = equivalence / scaled(comparison.metric, 1) if comparison and equivalence else None
+    blocks = contents.summary(comparison, left_out, delta)
     blocks += [block for folder in folders for block in retrained(folder)]
     html_only: list[Block] = []
     if comparison is not None:
-        blocks += _results(comparison, out, pair)
+        blocks += _results(comparison, out, pair, delta)
         blocks += contents.commands(comparison, [command for folder in folders for command in read_commands(folder)])
         html_only = [Heading("Runs"), Folded("All runs that are counted", [contents.runs_table(comparison)])]
     end = contents.excluded_runs_table(left_out)
@@ -61,10 +75,10 @@ def write_report(folders: Sequence[Path], out: Path | None = None, pair: tuple[s
     return out / "index.html"
 
 
-def _results(comparison: Comparison, out: Path, pair: tuple[str, str] | None) -> list[Block]:
+def _results(comparison: Comparison, out: Path, pair: tuple[str, str] | None, delta: float | None) -> list[Block]:
     from litmus.report import figures  # matplotlib takes half a second
 
-    tables = pair_tables(comparison, pair)
+    tables = pair_tables(comparison, pair, delta)
     blocks: list[Block] = [Heading("Settings"), contents.settings_table(comparison)]
     swept = figures.draw_swept(comparison, out) + figures.draw_matrices(comparison, out)
     if swept:

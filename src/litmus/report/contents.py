@@ -9,19 +9,21 @@ from typing import Any
 from litmus.core.hydra_values import key_of
 from litmus.errors import first_few
 from litmus.report.blocks import Block, Code, Folded, Heading, Paragraph, Table
-from litmus.report.formatting import axis, format_metric, format_value, is_percentage, title, unit
+from litmus.report.formatting import axis, format_metric, format_p, format_value, is_percentage, title, unit
 from litmus.report.pairs import PairTable, better_is
 from litmus.report.reading import ExcludedRun, Run, Value
 from litmus.report.settings import Comparison, Setting, compared, mixes_data
 from litmus.report.statistics import spread
+from litmus.report.verdicts import describe, format_interval, verdict_line
 from litmus.runs.stale import code_of
 
 METRICS = ("val/acc", "val/loss", "train/acc", "gap/acc", "test/acc", "test/loss")
+INTERVAL = "corrected 95 % interval"
 ENDS = ("best_epoch", "epochs", "seconds", "stop_reason")
 MOST_COMMANDS, MOST_TO_REPEAT = 20, 50
 
 
-def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun]) -> list[Block]:
+def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun], delta: float | None = None) -> list[Block]:
     gone = Counter(run.status for run in left_out)
     besides = ", ".join(f"{count} {status}" for status, count in sorted(gone.items()))
     if comparison is None:
@@ -39,6 +41,9 @@ def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun]) -> l
             f"{measured_in}{f'; {ties} more have the same, none with a lower validation loss' if ties else ''}."
         ),
     ]
+    by_seed = [(str(setting), setting.by_seed(metric)) for setting in comparison.settings]
+    if line := verdict_line(by_seed, metric, comparison.mode, delta):
+        blocks.append(Paragraph(f"Verdict: {line}"))
     if comparison.shared:
         blocks.append(Paragraph(f"All runs share {shlex.join(comparison.shared)}."))
     return blocks + [Paragraph(caution) for caution in cautions(comparison)]
@@ -69,8 +74,6 @@ def cautions(comparison: Comparison) -> list[str]:
         sentences.append(
             f"The settings have from {counts[0]} to {counts[-1]} seeds. Those with fewer than the median come last."
         )
-    if counts[-1] == 1:
-        sentences.append("Each setting ran with one seed: nothing here tells a difference from chance.")
     if comparison.along:
         keys = ", ".join(comparison.along[:20]) + (" and more" if len(comparison.along) > 20 else "")
         sentences.append(f"The columns decide these other keys, which differ as well: {keys}.")
@@ -123,14 +126,19 @@ def _plus_minus(metric: str, deviation: float | None) -> str:
 
 
 def pair_table(table: PairTable, metric: str, mode: str) -> Table:
-    columns = ["difference", f"mean ({better_is(mode)})", "95 % confidence interval", "pairs"]
+    columns = ["difference", f"mean ({better_is(mode)})", INTERVAL, "p (Holm)", "pairs", "verdict on the first"]
     rows, keys = [], list[list[Value]]()
     for pair in table.pairs:
-        found = pair.difference
-        low, high = (format_metric(metric, end, sign=True) for end in (found.low, found.high))
-        interval = "– (one pair)" if found.low is None else f"{low} to {high}"
-        rows.append([pair.label, format_metric(metric, found.mean, sign=True), interval, str(found.pairs)])
-        keys.append([pair.label, found.mean, found.mean if found.low is None else found.low, found.pairs])
+        found, verdict = pair.difference, pair.verdict
+        interval = "–" if verdict.interval is None else format_interval(metric, *verdict.interval, sign=True)
+        p_value = "–" if verdict.p_value is None else format_p(verdict.p_value)
+        told = describe(verdict, metric)
+        rows.append(
+            [pair.label, format_metric(metric, found.mean, sign=True), interval, p_value, str(found.pairs), told]
+        )
+        low = found.mean if verdict.interval is None else verdict.interval[0]
+        p_key = "" if verdict.p_value is None else verdict.p_value
+        keys.append([pair.label, found.mean, low, p_key, found.pairs, told])
     return Table(columns, rows, keys)
 
 

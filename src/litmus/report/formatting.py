@@ -42,6 +42,10 @@ def format_metric(metric: str, value: float | None, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
 
 
+def format_p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def format_value(value: int | float | str | None) -> str:
     """A config value, short: four digits, and small or large numbers as 1e-4."""
     if value is None:

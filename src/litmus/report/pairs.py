@@ -8,6 +8,7 @@ from litmus.report.formatting import format_value
 from litmus.report.reading import Value
 from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import Difference, paired_difference
+from litmus.report.verdicts import SAME_RUNS, Verdict, judge
 
 MOST_ROWS, MOST_KEYS, MOST_OPTIONS = 15, 4, 4
 BASELINES = ("none", "null", "false", "constant")  # the baseline of each group, if it is among the options
@@ -18,12 +19,18 @@ class Pair:
     label: str
     setting: Setting
     reference: Setting
-    difference: Difference
+    verdict: Verdict
+
+    @property
+    def difference(self) -> Difference:
+        return self.verdict.difference
 
 
 @dataclass(frozen=True)
 class PairTable:
-    """Paired differences `setting` − `reference` under one heading, with a caution where needed."""
+    """Paired differences `setting` − `reference` under one heading, a family, with a caution where needed. The family
+    includes the comparisons that are not shown.
+    """
 
     name: str
     heading: str
@@ -31,18 +38,21 @@ class PairTable:
     caution: str = ""
 
 
-def pair_tables(comparison: Comparison, wanted: tuple[str, str] | None = None) -> list[PairTable]:
+def pair_tables(
+    comparison: Comparison, wanted: tuple[str, str] | None = None, delta: float | None = None
+) -> list[PairTable]:
     """The requested pair, then each option against its baseline with all else equal, then all settings against the
-    best.
+    best. Differences within ±`delta` are equivalent.
     """
     tables = []
     if wanted:
         setting, reference = (find(comparison, text) for text in wanted)
-        pair = _pair(comparison, f"({setting}) − ({reference})", setting, reference)
-        tables.append(PairTable("asked", "The two settings asked for", [pair] if pair else []))
+        pairs = _judged(comparison, [(f"({setting}) − ({reference})", setting, reference)], delta)
+        tables.append(PairTable("asked", "The two settings asked for", pairs))
     options = [key for key in comparison.keys if 1 < len(comparison.values(key)) <= MOST_OPTIONS]
-    tables += [_one_change(comparison, key) for key in [k for k in options if not _is_scale(comparison, k)][:MOST_KEYS]]
-    best = _against_best(comparison)
+    keys = [key for key in options if not _is_scale(comparison, key)][:MOST_KEYS]
+    tables += [_one_change(comparison, key, delta) for key in keys]
+    best = _against_best(comparison, delta)
     told_already = len(comparison.settings) == 2 and any(table.pairs for table in tables)
     if not told_already and any(pair.difference.pairs > 1 for pair in best.pairs):
         tables.append(best)
@@ -80,24 +90,36 @@ def _is_scale(comparison: Comparison, key: str) -> bool:
     return comparison.is_number(key) and len(comparison.values(key)) > 2
 
 
-def _pair(comparison: Comparison, label: str, setting: Setting, reference: Setting) -> Pair | None:
-    difference = paired_difference(setting.by_seed(comparison.metric), reference.by_seed(comparison.metric))
-    return None if difference is None else Pair(label, setting, reference, difference)
+def _judged(
+    comparison: Comparison, candidates: Sequence[tuple[str, Setting, Setting]], delta: float | None
+) -> list[Pair]:
+    """The pairs (label, setting, reference) with common seeds, judged as one family."""
+    metric = comparison.metric
+    found = [
+        (label, setting, reference, difference)
+        for label, setting, reference in candidates
+        if (difference := paired_difference(setting.by_seed(metric), reference.by_seed(metric))) is not None
+    ]
+    verdicts = judge([difference for *_, difference in found], comparison.mode, delta)
+    return [
+        Pair(label, setting, reference, verdict)
+        for (label, setting, reference, _), verdict in zip(found, verdicts, strict=True)
+    ]
 
 
-def _one_change(comparison: Comparison, key: str) -> PairTable:
+def _one_change(comparison: Comparison, key: str, delta: float | None) -> PairTable:
     values = comparison.values(key)
     baseline = next((value for value in values if value in BASELINES), values[0])
     references = [setting for setting in comparison.settings if setting.values.get(key) == baseline]
-    pairs = []
+    candidates = []
     for setting in comparison.settings:
         for reference in references:
             if setting.values.get(key) in (None, baseline) or not _alike_but_for(key, setting, reference):
                 continue
             rest = " ".join(f"{k}={format_value(v)}" for k, v in setting.values.items() if k != key)
             label = f"{format_value(setting.values[key])} − {format_value(baseline)}{f' at {rest}' if rest else ''}"
-            pairs.append(_pair(comparison, label, setting, reference))
-    found = [pair for pair in pairs if pair]
+            candidates.append((label, setting, reference))
+    found = _judged(comparison, candidates, delta)
     total = f", for the best {MOST_ROWS} of {len(found)} settings" if len(found) > MOST_ROWS else ""
     heading = f"{key}: each option minus {format_value(baseline)}, all else the same{total}"
     kept = found[:MOST_ROWS]
@@ -115,16 +137,12 @@ def _alike_but_for(key: str, setting: Setting, reference: Setting) -> bool:
     )
 
 
-def _against_best(comparison: Comparison) -> PairTable:
-    best = comparison.best
-    others: Sequence[Setting] = [setting for setting in comparison.settings if setting is not best]
-    pairs = [_pair(comparison, str(setting), setting, best) for setting in others]
-    found = [pair for pair in pairs if pair]
+def _against_best(comparison: Comparison, delta: float | None) -> PairTable:
+    best, *others = comparison.settings
+    found = _judged(comparison, [(str(setting), setting, best) for setting in others], delta)
     total = f"the next {MOST_ROWS} of {len(found)}" if len(found) > MOST_ROWS else "each other setting"
-    caution = (
-        "The best was chosen by these same runs, so some of its lead is luck: the more settings there are, the more."
-    )
-    return PairTable("best", f"{total} minus the best ({best})".capitalize(), found[:MOST_ROWS], caution)
+    heading = f"{total} minus the best ({best})".capitalize()
+    return PairTable("best", heading, found[:MOST_ROWS], SAME_RUNS if len(others) > 1 else "")
 
 
 def better_is(mode: str) -> str:

@@ -1,12 +1,25 @@
-"""Statistics of a report: standard deviations and paired t intervals."""
+"""Statistics of paired runs: t intervals, Holm's correction, equivalence, an exact check, and how many seeds to run.
+
+Functions of a mean and a standard deviation also take arrays of them. SciPy is imported in the functions that need it:
+a run needs none of them.
+"""
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 T = TypeVar("T")
+Array = NDArray[np.float64]
+
+LEVEL = 0.05  # of a test; an interval covers with 1 − LEVEL
+POWER = 0.8
+MOST_SEEDS = 10_000
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -29,47 +42,106 @@ def rank_by_mean(
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference: mean, 95 % confidence interval and number of pairs. The ends are None for a single pair."""
+    """The paired differences of two settings, one for each common seed."""
 
-    mean: float
-    low: float | None
-    high: float | None
-    pairs: int
+    values: tuple[float, ...]
+
+    @property
+    def pairs(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation of the differences; None for a single pair, 0 if all are equal up to rounding."""
+        if math.isclose(min(self.values), max(self.values), rel_tol=1e-9, abs_tol=1e-12):
+            return 0.0 if self.pairs > 1 else None
+        return spread(self.values)
 
 
 def paired_difference(values: Mapping[Any, float], reference: Mapping[Any, float]) -> Difference | None:
-    """`values` − `reference` over their common seeds, by Student's t; None without a common seed."""
-    differences = [values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())]
-    if not differences:
-        return None
-    mean, deviation, count = fmean(differences), spread(differences), len(differences)
-    if deviation is None:
-        return Difference(mean, None, None, count)
-    half = t_quantile(0.975, count - 1) * deviation / math.sqrt(count)
-    return Difference(mean, mean - half, mean + half, count)
+    """`values` − `reference` over their common seeds; None without a common seed."""
+    differences = tuple(values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys()))
+    return Difference(differences) if differences else None
 
 
-def t_quantile(p: float, degrees: int) -> float:
-    """The p-quantile, 0.5 <= p < 1, of Student's t distribution.
+def half_width(deviation: ArrayLike, pairs: ArrayLike, level: float = LEVEL) -> Array:
+    """Half the width of the 1 − `level` interval of a mean difference: t(1 − level/2, n − 1) · s / √n."""
+    from scipy.special import stdtrit
 
-    By bisection over θ = atan(t/√ν), of which the distribution function is a finite sum where ν is whole (Abramowitz
-    and Stegun 1964, 26.7.3 and 26.7.4).
+    n = np.asarray(pairs)
+    return np.asarray(stdtrit(n - 1, 1 - level / 2) * deviation / np.sqrt(n))
+
+
+def t_test(mean: ArrayLike, deviation: ArrayLike, pairs: int) -> Array:
+    """The two-sided p-value of the paired t test of no difference. The deviation is above 0."""
+    from scipy.special import stdtr
+
+    return np.asarray(2 * stdtr(pairs - 1, -np.abs(mean) / np.asarray(deviation) * math.sqrt(pairs)))
+
+
+def equivalence_test(mean: ArrayLike, deviation: ArrayLike, pairs: int, delta: float) -> Array:
+    """The p-value of the claim that the difference lies within ±`delta`: the larger one of two one-sided t tests
+    (Schuirmann 1987). The deviation is above 0.
     """
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _within(middle, degrees) < 2 * p - 1:
-            low = middle
-        else:
-            high = middle
-    return math.sqrt(degrees) * math.tan((low + high) / 2)
+    from scipy.special import stdtr
+
+    return np.asarray(stdtr(pairs - 1, (np.abs(mean) - delta) / np.asarray(deviation) * math.sqrt(pairs)))
 
 
-def _within(theta: float, degrees: int) -> float:
-    """P(|T| <= √ν tan θ)."""
-    odd = degrees % 2
-    term, total = (math.cos(theta) if odd else 1.0), 0.0
-    for k in range(2 + odd, degrees + 1, 2):
-        total += term
-        term *= (k - 1) / k * math.cos(theta) ** 2
-    return 2 / math.pi * (theta + math.sin(theta) * total) if odd else math.sin(theta) * total
+def holm(p_values: ArrayLike) -> Array:
+    """p-values corrected for all comparisons along the last axis (Holm 1979): those at most `level` may be claimed, and
+    the chance of any false claim among them is at most `level`, however the comparisons depend on each other.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, axis=-1)
+    factors = np.arange(p.shape[-1], 0, -1)
+    in_order = np.maximum.accumulate(np.take_along_axis(p, order, -1) * factors, axis=-1)
+    corrected = np.empty_like(p)
+    np.put_along_axis(corrected, order, np.minimum(in_order, 1.0), axis=-1)
+    return corrected
+
+
+def sign_flip_test(differences: Sequence[float]) -> float:
+    """The exact two-sided p-value of differences that are symmetric about 0 (Fisher 1935): the share of the 2^n sign
+    patterns whose sum is at least as far from 0. It assumes no normal distribution, and cannot fall below 2 / 2^n.
+    """
+    n = len(differences)
+    signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    sums = np.abs(signs @ np.asarray(differences, dtype=np.float64))
+    return float(np.mean(sums >= sums[0] * (1 - 1e-9)))  # sums that are equal differ in their last bits
+
+
+def detectable_difference(deviation: ArrayLike, pairs: ArrayLike, level: float = LEVEL, power: float = POWER) -> Array:
+    """The smallest true difference that a two-sided paired t test finds with probability `power`, by the noncentral t
+    distribution: P(T > t(1 − level/2)) = power. The other tail is negligible.
+    """
+    from scipy.special import nctdtrinc, stdtrit
+
+    n = np.asarray(pairs, dtype=np.float64)
+    noncentrality = nctdtrinc(n - 1, 1 - power, stdtrit(n - 1, 1 - level / 2))
+    return np.asarray(noncentrality * deviation / np.sqrt(n))
+
+
+def seeds_to_detect(difference: float, deviation: float, level: float = LEVEL, power: float = POWER) -> int | None:
+    """The fewest pairs that detect a true `difference`, taking the deviation as known; None if above `MOST_SEEDS`."""
+    counts = range(2, MOST_SEEDS + 1)
+    found = bisect_left(
+        counts, True, key=lambda n: bool(detectable_difference(deviation, n, level, power) <= abs(difference))
+    )
+    return counts[found] if found < len(counts) else None
+
+
+def seeds_for_half_width(width: float, deviation: ArrayLike, pilot: int, level: float = LEVEL) -> NDArray[np.int64]:
+    """The number of pairs, those of the pilot included, after which mean ± `width` covers with at least 1 − `level`.
+
+    Stein's two-stage rule (1945): max(n₀, ⌈(t(1 − level/2, n₀ − 1) · s₀ / width)²⌉) with the size n₀ and the deviation
+    s₀ of the pilot. It is exact for normal differences whatever their true deviation; the mean is over all pairs.
+    """
+    if width <= 0:
+        raise ValueError(f"width must be above 0, got {width}")
+    wanted = np.ceil(pilot * (half_width(deviation, pilot, level) / width) ** 2)
+    return np.maximum(pilot, wanted).astype(np.int64)

@@ -74,6 +74,7 @@ class Grid:
                 tuple(job.settings[key] for key in self.setting),
                 result["objective_name"],
                 mode_of_result(result),
+                job.config.seed,
                 result["objective"],
             )
             for job in self.all

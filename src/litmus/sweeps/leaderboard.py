@@ -1,4 +1,4 @@
-"""The leaderboard: settings of a sweep, best first."""
+"""The leaderboard: settings of a sweep, best first, and the verdict on the best."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from litmus.core.atomic_files import write_text
 from litmus.report.statistics import rank_by_mean, spread
+from litmus.report.verdicts import verdict_line
 
 SHOWN = 20
 
@@ -20,7 +21,11 @@ class Row:
     setting: tuple[str, ...]
     objective: str
     mode: str  # max or min
-    values: list[float] = field(default_factory=list)
+    by_seed: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def values(self) -> list[float]:
+        return list(self.by_seed.values())
 
     @property
     def mean(self) -> float:
@@ -32,11 +37,11 @@ class Row:
         return spread(self.values)
 
 
-def ranked(results: Iterable[tuple[tuple[str, ...], str, str, float]]) -> list[Row]:
-    """Rows of (setting, objective, max or min, value), by objective and best first, as a report ranks them."""
+def ranked(results: Iterable[tuple[tuple[str, ...], str, str, int, float]]) -> list[Row]:
+    """Rows of (setting, objective, max or min, seed, value), by objective and best first, as a report ranks them."""
     rows: dict[tuple[tuple[str, ...], str], Row] = {}
-    for setting, objective, mode, value in results:
-        rows.setdefault((setting, objective), Row(setting, objective, mode)).values.append(value)
+    for setting, objective, mode, seed, value in results:
+        rows.setdefault((setting, objective), Row(setting, objective, mode)).by_seed[seed] = value
 
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows.values(), key=lambda row: row.objective):
@@ -57,6 +62,19 @@ def table(rows: Sequence[Row], keys: Sequence[str]) -> str:
     if len(rows) > SHOWN:
         text.append(f"and {len(rows) - SHOWN} more")
     return "\n".join(text)
+
+
+def verdict(rows: Sequence[Row], keys: Sequence[str]) -> str:
+    """A line on the best row against the others, for each objective that has several; empty if none has."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.objective, []).append(row)
+    lines = []
+    for objective, group in groups.items():
+        named = [(" ".join(map("=".join, zip(keys, row.setting, strict=True))), row.by_seed) for row in group]
+        if line := verdict_line(named, objective, group[0].mode):
+            lines.append(f"{objective}: {line}")
+    return "\n".join(lines)
 
 
 def write(path: Path, rows: Sequence[Row], keys: Sequence[str]) -> None:

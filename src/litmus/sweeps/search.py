@@ -47,6 +47,7 @@ class Search:
         runs = {path.parent: sample for path in sweep_folder(self.name).glob("*/run.json")}
         find_changes(runs, data_fingerprint_elsewhere).require_answer(config.stale, "choose another sweep_name")
         self.objective, self.mode = str(sample.objective), objective(sample).mode
+        self.seed = sample.seed
         require(
             sample.data.get("val_size") != 0,
             "data.val_size=0 leaves no validation part for a search to choose by: leave it out",
@@ -156,7 +157,7 @@ class Search:
         trials = self.study.get_trials(states=(study.state("COMPLETE"),))
         # A sampler may repeat a setting, which is one run.
         values = {tuple(self._text(key, trial.params[key]) for key in self.keys): trial.value for trial in trials}
-        return ranked((setting, self.objective, self.mode, value) for setting, value in values.items())
+        return ranked((setting, self.objective, self.mode, self.seed, value) for setting, value in values.items())
 
     def _text(self, key: str, value: Any) -> str:
         span = self.space[key]

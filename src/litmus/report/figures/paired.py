@@ -30,8 +30,8 @@ def _paint(figure: Figure, table: PairTable, metric: str, mode: str, labels: Seq
     for y, pair in enumerate(table.pairs):
         found = pair.difference
         mean = scaled(metric, found.mean)
-        if found.low is not None and found.high is not None:
-            ends = [scaled(metric, found.low), scaled(metric, found.high)]
+        if pair.verdict.interval is not None:
+            ends = [scaled(metric, end) for end in pair.verdict.interval]
             ends_seen += ends if furthest is None or abs(found.mean) <= furthest else []
             axes.plot(ends, [y, y], color=look(0)["color"], marker="|", markersize=9)
         axes.plot([mean], [y], linestyle="none", color=look(0)["color"], marker="o", markersize=6)
@@ -49,9 +49,11 @@ def _paint(figure: Figure, table: PairTable, metric: str, mode: str, labels: Seq
     axes.grid(False, axis="y")
     unit = "percentage points" if is_percentage(metric) else ""
     axes.set_xlabel(f"difference in {title(metric)}{f' ({unit})' if unit else ''}; {better_is(mode)}")
+    family = table.pairs[0].verdict.family
+    corrected = f", simultaneous over {family} comparisons (Bonferroni; an end at 0 is from Holm's test)"
     return (
         f"{table.heading}: the mean difference in {title(metric)} over common seeds, with its 95 % confidence interval "
-        f"(Student's t; none from a single pair). "
+        f"(Student's t; none from a single pair){corrected if family > 1 else ''}. "
         f"{'An arrow points to what lies far beyond. ' if furthest is not None else ''}{table.caution}"
     ).strip()
 
