@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from litmus.core.atomic_files import read_json
 
 NOT_THE_EXPERIMENT = (
-    *("output_dir", "sweep_name", "resume", "hydra"),
+    *("output_dir", "sweep_name", "resume", "trust", "hydra"),
     *("launcher", "jobs", "sweep", "sampler", "pruner", "n_trials"),
 )
 COMBINED = ("callbacks", "logger")  # groups of named parts, whose option files can be combined

@@ -68,7 +68,7 @@ def check_model(cfg: DictConfig, model: Classifier, num_classes: int, image_shap
 
 def check_rebuilt(file: Path, model: Classifier, image_shape: Sequence[int]) -> None:
     """Raises StoppedRun unless the best checkpoint gives the logits of `model`, which has its weights loaded."""
-    rebuilt, _ = rebuild_model(file)
+    rebuilt, _ = rebuild_model(file, trust=None)
     rebuilt.to(model.device)
     if not _are_close(_outputs(model.float(), image_shape), _outputs(rebuilt, image_shape)):
         raise StoppedRun(
