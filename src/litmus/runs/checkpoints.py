@@ -105,8 +105,9 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}); {OTHER}")
     wrong = [key for key, is_valid in CHECKS.items() if not is_valid(metadata.get(key))]
     wrong += [] if is_state_dict(contents["state_dict"]) else ["state_dict"]
-    wrong += [] if metadata["mean"].shape == metadata["std"].shape else ["std"]
-    require(not wrong, f"{file} is damaged ({wrong[0] if wrong else ''} has an impossible value); {OTHER}")
+    if not wrong and metadata["mean"].shape != metadata["std"].shape:
+        wrong = ["std"]
+    require(not wrong, f"{file} is damaged ({', '.join(wrong)} cannot be right); {OTHER}")
     check_stored_size(metadata["config"], file)
     metadata["config"] = with_own_targets(metadata["config"])
     return contents, metadata
