@@ -32,20 +32,19 @@ def main() -> None:
     parser.add_argument("--data-dir", help="where downloads are; where the run had them if left out")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which of the run's")
     parser.add_argument("--out", type=Path, help="where to write; RUN/evaluation/… if left out")
+    cli.add_trust(parser)
     args = parser.parse_args()
 
     from litmus.inference.evaluation import evaluate, other_data, own_data, warn_if_unlike_run
-    from litmus.inference.loading import load
+    from litmus.inference.loading import load_checked
 
-    trained = load(args.run, args.checkpoint)
-    data_dir = args.data_dir or trained.config["data"].get("data_dir", "data")
-    is_own = args.data is None
-    data = (
-        own_data(trained, data_dir)
-        if is_own
-        else other_data(trained, config_of(args.data, data_dir, args.data_dir is not None))
-    )
-    above = Path(args.run).expanduser()
+    trained = load_checked(args.run, args.checkpoint, args.trust, with_loss=True)
+    data_dir = args.data_dir or stored_data_dir(trained.config)
+    is_own, above = args.data is None, Path(args.run).expanduser()
+    if is_own:
+        data = own_data(trained, above, data_dir, args.trust)
+    else:
+        data = other_data(trained, config_of(args.data, data_dir, args.data_dir is not None))
     name = ("own" if is_own else data.name) + ("-last" if args.checkpoint == "last" else "")
     directory = args.out or (above if above.is_dir() else above.parent) / "evaluation" / name
     found = evaluate(trained, data, directory)
@@ -53,6 +52,13 @@ def main() -> None:
         warn_if_unlike_run(above, found.figures)
     write_json(directory / "evaluation.json", {"run": args.run, "checkpoint": args.checkpoint, **found.figures})
     print(f"\n{as_text(found)}\n\n{directory}")
+
+
+def stored_data_dir(config: dict[str, Any]) -> str:
+    """Where the run had its downloads, if that folder is here: a checkpoint of someone else creates no other one."""
+    data = config.get("data")
+    there = data.get("data_dir") if isinstance(data, dict) else None
+    return there if isinstance(there, str) and Path(there).expanduser().is_dir() else "data"
 
 
 def config_of(what: str, data_dir: str, is_dir_given: bool) -> Any:

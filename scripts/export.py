@@ -19,12 +19,13 @@ def main() -> None:
     parser.add_argument("--format", choices=("onnx", "safetensors"), required=True)
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which of the run's")
     parser.add_argument("--out", type=Path, help="the file; RUN/export/model.FORMAT if left out")
+    cli.add_trust(parser)
     args = parser.parse_args()
 
     from litmus.inference.export import export_onnx, export_safetensors
     from litmus.inference.loading import load
 
-    trained = load(args.run, args.checkpoint)
+    trained = load(args.run, args.checkpoint, args.trust)
     above = Path(args.run).expanduser()
     out = args.out or (above if above.is_dir() else above.parent) / "export" / f"model.{args.format}"
     difference = (export_onnx if args.format == "onnx" else export_safetensors)(trained, out)

@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--perturb", metavar="NAME:KEY=VALUE", help="also show the pictures changed, side by side")
     parser.add_argument("--seed", type=int, help="of what is random in --perturb; 0 if left out")
     parser.add_argument("--out", type=Path, help="the picture that --perturb writes; perturbed.png if left out")
+    cli.add_trust(parser)
     args = parser.parse_args()
     logging.getLogger("litmus").setLevel(logging.WARNING)  # the answers alone go to the screen
     whole_number("--top", args.top, least=1)
@@ -51,7 +52,7 @@ def main() -> None:
     from litmus.inference.torchvision_models import load_torchvision
 
     perturb = Perturbation(args.perturb, args.seed or 0) if args.perturb else None
-    trained = load(run) if run else load_torchvision(args.arch, args.weights or "DEFAULT")
+    trained = load(run, trust=args.trust) if run else load_torchvision(args.arch, args.weights or "DEFAULT")
     found = predict(trained, images, args.top, perturb, left_out=lambda line: print(line, file=sys.stderr))
     require(bool(found), f"there is no picture in {', '.join(images)}")
     print(as_json(found) if args.json else as_table(found))

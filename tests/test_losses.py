@@ -7,8 +7,8 @@ from conftest import composed, weights
 from omegaconf import OmegaConf
 from torch import nn
 
-import litmus
 from litmus.errors import ConfigError
+from litmus.inference.loading import load_checked
 from litmus.losses import BCE, MSE, Focal, NLLOnSoftmax
 from litmus.runs import build_model
 from litmus.runs.building import build_loss
@@ -126,7 +126,7 @@ def test_class_weights_are_in_the_checkpoint_and_the_model_is_rebuilt_from_it(tr
     given = [float(i + 1) for i in range(10)]
     run = train(f"loss.weight={given}", "data.num_images=60", "trainer.max_epochs=1", "logger=none", "callbacks=none")
     assert weights(run.path)["loss.weight"].tolist() == given
-    assert litmus.load(run.path).model.loss.weight.tolist() == given
+    assert load_checked(run.path, with_loss=True).model.loss.weight.tolist() == given
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,6 @@ def _exit_without_traceback(kind: type[BaseException], error: BaseException, tra
 if sys.excepthook is sys.__excepthook__:
     sys.excepthook = _exit_without_traceback
 
-from litmus.cli.entry_points import command, script  # noqa: E402 (importing takes most of it)
+from litmus.cli.entry_points import add_trust, command, script  # noqa: E402 (importing takes most of it)
 
-__all__ = ["command", "script"]
+__all__ = ["add_trust", "command", "script"]

@@ -1,5 +1,6 @@
 """Entry points of train.py and the scripts: user errors become one sentence."""
 
+import argparse
 import errno
 import functools
 import os
@@ -78,6 +79,17 @@ def script(main: Callable[[], Any]) -> Callable[[], Any]:
         return _answer(main, traceback_wanted)
 
     return wrapped
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds --trust, which a script passes on to `litmus.load`."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module outside the project that the run may use",
+    )
 
 
 def _prepare_process(traceback_wanted: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,11 +41,11 @@ class FinishedRun:
     stop_reason: str
     result: dict[str, Any] = field(repr=False)  # all of result.json
 
-    def load(self, checkpoint: str = "best") -> TrainedModel:
+    def load(self, checkpoint: str = "best", trust: str | Sequence[str] = ()) -> TrainedModel:
         """The trained model, as `litmus.load` gives it."""
         from litmus.inference.loading import load
 
-        return load(self.path, checkpoint)
+        return load(self.path, checkpoint, trust)
 
 
 def compose(*overrides: str, conf: str | Path | None = None) -> DictConfig:

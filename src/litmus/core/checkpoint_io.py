@@ -12,6 +12,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from litmus.core.atomic_files import link, read_json, replacing, write_json, write_text
+from litmus.core.checkpoint_limits import check_archive, check_tensors
 from litmus.errors import ConfigError
 
 __all__ = ["AtomicCheckpointIO", "load_checkpoint", "read_json", "replacing", "write_json", "write_text"]
@@ -23,10 +24,12 @@ CHECKPOINT_KEY = "litmus"  # renaming keeps this
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
     """The contents of a checkpoint: tensors and plain containers, nothing that could run code.
 
-    Raises ConfigError if the file is absent or damaged, or holds anything else.
+    Raises ConfigError if the file is absent or damaged, holds anything else, or declares much more than its size.
     """
     try:
+        check_archive(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        check_tensors(checkpoint, path)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: give a run directory or a checkpoint file") from None
     except PermissionError:

@@ -1,25 +1,99 @@
 """Saved configs: read, flattened and compared. Imports no torch."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import AliasEvent, YAMLError, parse
 
-from litmus.errors import ConfigError
+from litmus.errors import ConfigError, require
+
+MOST_BYTES, MOST_VALUES, MOST_LEVELS = 2**22, 100_000, 50  # of a stored config
+REFERENCE = r"\$\{(\.*)(\w[\w.]*)\}"  # to another key, from here if it begins with a dot
 
 
 def read_config(file: Path) -> Any:
     """Reads a YAML file of the .hydra folder of a run. Raises ConfigError if it is absent or damaged."""
     try:
-        return OmegaConf.load(file)
+        require(file.stat().st_size <= MOST_BYTES, f"{file} is too large for a config; use another run")
+        text = file.read_text(encoding="utf-8")
+        # Aliases, which Litmus does not write, could make a few lines fill the memory.
+        has_alias = "&" in text and any(isinstance(event, AliasEvent) for event in parse(text))
+        require(not has_alias, f"{file} contains a YAML alias; use another run, or start a new one")
+        return OmegaConf.load(StringIO(text))
     except FileNotFoundError:
         raise ConfigError(f"{file} is gone: put it back, or start a new run") from None
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file} is damaged ({reason}): put it back, or start a new run") from None
+
+
+def check_stored_size(config: Any, file: Path) -> None:
+    """Raises ConfigError unless a stored config is made of plain values, and of a limited number of them."""
+    for value in _values(config, file):
+        is_plain = isinstance(value, dict | list | str | int | float | None)
+        require(is_plain, f"the config in {file} contains a {type(value).__name__}; use another file")
+
+
+def check_nothing_evaluated(config: Any, file: Path) -> None:
+    """Raises ConfigError if a stored config has interpolations, such as `${oc.env:HOME}`, which may read anything."""
+    for value in _values(config, file):
+        if isinstance(value, str) and "${" in value:
+            raise _not_evaluated(value, file)
+
+
+def check_references(config: Any, file: Path) -> None:
+    """Raises ConfigError if a stored config has resolvers, or references to other keys that do not hold a plain value.
+
+    A reference to a value with references could make a few lines fill the memory.
+    """
+    left = MOST_VALUES
+    for path, value in _interpolated(config):
+        if "${" in re.sub(REFERENCE, "", value):
+            raise _not_evaluated(value, file)
+        for dots, key in re.findall(REFERENCE, value):
+            found: Any = config
+            for step in (*(path[: -len(dots)] if dots else ()), *key.split(".")):
+                found = found.get(step) if isinstance(found, dict) else None
+            inner = list(_values(found, file))
+            left -= sum(len(one) if isinstance(one, str) else 1 for one in inner)
+            if left < 0 or any(isinstance(one, str) and "${" in one for one in inner):
+                raise _not_evaluated(value, file)
+
+
+def _not_evaluated(value: str, file: Path) -> ConfigError:
+    return ConfigError(
+        f"the config in {file} contains {value[:80]!r}, which is not evaluated because the file may come from someone "
+        "else; write its value there, or use another file"
+    )
+
+
+def _interpolated(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """The strings with interpolations at or below `value`, each with its path."""
+    if isinstance(value, str) and "${" in value:
+        yield path, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _interpolated(inner, (*path, key))
+
+
+def _values(config: Any, file: Path) -> Iterator[Any]:
+    """The values and keys of a stored config, and those inside them. Raises ConfigError for too many or too deep ones,
+    as a config that contains the same list many times can have.
+    """
+    stack: list[tuple[Any, int]] = [(config, 0)]
+    count = 0
+    while stack:
+        value, level = stack.pop()
+        yield value
+        inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+        count += len(inner)
+        require(count <= MOST_VALUES and level <= MOST_LEVELS, f"the config in {file} is too large; use another file")
+        stack += [(one, level + 1) for one in inner]
 
 
 def flatten(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Evaluates a trained model on its run's test set, or on other data of the same classes."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from litmus.callbacks import Calibration, ConfusionMatrix, WorstMistakes
 from litmus.core.checkpoint_io import read_json
+from litmus.core.saved_config import check_nothing_evaluated
 from litmus.data.array_file import ArrayFile
 from litmus.data.image_folder import ImageFolder
 from litmus.data.in_memory import InMemory
@@ -21,6 +22,7 @@ from litmus.errors import first_few, require, user_path
 from litmus.inference.class_metrics import class_scores, mean_of
 from litmus.inference.loading import TrainedModel
 from litmus.runs.building import build
+from litmus.runs.trusted_targets import DATA, TargetCheck
 from litmus.training.trainer import quiet
 
 log = logging.getLogger("litmus")
@@ -35,7 +37,7 @@ class FolderToTest(ImageFolder):
     """
 
     def __init__(self, root: str, trained: TrainedModel):
-        config = trained.config["data"]
+        config = stored_data(trained)
         kept = {name: config[name] for name in ("batch_size", "eval_batch_size", "data_dir", "seed") if name in config}
         super().__init__(
             root,
@@ -46,8 +48,6 @@ class FolderToTest(ImageFolder):
             classes=trained.class_names,
             test_share=0.0,
             bad_files="skip",
-            memory_gb=config.get("memory_gb", 4.0),
-            workers=config.get("workers"),
             train_size=None,
             val_size=0,
             test_size=None,
@@ -75,19 +75,38 @@ class ArraysToTest(ArrayFile):
     required_part = "test"
 
     def __init__(self, path: str, trained: TrainedModel):
-        super().__init__(path, trained.config["data"].get("layout"), scaling="raw")
+        super().__init__(path, stored_data(trained).get("layout"), scaling="raw")
 
 
-def own_data(trained: TrainedModel, data_dir: str | None = None) -> InMemory:
-    """The test images of the run's own data; `data_dir` is where downloads are now."""
-    config = trained.config["data"]
+def stored_data(trained: TrainedModel) -> dict[str, Any]:
+    """The data group of the stored config; empty if there is none."""
+    data = trained.config.get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def own_data(
+    trained: TrainedModel, file: Path, data_dir: str | None = None, trust: str | Sequence[str] = ()
+) -> InMemory:
+    """The test images of the run's own data; `data_dir` is where downloads are now.
+
+    What its config names is built as `litmus.load` builds the network. `file` is the run, for errors.
+    """
+    config = stored_data(trained)
+    require("_target_" in config, f"{file} is damaged (its config has no data); use another file")
+    require(
+        config.get("num_classes") in (None, len(trained.class_names)),
+        f"{file} is damaged (its data has {config.get('num_classes')} classes, and the model has "
+        f"{len(trained.class_names)}); use another file",
+    )
+    check_nothing_evaluated(config, file)
+    TargetCheck(DATA, file, trust).check(config)
     require(
         "data_dir" in config,
         f"the data module of this run, {config.get('_target_')}, is not one of litmus.data, and its test was part of "
         "the run; give other data with --data",
     )
-    data: InMemory = build(OmegaConf.create({**config, "data_dir": data_dir or config["data_dir"]}))
-    return prepare_test_data(data, trained)
+    given = {"data_dir": data_dir or config["data_dir"], **({"workers": None} if "workers" in config else {})}
+    return prepare_test_data(build(OmegaConf.create({**config, **given})), trained)
 
 
 def other_data(trained: TrainedModel, config: Any) -> InMemory:
@@ -136,8 +155,9 @@ def warn_if_unlike_run(run: Path, figures: Mapping[str, Any]) -> None:
     One image in a thousand may differ, because devices and numbers of threads round differently.
     """
     file, images = run / "result.json", figures["images"]
-    before = read_json(file, "metrics")["metrics"].get("test/acc") if file.exists() else None
-    if before is not None and abs(before - figures["accuracy"]) * images > max(1.5, images / 1000):
+    metrics = read_json(file, "metrics")["metrics"] if file.exists() else {}
+    before = metrics.get("test/acc") if isinstance(metrics, dict) else None
+    if isinstance(before, float) and abs(before - figures["accuracy"]) * images > max(1.5, images / 1000):
         log.warning(
             f"{run} measured a test accuracy of {100 * before:.2f} % and this is {100 * figures['accuracy']:.2f} %: "
             "the test images or the model's code have changed since; run it again in another output_dir"

@@ -1,5 +1,6 @@
 """Loads a trained model from a run directory or a checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,26 @@ class TrainedModel(nn.Module):
         return self.model(self.preprocess(images))
 
 
-def load(run: str | Path, checkpoint: str = "best") -> TrainedModel:
+def load(run: str | Path, checkpoint: str = "best", trust: str | Sequence[str] = ()) -> TrainedModel:
     """The trained model of a run directory (its best checkpoint, or `last`) or of a checkpoint file, on the CPU.
 
-    Raises ConfigError if there is no checkpoint, or if Litmus has not written it.
+    The network alone is built, so the file may come from someone else: of litmus, torch.nn, torchvision.models, timm
+    and the project. `trust` names other modules or classes that it may use, such as ["mine"]. Raises ConfigError if
+    there is no checkpoint, if Litmus has not written it, or if it needs anything else.
     """
+    return load_checked(run, checkpoint, trust)
+
+
+def load_checked(
+    run: str | Path, checkpoint: str = "best", trust: str | Sequence[str] = (), with_loss: bool = False
+) -> TrainedModel:
+    """As `load`; `with_loss` also builds the loss of the run."""
     file = Path(run).expanduser()
     flush_denormals()
     if file.is_dir():
         file = file / "checkpoints" / f"{checkpoint}.ckpt"
         require(file.exists(), f"{run} holds no checkpoints/{file.name}: it is not a run, or has no completed epoch")
-    model, metadata = rebuild_model(file)
+    model, metadata = rebuild_model(file, trust, with_loss)
     kind = UnknownPreprocess if metadata["mean"].isnan().any() else Preprocess
     preprocess = kind(metadata["mean"], metadata["std"], metadata["image_size"])
     # Checkpoints of early versions lack these keys.

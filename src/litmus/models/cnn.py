@@ -65,8 +65,8 @@ def _blocks(
     """The convolutional blocks; `channels` starts with the channels of the image."""
     layers: dict[str, nn.Module] = {}
     for i, (fan_in, fan_out) in enumerate(pairwise(channels), start=1):
-        for j, inputs in enumerate([fan_in, *[fan_out] * (depth - 1)], start=1):
-            name = str(i) if j == 1 else f"{i}_{j}"
+        for j in range(1, depth + 1):
+            inputs, name = (fan_in, str(i)) if j == 1 else (fan_out, f"{i}_{j}")
             # A bias before batch normalization would be subtracted again.
             layers[f"conv{name}"] = nn.Conv2d(
                 inputs, fan_out, kernel_size, padding=kernel_size // 2, bias=not batch_norm

@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
+from litmus.core.checkpoint_limits import is_state_dict
 from litmus.errors import ConfigError, closest, require
 from litmus.models.warm_start import (
     are_reordered,
@@ -38,6 +39,8 @@ class LastLayer:
         enough.
         """
         if self.class_names == class_names:
+            misfits = describe_mismatch(self.state, head.state_dict())
+            require(not misfits, f"the last layer of model.weights does not fit: {misfits}; use another run")
             head.load_state_dict(self.state)
             log.info("loaded the last layer as well, because the classes are the same")
         elif are_reordered(self.class_names, class_names):
@@ -129,9 +132,13 @@ def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]
     else:
         state = load_checkpoint(path)
         if CHECKPOINT_KEY in state:
-            return _read_run_checkpoint(state, path, option), list(state[CHECKPOINT_KEY]["class_names"])
+            metadata = state[CHECKPOINT_KEY]
+            names = metadata.get("class_names") if isinstance(metadata, dict) else None
+            if not isinstance(names, list | tuple):
+                raise ConfigError(f"{option}={path} is damaged (it lacks class_names): use another file")
+            return _read_run_checkpoint(state, path, option), list(names)
     require(
-        bool(state) and all(isinstance(value, Tensor) for value in state.values()),
+        bool(state) and is_state_dict(state),
         f"{option}={path} is not of torchvision's layout, a plain dictionary of tensors: use another file",
     )
     return without_wrappers(state, path), class_names
@@ -139,10 +146,11 @@ def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]
 
 def _read_run_checkpoint(checkpoint: Mapping[str, Any], path: Path, option: str) -> dict[str, Tensor]:
     found = network_weights(checkpoint, path)
-    require(
-        "head.weight" in found, f"{option}={path} is a run of another model than resnet: use one, or model.init_from"
-    )
     parts = {"backbone": "", "head": "fc."}
+    require(
+        "head.weight" in found and all(name.partition(".")[0] in parts for name in found),
+        f"{option}={path} is a run of another model than resnet: use one, or model.init_from",
+    )
     names = {name: name.partition(".") for name in found}
     return {parts[part] + rest: found[name] for name, (part, _, rest) in names.items()}
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
+from litmus.core.checkpoint_limits import is_state_dict
 from litmus.errors import require
 
 log = logging.getLogger("litmus")
@@ -67,7 +68,7 @@ def resolve_checkpoint(option: str, path: str) -> Path:
 
 def network_weights(checkpoint: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
     state = checkpoint.get("state_dict")
-    require(isinstance(state, dict), f"{file} is not a Litmus checkpoint: it has no state_dict")
+    require(is_state_dict(state), f"{file} is not a Litmus checkpoint: it has no state_dict of named tensors")
     names = without_wrappers(cast(dict[str, Any], state), file).items()
     return {name.removeprefix("network."): value for name, value in names if name.startswith("network.")}
 

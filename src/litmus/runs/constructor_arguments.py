@@ -40,8 +40,8 @@ def unknown_argument(node: Any, key: str) -> str:
 def missing_targets(node: Any) -> list[str]:
     """The targets of this package, at or below `node`, that do not exist: those of another version."""
     package = __name__.partition(".")[0]
-    targets = [str(part["_target_"]) for part in _parts(node) if target_of(part) is None]
-    return [target for target in targets if target.startswith(f"{package}.")]
+    own = [part for part in _parts(node) if str(part._get_node("_target_")).startswith(f"{package}.")]
+    return [str(part["_target_"]) for part in own if target_of(part) is None]
 
 
 def tensor_arguments(node: Any) -> list[str]:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from litmus.core.atomic_files import read_json
 
 NOT_THE_EXPERIMENT = (
-    *("output_dir", "sweep_name", "resume", "stale", "hydra"),
+    *("output_dir", "sweep_name", "resume", "stale", "trust", "hydra"),
     *("launcher", "jobs", "sweep", "sampler", "pruner", "n_trials"),
 )
 BYSTANDERS = ("logger",)  # watch a run, and change nothing in it

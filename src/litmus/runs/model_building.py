@@ -6,16 +6,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, open_dict
-from torch import nn
+from omegaconf import DictConfig, ListConfig, open_dict
+from torch import Tensor, nn
 
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
+from litmus.models.defaults import ADAM, one_cycle
 from litmus.models.layers import lazy_parameters
+from litmus.penalties import NoPenalty
 from litmus.runs.building import UNEXPECTED, build, build_loss
 from litmus.runs.constructor_arguments import as_partials, parameters, target_of, unknown_argument
 
 WEIGHT_FILES = ("init_from", "weights")  # model options that name a weights file
+PRETRAINED = (*WEIGHT_FILES, "weights_backbone", "pretrained", "pretrained_backbone", "checkpoint_path")
 OWN = ("channels_last", "init_from", "init_strict")  # options of the Classifier around the network
 
 
@@ -33,9 +36,35 @@ def build_model(
     )
     parts = {"loss": build_loss(cfg.loss), "penalty": build(cfg.penalty)}
     parts |= {name: build(as_partials(cfg[name])) for name in ("optim", "scheduler")}
+    return _assemble(cfg, num_classes, image_shape, parts, is_restored)
+
+
+def build_network_alone(cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...]) -> Classifier:
+    """The model of a config for its use after training: without its penalty, optimizer and scheduler, and without its
+    loss unless `cfg` has one. A checkpoint provides the weights later.
+    """
+    loss = build_loss(cfg.loss) if "loss" in cfg else UnknownLoss()
+    parts = {"loss": loss, "penalty": NoPenalty(), "optim": ADAM, "scheduler": one_cycle()}
+    return _assemble(cfg, num_classes, image_shape, parts, is_restored=True)
+
+
+class UnknownLoss(nn.Module):
+    """The loss of a model that was loaded without it: raises ConfigError."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        raise ConfigError(
+            "litmus.load builds the network without the loss of its run; run python scripts/evaluate.py RUN, or set "
+            "model.loss to a loss of your own"
+        )
+
+
+def _assemble(
+    cfg: DictConfig, num_classes: int, image_shape: tuple[int, ...], parts: Mapping[str, Any], is_restored: bool
+) -> Classifier:
     node = cfg.model.copy()
     if is_restored:
         node.update({option: None for option in WEIGHT_FILES if option in node})
+        _leave_out_pretrained(node)
     if is_plain_network(node):
         return wrap_network(node, num_classes, image_shape, parts)
     try:
@@ -46,6 +75,15 @@ def build_model(
         if re.search(r"unexpected keyword argument|missing \d+ required", str(error)) is None:
             raise
         raise ConfigError(f"{cfg.model.get('_target_')} doesn't fit its options: {error}") from error
+
+
+def _leave_out_pretrained(node: Any) -> None:
+    """Sets what would read or download weights, in a node and those below it, to null."""
+    if isinstance(node, DictConfig):
+        node.update({name: None for name in PRETRAINED if isinstance(node.get(name), str | bool)})
+    for child in node.values() if isinstance(node, DictConfig) else node:
+        if isinstance(child, DictConfig | ListConfig) and not child._is_none():
+            _leave_out_pretrained(child)
 
 
 def is_plain_network(node: DictConfig) -> bool:

@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from litmus.core.atomic_files import is_draft
 from litmus.core.checkpoint_io import read_json
 from litmus.core.metrics_file import read_metrics
-from litmus.core.saved_config import differences, read_config
+from litmus.core.saved_config import check_references, check_stored_size, differences, read_config
 from litmus.errors import ConfigError, require
 from litmus.models.schedule import spans_whole_run
+from litmus.runs.checkpoints import check_network
 from litmus.runs.constructor_arguments import missing_targets
 from litmus.runs.directory import LOCK
 from litmus.runs.distributed import is_rank_zero
 from litmus.runs.identity import experiment, is_hash_of
+from litmus.runs.trusted_targets import RUNS, TargetCheck
 from litmus.training.lightning_callbacks import find_averaging_over_run
 
 EPOCHS, EARLY_STOPPING = "trainer.max_epochs", "callbacks.early_stopping"
@@ -29,7 +31,7 @@ def check_same_experiment(path: Path, config: dict[str, Any]) -> None:
     record = path / "run.json"
     if record.exists():
         if not is_hash_of(read_json(record, "config_hash")["config_hash"], config):
-            there = experiment(read_config(path / ".hydra" / "config.yaml"))
+            there = experiment(read_run_config(path))
             raise ConfigError(f"{path} holds another run: {differences(there, config)}; choose another output_dir")
     elif (
         is_rank_zero()
@@ -50,27 +52,41 @@ def describe_other_threads(record: Path) -> str | None:
     )
 
 
-def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dict[str, str], list[str]]:
+def read_run_config(path: Path) -> DictConfig:
+    """The config of a run directory. Raises ConfigError for one that would read or compute anything as it is used."""
+    file = path / ".hydra" / "config.yaml"
+    cfg = read_config(file)
+    require(isinstance(cfg, DictConfig), f"{file} is damaged (it holds no options): put it back, or start a new run")
+    unresolved = OmegaConf.to_container(cfg, resolve=False)
+    check_stored_size(unresolved, file)
+    check_references(unresolved, file)
+    return cfg
+
+
+def resume_config(
+    path: Path, overrides: Sequence[str], trust: str | Sequence[str] = ()
+) -> tuple[DictConfig, dict[str, str], list[str]]:
     """The config, choices and overrides of the run to resume.
 
-    Of `overrides`, those of this command, only `CHANGEABLE` may be given. Raises ConfigError for others, and if no
-    epoch is left to train.
+    Of `overrides`, those of this command, only `CHANGEABLE` may be given. Raises ConfigError for others, if no epoch is
+    left to train, and if the run needs what is neither of the libraries, of the project nor of the modules in `trust`.
     """
     record = path / "run.json"
     require(record.exists(), f"resume={path} is not a run directory: it has no run.json")
     given: dict[str, str] = {}
     for line in overrides:
         key, _, value = (f"{EARLY_STOPPING}=null" if line == f"~{EARLY_STOPPING}" else line).partition("=")
-        if key not in ("resume", "stale"):
+        if key not in ("resume", "stale", "trust"):
             given[key.lstrip("+")] = value
             require(
                 key.lstrip("+") in CHANGEABLE,
                 f"resume takes the run's own config, and only {', '.join(CHANGEABLE)} may change; leave out {line}",
             )
     facts = read_json(record, "config_hash", "choices")
-    cfg = read_config(path / ".hydra" / "config.yaml")
+    cfg = read_run_config(path)
+    config = experiment(cfg)
     require(
-        is_hash_of(facts["config_hash"], experiment(cfg)),
+        is_hash_of(facts["config_hash"], config),
         f"{path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start a new run",
     )
     missing = missing_targets(cfg)
@@ -79,6 +95,10 @@ def resume_config(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, dic
         f"{path} was made by another version of Litmus, with {', '.join(missing)}, so it cannot be resumed here; "
         "start a new run, or resume it with the code that made it",
     )
+    is_of_libraries = TargetCheck(RUNS, path / ".hydra" / "config.yaml", trust, "trust=[{}]").check(config)
+    last = path / "checkpoints" / "last.ckpt"
+    if last.exists():
+        check_network(last, config, is_of_libraries)
     choices, overrides_of_run = facts["choices"], list(read_config(path / ".hydra" / "overrides.yaml"))
     _set_patience(cfg, path, given)
     _set_epochs(cfg, path, given)

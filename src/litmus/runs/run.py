@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class Run:
         self.is_resumed_by_name = bool(cfg.resume)
         if cfg.resume:
             self.path = Path(cfg.resume).expanduser()
-            self.cfg, self.choices, self.overrides = resume_config(self.path, self.overrides)
+            self.cfg, self.choices, self.overrides = resume_config(self.path, self.overrides, cfg.trust or ())
         check_processes(self.cfg.accelerator, is_directory_given=bool(cfg.output_dir or cfg.resume))
         self.config = experiment(self.cfg)
         self.hash = config_hash(self.config)
@@ -129,6 +130,11 @@ def _check_root(cfg: DictConfig) -> None:
     for name in ("output_dir", "resume"):
         given = cfg.get(name)
         require(given is None or isinstance(given, str), f"{name}={given} is not a path; put quotes around a number")
+    names = [cfg.trust] if isinstance(cfg.trust, str) else cfg.trust or []
+    require(
+        isinstance(names, Sequence) and all(isinstance(name, str) for name in names),
+        f"trust={cfg.trust} is not a list of modules; write it as trust=[mine]",
+    )
     whole_number("seed", cfg.seed, least=0, most=2**32 - 1)
     if cfg.stale is not None:
         one_of("stale", cfg.stale, OPTIONS)
