@@ -4,13 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from conftest import cut_off, option, snapshot
+from conftest import assert_same, cut_off, option, snapshot, weights
 from picture_files import TINY, folder, picture
 
+from litmus.core.metrics_file import read_metrics
 from litmus.errors import ConfigError
 from litmus.report import compare, read_runs
 from litmus.runs.code_version import changed_files, digests
 from litmus.runs.identity import former_hash
+from litmus.runs.observers import only_observes
 
 MODEL = '''
 from torch import nn
@@ -202,11 +204,49 @@ def test_code_is_compared_by_its_syntax(tmp_path, source, same):
     assert changed_files(recorded) == ([] if same else [str(file)])
 
 
-def test_a_logger_is_not_part_of_a_run(train):
-    quick = [option for option in QUICK if option != "logger=none"]
-    run = train(*quick, "logger=none")
-    assert train(*quick, "logger=tensorboard").result == run.result
+WATCHED = (
+    "+callbacks.norms._target_=litmus.callbacks.GradNorm",
+    "+callbacks.curve._target_=litmus.callbacks.TestCurve",
+)
+
+
+@pytest.mark.parametrize("watching", [("logger=tensorboard",), WATCHED])
+def test_what_only_observes_is_not_part_of_a_run(train, watching):
+    quick = [option for option in QUICK if option.split("=")[0] != watching[0].split("=")[0]]
+    run = train(*quick)
+    assert train(*quick, *watching).result == run.result
     assert launches(run.path) == 1
+
+
+def test_an_interrupted_run_resumes_with_other_observers(train, monkeypatch):
+    options = (*QUICK[:-1], "trainer.max_epochs=3", "data.batch_size=16")
+    whole = train(*options, "output_dir=whole")
+    cut_off(train, monkeypatch, 1, *options, "output_dir=run")
+    run = train(*options, *WATCHED, "output_dir=run")
+    assert_same(weights(run.path), weights(whole.path))
+    rows = read_metrics(run.path / "metrics.csv")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert "test/acc" in rows[-1]
+
+
+def test_a_callback_that_takes_part_is_part_of_the_run(train):
+    train(*QUICK)
+    with pytest.raises(ConfigError, match="holds another run"):
+        train(*QUICK, "+callbacks.early_stopping._target_=litmus.callbacks.EarlyStopping")
+
+
+def test_every_callback_of_litmus_that_declares_it_is_found(tmp_path, monkeypatch):
+    from litmus import callbacks
+
+    for name in callbacks.__all__:
+        declared = getattr(getattr(callbacks, name), "only_observes", False)
+        assert only_observes(f"litmus.callbacks.{name}") is declared
+    (tmp_path / "my_callbacks.py").write_text("class Mine:\n    only_observes = True\n\n\nclass Other:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert only_observes("my_callbacks.Mine")
+    assert not only_observes("my_callbacks.Other")
+    assert not only_observes("absent_module.Mine")
+    assert not only_observes("pytorch_lightning.callbacks.EarlyStopping")
 
 
 def test_a_run_of_an_earlier_version_is_still_complete(train, monkeypatch):

@@ -24,6 +24,8 @@ class Calibration(pl.Callback):
     `error` is then the expected calibration error.
     """
 
+    only_observes = True
+
     def __init__(self, bins: int, directory: str):
         self.bins = whole_number("callbacks.calibration.bins", bins, least=1)
         self.path = Path(directory) / "calibration.png"

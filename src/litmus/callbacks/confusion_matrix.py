@@ -28,6 +28,8 @@ class ConfusionMatrix(pl.Callback):
     Shows the matrix, and saves it as confusion_matrix.png and .csv in `directory`.
     """
 
+    only_observes = True
+
     def __init__(self, directory: str = "test"):
         self.directory = Path(directory)
 

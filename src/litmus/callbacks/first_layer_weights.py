@@ -17,6 +17,8 @@ class FirstLayerWeights(pl.Callback):
     Before training, every `every_n_epochs` epochs, and at the end.
     """
 
+    only_observes = True
+
     def __init__(self, every_n_epochs: int = 5, units: int = 100):
         self.every_n_epochs = whole_number("callbacks.first_layer_weights.every_n_epochs", every_n_epochs, least=1)
         self.units = whole_number("callbacks.first_layer_weights.units", units, least=1)

@@ -25,6 +25,8 @@ class GeneralizationGap(pl.Callback):
     Only with data of litmus.data: the training batches of another data module may be augmented.
     """
 
+    only_observes = True
+
     def __init__(self, images: int = 5000):
         self.images = whole_number("callbacks.generalization_gap.images", images, least=1)
         self.accuracy: float | None = None

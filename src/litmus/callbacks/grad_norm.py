@@ -13,6 +13,8 @@ class GradNorm(pl.Callback):
     """Logs `grad_norm/<layer>`, the L2 norm of the gradient of each layer's weight, penalty included and before any
     clipping: at the first step of each epoch and every `every_n_steps` after it. metrics.csv gets their mean."""
 
+    only_observes = True
+
     def __init__(self, every_n_steps: int = 50):
         self.every_n_steps = whole_number("callbacks.grad_norm.every_n_steps", every_n_steps, least=1)
 

@@ -8,6 +8,8 @@ class LearningRate(pl.Callback):
     groups.
     """
 
+    only_observes = True
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         groups = trainer.optimizers[0].param_groups
         self.rates = {"lr": groups[-1]["lr"]}

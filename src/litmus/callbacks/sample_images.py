@@ -13,6 +13,8 @@ class SampleImages(pl.Callback):
     """Shows the first `images` of the first batch with their classes: augmented, as the network gets them, without
     the normalization."""
 
+    only_observes = True
+
     def __init__(self, images: int = 32):
         self.images = whole_number("callbacks.sample_images.images", images, least=1)
 

@@ -14,6 +14,8 @@ class Sparsity(pl.Callback):
     0, only exact zeros count.
     """
 
+    only_observes = True
+
     def __init__(self, threshold: float = 1e-3):
         self.threshold = number("callbacks.sparsity.threshold", threshold, least=0)
 

@@ -22,6 +22,8 @@ class TestCurve(pl.Callback):
     mode.
     """
 
+    only_observes = True
+
     __test__ = False  # pytest collects every class named Test…
 
     def __init__(self, training_images: int | None = None):

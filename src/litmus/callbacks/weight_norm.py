@@ -9,6 +9,8 @@ from litmus.penalties import weights_by_layer
 class WeightNorm(pl.Callback):
     """Logs `weight_norm/<layer>`, the L2 norm of each layer's weight at the epoch's end."""
 
+    only_observes = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         weights = weights_by_layer(pl_module.network)  # type: ignore[arg-type]
         norms = torch.stack([weight.detach().norm() for weight in weights.values()]).tolist()

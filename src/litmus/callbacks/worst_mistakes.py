@@ -23,6 +23,8 @@ class WorstMistakes(pl.Callback):
     softmax of the true class, whatever loss the model was trained with.
     """
 
+    only_observes = True
+
     def __init__(self, images: int = 24, directory: str = "test"):
         self.images = whole_number("callbacks.worst_mistakes.images", images, least=1)
         self.path = Path(directory) / "worst_mistakes.png"

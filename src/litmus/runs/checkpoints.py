@@ -18,7 +18,7 @@ from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
 from litmus.models.warm_start import describe_mismatch
 from litmus.runs.allocation_limit import AllocationLimit
-from litmus.runs.identity import BYSTANDERS
+from litmus.runs.identity import without_bystanders
 from litmus.runs.model_building import build_network_alone
 from litmus.runs.trusted_targets import LOSSES, NETWORKS, TargetCheck
 
@@ -191,8 +191,7 @@ def check_resumable(file: Path, config: dict[str, Any], model: Classifier) -> No
     there["trainer"]["max_epochs"] = config["trainer"]["max_epochs"]
     if there["callbacks"].get("early_stopping") is not None:
         there["callbacks"]["early_stopping"] = config["callbacks"].get("early_stopping")
-    here = {key: value for key, value in config.items() if key not in BYSTANDERS}
-    there = {key: value for key, value in there.items() if key not in BYSTANDERS}
+    here, there = without_bystanders(config), without_bystanders(there)
     require(there == here, f"{file} is of another run ({differences(there, here)}); {RESTORE}")
     rows = file.parent.parent / "metrics.csv"
     epochs = [row["epoch"] for row in read_metrics(rows)]

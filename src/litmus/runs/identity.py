@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from litmus.core.atomic_files import read_json
+from litmus.runs.observers import only_observes
 
 NOT_THE_EXPERIMENT = (
     *("output_dir", "sweep_name", "resume", "stale", "trust", "hydra"),
@@ -54,7 +55,21 @@ def _resolve_calls(node: Any) -> None:
 
 def config_hash(config: dict[str, Any]) -> str:
     """The hash of an experiment, whatever watches it."""
-    return former_hash({key: value for key, value in config.items() if key not in BYSTANDERS})
+    return former_hash(without_bystanders(config))
+
+
+def without_bystanders(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without loggers, and without callbacks that only observe."""
+    kept = {key: value for key, value in config.items() if key not in BYSTANDERS}
+    callbacks = kept.get("callbacks")
+    if isinstance(callbacks, dict):
+        kept["callbacks"] = {name: node for name, node in callbacks.items() if not _only_observes(node)}
+    return kept
+
+
+def _only_observes(node: Any) -> bool:
+    """Whether this is the config of an observer, or of none: a callback that is switched off."""
+    return node is None or (isinstance(node, dict) and only_observes(str(node.get("_target_"))))
 
 
 def is_hash_of(hash: str, config: dict[str, Any]) -> bool:
