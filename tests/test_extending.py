@@ -87,7 +87,7 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_one_file_each_adds_a_model_penalty_loss_optimizer_scheduler_callback_and_data_set(project):
+def test_one_file_each_adds_a_part_of_every_kind(project):
     options = ["model=maxout", "penalty=smooth_l1", "loss=hinge", "optim=radam", "scheduler=polynomial",
                "callbacks=polite", "data=qmnist"]  # fmt: skip
     done = subprocess.run(

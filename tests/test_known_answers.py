@@ -104,7 +104,7 @@ def test_it_learns_to_the_published_loss_by_full_batch_descent(activation, lr, s
     assert cost.item() == pytest.approx(loss, abs=1e-5)
 
 
-def test_the_first_layer_gets_a_far_larger_gradient_with_relu_than_with_sigmoid():
+def test_relu_gives_the_first_layer_a_far_larger_gradient_than_sigmoid():
     norms = {}
     for activation in ("sigmoid", "relu"):
         model, x, y = four_ten_three(activation)

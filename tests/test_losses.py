@@ -21,7 +21,7 @@ ONE_HOT = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 @pytest.mark.parametrize(
     ("output", "outputs"), [("linear", LOGITS), ("sigmoid", LOGITS.sigmoid()), ("softmax", LOGITS.softmax(dim=1))]
 )
-def test_mse_is_the_squared_distance_of_the_outputs_from_the_one_hot_target(output, outputs):
+def test_mse_is_the_squared_error_against_the_one_hot_target(output, outputs):
     squares = (outputs - ONE_HOT).square()
     torch.testing.assert_close(MSE(output)(LOGITS, TARGET), squares.sum() / 6)
     torch.testing.assert_close(MSE(output, reduction="sum")(LOGITS, TARGET), squares.sum())
@@ -45,7 +45,7 @@ def test_focal_weighs_each_image_by_how_wrong_it_is():
     torch.testing.assert_close(Focal(gamma=2, reduction="sum")(LOGITS, TARGET), terms.sum())
 
 
-def test_focal_has_a_finite_gradient_where_the_network_is_certain_and_right():
+def test_focal_gradient_is_finite_for_certain_correct_predictions():
     logits = torch.tensor([[60.0, 0.0]], requires_grad=True)
     Focal(gamma=0.5)(logits, torch.tensor([0])).backward()
     assert logits.grad.isfinite().all()
@@ -122,7 +122,7 @@ def test_bce_weights_the_term_of_the_true_class():
     torch.testing.assert_close(BCE(pos_weight=weights)(LOGITS, TARGET), expected)
 
 
-def test_class_weights_are_in_the_checkpoint_and_the_model_is_rebuilt_from_it(train):
+def test_class_weights_are_saved_in_the_checkpoint_and_restored(train):
     given = [float(i + 1) for i in range(10)]
     run = train(f"loss.weight={given}", "data.num_images=60", "trainer.max_epochs=1", "logger=none", "callbacks=none")
     assert weights(run.path)["loss.weight"].tolist() == given

@@ -21,7 +21,7 @@ def rows(run):
         return list(csv.DictReader(file))
 
 
-def test_a_run_with_all_callbacks_has_the_weights_of_one_without_any_to_the_bit(train):
+def test_all_callbacks_together_leave_the_weights_bit_identical(train):
     watched = train(*NETWORK, *EAGER, "callbacks=test_curve")
     alone = train(*NETWORK, "callbacks=none", "logger=none")
     for name in ("best", "last"):
@@ -47,7 +47,7 @@ def test_each_can_be_switched_off_by_itself(name):
     assert all(build(node) for node in cfg.callbacks.values() if node is not None)
 
 
-def test_without_a_logger_nothing_is_drawn_but_what_goes_into_the_run_directory(train, monkeypatch):
+def test_without_a_logger_only_figures_for_the_run_directory_are_drawn(train, monkeypatch):
     import litmus.callbacks.first_layer_weights
     import litmus.callbacks.sample_images
 

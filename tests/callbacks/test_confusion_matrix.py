@@ -20,7 +20,7 @@ OPTIONS = (
 )
 
 
-def test_rows_are_true_classes_and_columns_what_the_best_model_took_them_for(train):
+def test_rows_are_true_classes_and_columns_are_predictions(train):
     run = train(*OPTIONS, "logger=none")
     data = build(composed(*SMALL, *OPTIONS).data)
     data.setup()

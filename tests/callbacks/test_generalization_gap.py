@@ -11,9 +11,7 @@ def accuracy(run, images, labels):
 
 
 @pytest.mark.parametrize(("images", "used"), [(40, 40), (5000, 50)], ids=["some", "never more than validate"])
-def test_it_is_the_accuracy_on_the_first_training_images_in_eval_mode_minus_that_on_the_validation_part(
-    train, images, used
-):
+def test_gap_is_eval_mode_training_accuracy_minus_validation_accuracy(train, images, used):
     from conftest import SMALL, composed
 
     from litmus.runs import build

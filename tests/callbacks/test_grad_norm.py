@@ -39,7 +39,7 @@ def test_accumulated_gradients_are_measured_when_the_optimizer_steps(train, meas
     assert measurements == [0, 1, 2, 3]
 
 
-def test_it_is_the_norm_of_the_gradient_that_moves_the_weight_before_clipping(train):
+def test_it_is_the_gradient_norm_before_clipping(train):
     lr, penalty = 0.5, "penalty.weight=0.01"
     options = (*TEN_STEPS, "optim=sgd", f"optim.lr={lr}", "scheduler=constant", "penalty=l2", penalty)
     run = train(*options, "trainer.max_steps=1", "trainer.max_epochs=1", "model.dropout=0")

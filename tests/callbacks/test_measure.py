@@ -22,7 +22,7 @@ def trainer():
     return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
 
 
-def test_it_measures_in_eval_mode_without_gradients_and_puts_each_mode_back(trainer):
+def test_it_measures_in_eval_mode_without_gradients_and_restores_modes(trainer):
     network = Network()
     seen = evaluate(trainer, network, BATCHES, lambda logits, target: (logits, network.training, target))
     assert not any(training for _, training, _ in seen)

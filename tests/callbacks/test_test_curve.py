@@ -23,7 +23,7 @@ def test_every_epoch_has_its_test_metrics_in_metrics_csv_and_tensorboard(train):
 
 
 @pytest.mark.parametrize("tested", ["true", "false"])
-def test_the_result_is_the_best_checkpoints_whether_or_not_it_is_tested_again(train, tested):
+def test_result_is_that_of_the_best_checkpoint_with_or_without_a_test(train, tested):
     run = train(*OPTIONS, *SPOILED, f"test={tested}", "logger=none")
     best = run.result["best_epoch"]
     assert best < 3

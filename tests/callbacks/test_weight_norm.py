@@ -16,7 +16,7 @@ def test_it_is_the_root_of_the_sum_of_squares_at_the_epochs_end(train):
     assert len(Board(run.path).scalars("weight_norm/hidden1")) == 2
 
 
-def test_layers_of_a_convolutional_network_have_their_names_and_normalization_is_no_weight(train):
+def test_convolutions_are_named_and_normalization_is_left_out(train):
     run = train(
         "model=cnn", "model.channels=[2,3]", "model.hidden=[4]", "data.num_images=64", "test=false", "logger=none"
     )
@@ -24,7 +24,7 @@ def test_layers_of_a_convolutional_network_have_their_names_and_normalization_is
     assert names == [f"weight_norm/{layer}" for layer in ("conv1", "conv2", "hidden1", "output")]
 
 
-def test_a_layer_without_a_name_has_its_number_and_an_odd_weight_its_own_name():
+def test_unnamed_layers_are_numbered_and_odd_weights_are_named():
     from litmus.penalties import weights_by_layer
 
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4), torch.nn.MultiheadAttention(4, 1))

@@ -21,7 +21,7 @@ def test_a_string_for_a_number_is_answered_with_oc_decode(monkeypatch):
             accepts("a", "fast", least=0)
 
 
-def test_a_stored_config_has_values_of_the_environment_and_references_to_keys(monkeypatch):
+def test_stored_config_resolves_the_environment_and_keeps_references(monkeypatch):
     monkeypatch.setenv("LR", "0.05")
     cfg = composed("optim.lr='${oc.decode:${oc.env:LR}}'")
     stored = resolve_environment(cfg)

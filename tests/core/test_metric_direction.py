@@ -133,7 +133,7 @@ def test_early_stopping_counts_only_epochs_with_a_value(train, logs, values, epo
     assert (run.result["epochs"], run.result["best_epoch"]) == (epochs, values.index(max(filter(None, values))) + 1)
 
 
-def test_a_metric_that_is_first_logged_later_is_answered_with_when_to_log_it(train, logs):
+def test_a_metric_first_logged_later_is_answered_with_when_to_log_it(train, logs):
     stopping = ("callbacks.early_stopping.patience=1", "callbacks.early_stopping.monitor=val/f1")
     with pytest.raises(
         StoppedRun, match=r"val/f1 was not logged in the first validation.*later epochs may leave it out"

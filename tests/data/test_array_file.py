@@ -197,7 +197,7 @@ def test_a_file_that_is_not_an_npz_is_refused(tmp_path, make, sentence):
         made(tmp_path / "bad.npz")
 
 
-def test_objects_in_a_folder_of_arrays_are_refused_with_the_line_that_converts(tmp_path):
+def test_object_arrays_are_refused_with_the_line_that_converts(tmp_path):
     for name, array in contents(y_train=np.array(["a", "b"] * 8, dtype=object)).items():
         np.save(tmp_path / f"{name}.npy", array)
     with pytest.raises(ConfigError, match=r"y_train .* Python objects.*np\.array\(y_train\.tolist\(\)\)"):

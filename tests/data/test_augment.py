@@ -90,7 +90,7 @@ def test_points_that_are_all_pulled_alike_move_the_image():
     torch.testing.assert_close(warp(pictures, torch.zeros(200), None, displacements), moved.float(), rtol=0, atol=0.01)
 
 
-def test_bends_are_bicubic_between_the_points_and_reach_them_at_the_corners():
+def test_elastic_displacements_are_bicubic_between_control_points():
     displacements = torch.randn(5, 2, POINTS, POINTS, generator=torch.Generator().manual_seed(0))
     found = elastic_field(displacements, 28, 31)
     expected = F.interpolate(displacements, (28, 31), mode="bicubic", align_corners=True)

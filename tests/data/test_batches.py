@@ -24,7 +24,7 @@ def test_without_a_seed_the_order_is_kept():
     assert torch.equal(order(batches()), LABELS)
 
 
-def test_each_image_comes_once_with_its_label_and_the_last_batch_is_what_is_left():
+def test_each_image_comes_once_and_the_last_batch_is_the_remainder():
     sizes = []
     for images, labels in batches(seed=0):
         sizes.append(len(labels))
@@ -87,7 +87,7 @@ def test_a_thread_of_their_own_makes_the_same_batches_in_the_same_order():
     assert all(torch.equal(a, b) for pair in pairs for a, b in zip(*pair, strict=True))
 
 
-def test_only_augmented_batches_on_a_cpu_with_a_core_to_spare_are_made_by_a_thread():
+def test_only_augmented_cpu_batches_with_an_idle_core_are_prefetched():
     assert augmented(True, Augmentation(shift=2)).ahead
     assert not augmented(False, Augmentation(shift=2)).ahead
     assert not augmented(True, None).ahead
@@ -97,7 +97,7 @@ def making_batches():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_and_a_loader_left_in_the_middle_leaves_no_thread():
+def test_prefetch_raises_errors_and_leaves_no_thread():
     class Broken(Augmentation):
         def __call__(self, images, drawn):
             raise ValueError("broken")

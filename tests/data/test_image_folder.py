@@ -123,7 +123,7 @@ def test_some_of_the_classes_can_be_chosen_in_any_order(tmp_path):
     assert torch.equal(images[:, 0, 0, 0] >= 160, labels == 0)
 
 
-def test_names_with_spaces_and_accents_are_the_same_however_they_are_encoded(tmp_path):
+def test_class_names_are_equal_in_any_unicode_normalization(tmp_path):
     names = ["grüne Äpfel", "poire n° 2"]
     for part, form in (("train", "NFC"), ("test", "NFD")):
         for i, name in enumerate(names):
@@ -248,7 +248,7 @@ def same_batches(first, second):
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_decoded_as_they_are_wanted_are_those_from_memory_to_the_bit(tmp_path, workers):
+def test_batches_decoded_on_demand_equal_those_from_memory(tmp_path, workers):
     root = folder(tmp_path / "pets", cat=15, dog=12)
     options = ("data.augment.shift=2", "data.augment.flip=true", "data.pipeline=imagenet")
     memory = ready(root, *options)

@@ -84,6 +84,6 @@ def test_booleans_are_black_and_white():
     ],
     ids=lambda value: str(value)[:20] if isinstance(value, str) else "",
 )
-def test_pixels_of_an_uncertain_unit_are_refused_with_the_line_that_converts(images, line):
+def test_pixels_of_uncertain_unit_are_refused_with_the_conversion(images, line):
     with pytest.raises(ConfigError, match=line):
         read_pixels(images, "x")

@@ -117,7 +117,7 @@ def small_cifar(tmp_path, monkeypatch, request):
 @pytest.mark.parametrize("small_cifar", CIFARS, indirect=True)
 @pytest.mark.parametrize("unpacked", [False, True])
 @pytest.mark.filterwarnings("ignore:.*filter extracted tar archives")  # torchvision 0.26 on Python 3.12
-def test_the_cifars_read_the_archive_or_its_folder_from_where_the_error_says(small_cifar, tmp_path, unpacked):
+def test_cifar_reads_archive_or_folder_from_where_the_error_says(small_cifar, tmp_path, unpacked):
     name, dataset, archive, source, images = small_cifar
     place = tmp_path / "data"
     wanted = re.search(r"put (.*) \(MD5 (.*)\), or (.*) out of it, into (.*), or set", refused(name, place))

@@ -68,7 +68,7 @@ def test_another_folder_of_the_same_classes_is_tested_whole(pets, tmp_path, scri
 
 
 @pytest.mark.parametrize("beside", ["train", None])
-def test_of_a_folder_with_a_test_part_that_is_tested_and_classes_may_be_absent(pets, tmp_path, script, beside):
+def test_evaluate_uses_the_test_folder_even_if_classes_are_absent(pets, tmp_path, script, beside):
     for i in range(5):
         picture(tmp_path / "parted" / "test" / "dog" / f"{i}.png", 170 + i)
         if beside is not None:

@@ -40,7 +40,7 @@ def graph(path):
     ],
     ids=["mlp", "cnn", "resnet"],
 )
-def test_onnx_takes_images_as_they_come_in_any_number_and_gives_the_models_logits(train, script, capsys, options):
+def test_onnx_maps_raw_images_of_any_batch_size_to_the_models_logits(train, script, capsys, options):
     pytest.importorskip("onnxscript")
     run = train(*options, *FEW, small=False)
     script("export.py", "run", "--format", "onnx")

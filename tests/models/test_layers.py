@@ -19,7 +19,7 @@ def test_dropout_keeps_the_expected_share_and_scales_it_exactly(p):
     assert abs((dropped[:, :-1] == 0)[dropped[:, 1:] == 0].double().mean() - p) < 0.005  # neighbors are independent
 
 
-def test_dropout_is_a_function_of_torchs_seed_and_differs_from_call_to_call():
+def test_dropout_depends_on_the_seed_and_differs_between_calls():
     layer = Dropout(0.5)
     torch.manual_seed(3)
     first, second = layer(ONES), layer(ONES)
@@ -28,7 +28,7 @@ def test_dropout_is_a_function_of_torchs_seed_and_differs_from_call_to_call():
     assert not torch.equal(first, second)
 
 
-def test_dropout_passes_gradients_where_it_passed_values_and_leaves_its_input_alone():
+def test_dropout_gradient_matches_its_mask_and_input_is_unchanged():
     values = torch.randn(7, 9, requires_grad=True)
     before = values.detach().clone()
     dropped = Dropout(0.3)(values)

@@ -56,7 +56,7 @@ def test_the_logits_have_a_row_for_each_image(model):
     assert model(torch.zeros(5, channels, size, size)).shape == (5, 10)
 
 
-def test_a_batch_of_one_image_that_batch_normalization_cannot_take_stops_with_a_sentence(train):
+def test_a_batch_of_one_image_is_refused_for_batch_norm(train):
     with pytest.raises(StoppedRun, match=r"choose a data.batch_size that leaves no single image over"):
         train("model.batch_norm=true", "data.train_size=61", "data.val_size=20", "data.batch_size=20", "output_dir=run")
     assert not Path("run").exists()

@@ -105,7 +105,7 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["DEFAULT", "IMAGENET1K_V1"])
-def test_offline_the_error_says_which_file_to_place_where_and_there_it_is_found(hub, name):
+def test_offline_error_names_the_file_and_place_where_it_is_then_found(hub, name):
     with pytest.raises(ConfigError) as refusal:
         built(name)
     assert f"put resnet18-f37072fd.pth into {hub}, or give a file" in str(refusal.value)

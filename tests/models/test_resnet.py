@@ -123,7 +123,7 @@ def test_two_epochs_to_a_stage():
     assert [staged.stages_at(epoch) for epoch in range(14)] == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5]
 
 
-def test_the_normalization_of_what_is_frozen_is_in_eval_mode_and_the_rest_in_train_mode():
+def test_frozen_normalization_is_in_eval_mode_the_rest_in_train_mode():
     staged = model(freeze=True, unfreeze_at_epoch=1, unfreeze_every=1)
     staged._train_stages(2)
     staged.train()
@@ -138,9 +138,7 @@ def test_the_normalization_of_what_is_frozen_is_in_eval_mode_and_the_rest_in_tra
     ("optim", "unfrozen_at", "every", "killed_at"),
     [("momentum", 1, "null", 2), ("adam", 1, 1, 2), ("adam", 2, "null", 1)],
 )
-def test_a_run_killed_after_or_before_unfreezing_and_resumed_equals_one_never_stopped(
-    train, monkeypatch, optim, unfrozen_at, every, killed_at
-):
+def test_resume_around_unfreezing_is_bit_exact(train, monkeypatch, optim, unfrozen_at, every, killed_at):
     options = (
         *SMALL,
         f"model.unfreeze_every={every}",
@@ -227,7 +225,7 @@ def test_channels_last_reaches_the_convolutions(channels_last):
     assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last
 
 
-def test_where_one_pixel_is_left_a_run_begun_with_channels_last_everywhere_goes_on_the_same(train, monkeypatch):
+def test_resume_is_exact_for_old_channels_last_runs_of_one_pixel(train, monkeypatch):
     """Its optimizer's averages lie in memory otherwise than the weights do now."""
     options = (*SMALL, "trainer.max_epochs=2")
     whole = train(*options, "output_dir=whole").path
@@ -292,7 +290,7 @@ def test_the_smallest_images_train(side, small_stem):
     loss.backward()
 
 
-def test_a_batch_of_one_image_that_batch_normalization_cannot_take_stops_with_a_sentence(train):
+def test_a_batch_of_one_image_is_refused_for_batch_norm(train):
     with pytest.raises(StoppedRun, match=r"choose a data.batch_size that leaves no single image over"):
         train(*SMALL, "data.batch_size=13")
     train(*SMALL, "data.batch_size=13", "model.freeze=true", "trainer.max_epochs=1")

@@ -82,7 +82,7 @@ def test_test_figures_are_shown_only_where_the_runs_have_them(sweep, tmp_path):
     assert ">87.50<" in page
 
 
-def test_a_report_can_be_written_again_and_drops_the_figures_it_no_longer_has(tmp_path):
+def test_rewriting_a_report_removes_figures_it_no_longer_has(tmp_path):
     fake_sweep(tmp_path / "s", "optim.lr=0.1,0.2", "seed=0")
     write_report([tmp_path / "s"], tmp_path / "out")
     mine = tmp_path / "out" / "mine.png"

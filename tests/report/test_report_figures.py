@@ -151,6 +151,6 @@ def test_test_curves_are_drawn_where_there_is_no_validation():
 
 
 @pytest.mark.parametrize(("validation", "scale"), [(0.99, "function"), (0.7, "linear")])
-def test_accuracies_are_shown_by_their_errors_only_if_all_get_where_these_are_small(validation, scale):
+def test_error_axis_is_used_only_if_all_accuracies_are_high(validation, scale):
     found = panels(**{"train/acc": (0.1, 1.0), "val/acc": (0.1, validation)})
     assert [axes.get_yscale() for axes in found.values()] == [scale] * 2

@@ -108,7 +108,7 @@ def test_the_line_gives_the_lead_of_the_better_one_for_a_loss_too():
     assert found.startswith("a is better than b by 0.1967 (95 % interval 0.1823 to 0.2110, 3 seeds).")
 
 
-def test_the_line_says_where_the_first_in_rank_is_worse_over_the_common_seeds():
+def test_verdict_line_names_a_top_rank_that_is_worse_on_common_seeds():
     first = {0: 0.5, 1: 0.51, 2: 0.52, 3: 0.99, 4: 0.99}
     found = verdict_line([("a", first), ("b", by_seed(0.6, 0.611, 0.62))], "val/acc", "max")
     assert found.startswith("b is better than a by 10.03 points")

@@ -84,7 +84,7 @@ def test_a_type_error_of_a_models_own_code_is_left_as_it_is(monkeypatch):
         ("+penalty.factor=1", "penalty.factor is not an argument of litmus.penalties"),
     ],
 )
-def test_an_added_argument_that_does_not_exist_is_answered_with_those_that_do(override, sentence):
+def test_an_unknown_added_argument_is_answered_with_the_valid_ones(override, sentence):
     with pytest.raises(ConfigError, match=sentence):
         build_model(composed(override), 10, (1, 28, 28))
 
@@ -115,7 +115,7 @@ ADAM = {"_target_": "torch.optim.Adam", "lr": 0.5}
 STEP = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 2}
 
 
-def test_an_optimizer_and_a_scheduler_without_partial_are_built_as_partials():
+def test_optimizer_and_scheduler_without_partial_are_built_as_partials():
     cfg = composed()
     before = OmegaConf.to_container(cfg)
     cfg.optim, cfg.scheduler = ADAM, {"scheduler": STEP}

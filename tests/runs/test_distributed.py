@@ -105,7 +105,7 @@ def test_outside_slurm_lightning_finds_the_processes(job):
     "facts", [{}, {"NTASKS": 4}, {"NTASKS": 1, "STEP_NUM_TASKS": 1}, {"STEP_NUM_TASKS": 8, "JOB_NAME": "bash"}], ids=str
 )
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_run_that_srun_started_once_or_not_at_all_has_the_processes_it_starts_itself(job, facts, devices):
+def test_without_several_srun_tasks_a_run_starts_its_own_processes(job, facts, devices):
     job(**facts)
     (environment,) = in_slurm(devices, 1)
     assert isinstance(environment, LightningEnvironment)
@@ -113,9 +113,7 @@ def test_a_run_that_srun_started_once_or_not_at_all_has_the_processes_it_starts_
 
 
 @pytest.mark.parametrize(("devices", "num_nodes"), [(4, 1), (2, 2), (1, 4)])
-def test_a_run_of_several_nodes_or_tasks_has_those_of_srun_and_is_not_queued_again_by_lightning(
-    job, devices, num_nodes
-):
+def test_several_srun_tasks_are_used_and_lightning_does_not_requeue(job, devices, num_nodes):
     job(NTASKS=4, STEP_NUM_TASKS=4, NTASKS_PER_NODE=devices)
     (environment,) = in_slurm(devices, num_nodes)
     assert isinstance(environment, SLURMEnvironment)

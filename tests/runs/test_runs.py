@@ -135,7 +135,7 @@ def test_a_run_names_its_device(set_threads, threads, name):
 
 
 @pytest.mark.trust
-def test_another_config_in_the_same_directory_is_refused_and_names_what_differs(train):
+def test_another_config_in_the_directory_is_refused_by_its_difference(train):
     first = train("output_dir=a")
     times = {file: file.stat().st_mtime_ns for file in first.path.rglob("*")}
     with pytest.raises(ConfigError) as caught:

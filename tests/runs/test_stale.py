@@ -96,7 +96,7 @@ def test_an_interrupted_run_of_other_code_does_not_resume_silently(train, mine, 
     with pytest.raises(ConfigError, match="other code"):
         train(*options)
     with pytest.raises(ConfigError, match="start a new run"):
-        train("resume=run", "stale=rerun", small=False)
+        train("resume=run", "stale=rerun", "trust=[my_model]", small=False)
     run = train(*options, answer)
     assert run.result["epochs"] == 3
     assert launches(run.path) == (2 if answer == "stale=keep" else 1)

@@ -33,7 +33,7 @@ def test_every_experiment_trains_two_steps_and_is_tested(train, name):
     assert "test/acc" in run.result["last"] | run.result["metrics"]
 
 
-def test_the_stand_in_for_pretrained_weights_goes_from_the_backbone_to_all_layers(train, tmp_path):
+def test_the_pretrained_stand_in_unfreezes_from_head_to_all_layers(train, tmp_path):
     animals = ("bird", "cat", "deer", "dog", "frog", "horse")
     vehicles = ("airplane", "automobile", "ship", "truck")
     for part in ("train", "test"):

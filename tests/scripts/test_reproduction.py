@@ -63,7 +63,7 @@ def test_what_has_not_run_is_said_so(experiment):
     assert table_of(experiment, SPEC["tables"][0]).splitlines()[3] == "| other | – | not run yet | – | – |"
 
 
-def test_a_measure_can_be_of_an_epoch_in_the_middle_of_the_last_or_of_the_best(experiment):
+def test_a_measure_reads_a_middle_the_last_or_the_best_epoch(experiment):
     finished(experiment, "optim=adam", epochs=4)
     experiment.read()
     (run,) = experiment.runs_of("other")
@@ -74,7 +74,7 @@ def test_a_measure_can_be_of_an_epoch_in_the_middle_of_the_last_or_of_the_best(e
     assert measured(run, {"metric": "val/acc", "at": 9}) is None
 
 
-def test_the_cost_is_the_loss_and_the_penalty_of_the_weights_at_the_epochs_end(experiment):
+def test_cost_is_loss_plus_penalty_of_the_weights_at_epoch_end(experiment):
     finished(experiment, "optim=adam")
     experiment.read()
     (run,) = experiment.runs_of("other")
@@ -92,7 +92,7 @@ def test_a_row_knows_its_runs_however_their_values_are_written(experiment):
     assert [run.seed for run in experiment.runs_of("normalized")] == [0]
 
 
-def test_a_run_that_another_starts_from_is_the_finished_one_with_the_lowest_seed(experiment, monkeypatch, tmp_path):
+def test_warm_starts_use_the_finished_run_with_the_lowest_seed(experiment, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LookupError, match="has not finished"):
         experiment.filled_in(SPEC["sweeps"][1])
@@ -116,7 +116,7 @@ def test_the_page_holds_the_tables_the_figures_and_the_prose(experiment, tmp_pat
         assert part in text
 
 
-def test_the_page_keeps_what_it_has_of_an_experiment_whose_runs_are_elsewhere(experiment, tmp_path):
+def test_the_page_keeps_experiments_whose_runs_are_elsewhere(experiment, tmp_path):
     (tmp_path / "introduction.md").write_text("# All\n")
     other = replace(experiment, name="y", title="Y. Another")
     finished(experiment, "optim=sgd", "optim.lr=0.1", "seed=0", accuracy=0.9)

@@ -70,7 +70,7 @@ def test_a_combination_that_cannot_be_composed_is_named(compose):
         Grid(space, compose()[0])
 
 
-def test_hydra_composes_once_for_each_choice_of_options_however_many_jobs_there_are(compose, monkeypatch):
+def test_hydra_composes_once_per_choice_of_options(compose, monkeypatch):
     composer, _ = compose()
     calls = []
     load = composer.loader.load_configuration

@@ -46,7 +46,7 @@ def test_a_job_of_two_devices_takes_two_gpus():
     assert [take(launcher, devices=2), take(launcher, devices=2), take(launcher)] == [["0", "1"], None, ["2"]]
 
 
-def test_a_job_on_the_cpu_takes_none_and_one_that_asks_for_too_many_says_so_itself():
+def test_a_cpu_job_takes_no_gpu_and_too_many_gpus_are_left_to_the_job():
     assert take(on("0"), "cpu") == []
     assert take(on()) == []
     assert take(on("0"), devices=2) == []

@@ -94,7 +94,7 @@ def test_the_best_of_an_own_metric_is_retrained_without_its_objective(tmp_path):
     assert (found.optim.lr, found.objective, found.objective_mode) == (0.2, "val/acc", None)
 
 
-def test_an_option_that_conf_has_no_more_is_refused_with_the_commit_to_go_back_to(tmp_path):
+def test_a_removed_option_is_refused_with_the_commit_that_had_it(tmp_path):
     run = fake_run(tmp_path / "a", git_commit="abc123")
     cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
     cfg.model.old_option = 3

@@ -42,7 +42,7 @@ def ended(server: Server, pid: int) -> int:
     return server.exits.pop(pid)
 
 
-def test_each_job_is_a_new_process_with_the_imports_done_and_leads_its_group(server):
+def test_each_job_is_a_preloaded_process_that_leads_its_group(server):
     assert "tabnanny" not in sys.modules
     pids = set()
     for _ in range(2):

@@ -252,7 +252,7 @@ def test_a_job_that_is_queued_again_is_waited_for(start, monkeypatch):
     assert ended.result == RESULT
 
 
-def test_a_sweep_that_is_started_again_submits_only_what_slurm_does_not_have(start, monkeypatch):
+def test_restarting_a_sweep_submits_only_jobs_that_slurm_lacks(start, monkeypatch):
     launcher, job = start()
     cluster = Cluster(monkeypatch, launcher)
     jobs = [job(seed=str(seed)) for seed in range(3)]

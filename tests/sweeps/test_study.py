@@ -88,7 +88,7 @@ def test_a_suggestion_is_one_of_the_values(values, possible):
     assert {study.suggest(trials.ask(), "key", values) for _ in range(30)} == possible
 
 
-def test_a_suggestion_from_an_interval_stays_in_it_and_a_whole_one_is_whole():
+def test_suggestions_stay_in_their_interval_and_integers_are_integers():
     import optuna
 
     trials = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -104,6 +104,7 @@ def test_a_repeated_trial_is_not_another_seed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     search = Search.__new__(Search)
     search.study, search.objective, search.mode = study.open("name", None, "max", {}), "val/acc", "max"
+    search.seed = 0
     search.keys, search.space = ["optim"], {"optim": ["adam", "sgd"]}
     for optim, value in (("adam", 0.9), ("sgd", 0.8), ("adam", 0.9)):
         search.study.enqueue_trial({"optim": optim})

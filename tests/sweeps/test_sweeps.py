@@ -139,7 +139,7 @@ def test_a_job_that_is_killed_leaves_the_others_alone(starter, tmp_path):
     assert len(results(tmp_path, "hit")) == 1
 
 
-def test_an_extended_grid_reuses_its_jobs_and_a_setting_is_averaged_over_its_seeds(starter, tmp_path):
+def test_an_extended_grid_reuses_jobs_and_averages_over_seeds(starter, tmp_path):
     command = ("-m", *SMALL, "trainer.max_epochs=1", "sweep_name=more")
     first = starter.start(*command, "seed=0,1", "optim.lr=0.01", cwd=tmp_path)
     assert first.wait() == 0
@@ -161,7 +161,7 @@ def test_an_extended_grid_reuses_its_jobs_and_a_setting_is_averaged_over_its_see
     assert "test/acc" not in next(iter(results(tmp_path, "more").values()))["metrics"]
 
 
-def test_a_value_that_only_some_default_knows_is_fine_if_every_combination_does(starter, tmp_path):
+def test_a_key_that_each_combination_has_may_be_absent_from_the_default(starter, tmp_path):
     done = starter.start(
         "-m", *SMALL, "trainer.max_epochs=1", "optim=sgd,momentum", "optim.momentum=0.5", "sweep_name=m", cwd=tmp_path
     )
@@ -203,7 +203,7 @@ SEARCH = (
 
 
 @pytest.mark.trust
-def test_a_search_that_is_killed_and_started_again_chooses_as_one_that_was_not(starter, tmp_path):
+def test_a_killed_and_restarted_search_suggests_the_same_trials(starter, tmp_path):
     whole = starter.start(*SEARCH, "sweep_name=whole", cwd=tmp_path)
     assert whole.wait() == 0, whole.text
     expected = trials(tmp_path, "whole")

@@ -82,7 +82,7 @@ def test_a_large_checkpoint_is_written_beside_the_training_and_is_the_same(train
     assert os.path.samefile(*files(beside)) == os.path.samefile(*files(at_once)) == better
 
 
-def test_a_disk_that_fills_up_beside_the_training_stops_the_run_with_a_sentence(train, monkeypatch):
+def test_a_full_disk_stops_the_background_checkpoint_with_one_sentence(train, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 

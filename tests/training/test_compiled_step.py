@@ -134,7 +134,7 @@ class Hooked(pl.Callback):
         assert all(parameter.grad is not None for parameter in module.parameters())
 
 
-def test_hooks_around_a_step_are_called_and_the_learning_rate_stays_a_number():
+def test_step_hooks_are_called_and_the_learning_rate_stays_a_number():
     hooked = Hooked()
     fit(callbacks=[hooked], epochs=1)
     sizes = (10, 10, 10, 10, 3)

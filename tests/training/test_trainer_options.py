@@ -116,7 +116,7 @@ def test_a_plateau_without_a_rhythm_of_validations_is_refused():
         find_monitors(composed("scheduler=plateau", "trainer.check_val_every_n_epoch=null"))
 
 
-def test_the_best_checkpoint_by_training_loss_has_the_weights_of_its_own_epoch(train):
+def test_best_checkpoint_by_training_loss_has_the_weights_of_its_epoch(train):
     options = (*QUICK, *EVERY_2, "objective=train/loss", "callbacks.early_stopping=null", "trainer.max_epochs=3")
     run = train(*options, "output_dir=run")
     assert run.result["best_epoch"] == 3

@@ -221,7 +221,7 @@ def test_a_run_killed_between_the_two_files_resumes_exactly(train, added, monkey
         (f"{HERE}.Spoils", {"hook": "on_train_end"}),
     ],
 )
-def test_a_finished_run_trains_longer_from_the_weights_before_the_final_ones(train, added, target, settings):
+def test_extending_a_run_starts_from_the_weights_before_averaging(train, added, target, settings):
     options = (*added(target, **settings), *CONSTANT, "logger=none")
     train(*options, "trainer.max_epochs=4", "output_dir=whole")
     train(*options, "trainer.max_epochs=2", "output_dir=parts")

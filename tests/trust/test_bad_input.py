@@ -401,7 +401,7 @@ def test_nan_at_a_given_step_stops_the_run_and_names_it(train, monkeypatch, step
         train(*QUICK, "loss=mse", "trainer.max_epochs=3")
 
 
-def test_nan_that_the_last_step_leaves_in_the_weights_is_no_validation_loss(train, monkeypatch):
+def test_nan_weights_after_the_last_step_stop_the_run(train, monkeypatch):
     forward = MSE.forward
 
     def poisoned(self, logits, target):
@@ -413,7 +413,7 @@ def test_nan_that_the_last_step_leaves_in_the_weights_is_no_validation_loss(trai
     assert not Path("a/checkpoints/best.ckpt").exists()
 
 
-def test_a_full_disk_stops_a_run_with_a_sentence_and_loses_an_epoch_at_most(starter, tmp_path):
+def test_a_full_disk_stops_a_run_and_loses_one_epoch_at_most(starter, tmp_path):
     options = ("data=synthetic", "accelerator=cpu", "accelerator.threads=1", "model.hidden=[16]", "model.dropout=0.3")
     options += ("logger=none", "trainer.max_epochs=4")
     full = {"moment": {"file": None, "nth": 20, "when": "before", "act": "fill the disk"}}

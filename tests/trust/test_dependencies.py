@@ -64,7 +64,7 @@ def test_no_array_file_is_loaded_that_could_run_code():
     assert [where for where, call in found if "allow_pickle=True" in ast.unparse(call)] == []  # False by itself
 
 
-def test_nothing_is_unpickled_but_what_a_sweep_has_pickled_for_its_own_jobs():
+def test_only_a_sweeps_own_job_requests_are_unpickled():
     found = calls("pickle.load", "pickle.loads", "cloudpickle.load", "joblib.load", "dill.load")
     assert {where.split(":")[0] for where, _ in found} <= {
         "src/litmus/sweeps/server.py",

@@ -20,7 +20,7 @@ LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(torch.tensor)
 
 @settings(**SAME, max_examples=200)
 @given(LABELS, st.data(), st.integers(0, 2**31))
-def test_any_split_is_a_partition_stratified_to_within_one_and_the_same_for_the_same_seed(labels, data, seed):
+def test_any_split_is_a_stratified_partition_that_the_seed_determines(labels, data, seed):
     size = data.draw(st.integers(0, len(labels) - 1))
     rest, chosen = stratified_split(labels, size, seed)
     assert len(chosen) == size
@@ -50,7 +50,7 @@ WEIGHTS = st.lists(NUMBERS, min_size=1, max_size=12).map(torch.tensor)
 
 @settings(**SAME, max_examples=200)
 @given(WEIGHTS, st.floats(2**-10, 2**10, width=32), st.floats(0, 1, width=32, allow_subnormal=False))
-def test_any_penalty_is_zero_at_zero_and_more_elsewhere_with_the_stated_gradient(values, weight, ratio):
+def test_any_penalty_is_zero_only_at_zero_with_the_stated_gradient(values, weight, ratio):
     for penalty, gradient in (
         (L1(weight), weight * values.sign()),
         (L2(weight), weight * values),
@@ -105,7 +105,7 @@ COMPOSITIONS = st.tuples(
 @pytest.mark.slow
 @settings(**SAME, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(overrides=COMPOSITIONS)
-def test_any_composition_of_options_trains_two_steps_or_is_refused_with_a_sentence(train, overrides):
+def test_any_composition_of_options_trains_or_is_refused(train, overrides):
     small = ("data.num_images=40", "data.image_shape=[1,12,12]", "trainer.max_epochs=1", "logger=none")
     steps = () if any(option.startswith("trainer.max_steps") for option in overrides) else ("trainer.max_steps=2",)
     try:

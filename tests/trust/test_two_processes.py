@@ -47,7 +47,7 @@ def second_process(run: Started, directory: Path) -> int:
     return pid
 
 
-def test_two_processes_train_what_one_does_in_one_directory_and_test_each_image_once(starter, folder):
+def test_two_processes_train_like_one_and_test_each_image_once(starter, folder):
     epochs = "trainer.max_epochs=3"
     two = starter.start(*TWO, epochs, cwd=folder)
     assert two.wait() == 0, two.text
@@ -72,7 +72,7 @@ def test_two_processes_train_what_one_does_in_one_directory_and_test_each_image_
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_run_whose_second_process_is_killed_ends_with_a_sentence_in_bounded_time(starter, folder, number):
+def test_a_killed_second_process_ends_the_run_in_bounded_time(starter, folder, number):
     run = starter.start(*TWO, "trainer.max_epochs=5000", cwd=folder)
     pid = second_process(run, folder / "run")
     os.kill(pid, number)
