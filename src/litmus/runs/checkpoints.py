@@ -16,6 +16,7 @@ from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import check_nothing_evaluated, check_stored_size, differences
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
+from litmus.models.optimizers import complete_groups
 from litmus.models.warm_start import describe_mismatch
 from litmus.runs.allocation_limit import AllocationLimit
 from litmus.runs.identity import without_bystanders
@@ -219,7 +220,7 @@ def _check_training_state(contents: dict[str, Any], metadata: dict[str, Any], mo
     require(not wrong, f"{file} is damaged ({', '.join(wrong)}); {OTHER}")
     try:
         for state in contents["optimizer_states"]:
-            model.optim(model.parameter_groups()).load_state_dict(state)
+            model.optim(complete_groups(model, model.parameter_groups())).load_state_dict(state)
     except Exception as error:  # torch raises many kinds for a state of other parameters or types
         raise ConfigError(f"{file} is damaged (optimizer_states: {type(error).__name__}); {OTHER}") from error
 

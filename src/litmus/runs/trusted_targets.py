@@ -140,13 +140,12 @@ class TargetCheck:
         return False
 
     def _refusal(self, target: str, module: str) -> ConfigError:
-        roots = ", ".join(dict.fromkeys(library.root for library in self.libraries))
         top = module.partition(".")[0]
         is_absent = top not in sys.modules and _find(top) is None
         add = f"add the folder of {top} to PYTHONPATH, and " if is_absent else ""
         return ConfigError(
-            f"{self.file} names {target}, which is not a class of {roots} or of this project, so it is not built; if "
-            f"you know and trust it, {add}set {self.advice.format(top)}"
+            f"{self.file} names {target}, which is neither a known part of a library nor of this project, so it is not "
+            f"built; if you know and trust it, {add}set {self.advice.format(top)}"
         )
 
     def _is_named(self, target: str) -> bool:
