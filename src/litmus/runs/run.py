@@ -20,7 +20,7 @@ from litmus.runs.job_channel import JobChannel
 from litmus.runs.monitors import find_monitors
 from litmus.runs.result import summary
 from litmus.runs.resume import check_same_experiment, resume_config
-from litmus.runs.stale import KEEP, OPTIONS, RERUN, data_fingerprint, find_changes
+from litmus.runs.stale import OPTIONS, RERUN, data_fingerprint, find_changes
 from litmus.training.trainer_options import check_trainer_options
 
 log = logging.getLogger("litmus")
@@ -81,8 +81,7 @@ class Run:
         changes = find_changes({self.path: self.cfg}, data_fingerprint)
         changes.require_answer(stale, "start a new run" if self.is_resumed_by_name else None)
         self.is_replaced = bool(changes.paths) and stale == RERUN
-        if changes.paths and stale == KEEP:
-            log.warning(f"{self.path} was made with {changes.describe()} (stale={KEEP})")
+        changes.warn_if_kept(stale)
 
     def _directory(self) -> Path:
         if self.cfg.output_dir:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from litmus.core.atomic_files import read_json
 from litmus.errors import ConfigError, first_few
 from litmus.runs.code_version import changed_files
+
+log = logging.getLogger("litmus")
 
 KEEP, RERUN = "keep", "rerun"
 OPTIONS = (KEEP, RERUN)  # of `stale`
@@ -51,6 +54,13 @@ class Changes:
             f"{which} {'were' if many else 'was'} made with {self.describe()}; set stale={KEEP} to use what is there, "
             f"or {alternative or again}"
         )
+
+    def warn_if_kept(self, stale: object) -> None:
+        """Logs which runs are used although code or data have changed."""
+        if self.paths and stale == KEEP:
+            first, many = self.paths[0], len(self.paths)
+            runs = f"{many:,} runs, such as {first}, were" if many > 1 else f"{first} was"
+            log.warning(f"{runs} made with {self.describe()} (stale={KEEP})")
 
 
 def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], str | None]) -> Changes:

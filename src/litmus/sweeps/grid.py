@@ -38,10 +38,8 @@ class Grid:
         """The jobs to run again. Raises ConfigError if code or data have changed and `stale` is null."""
         changes = find_changes({job.path: job.config for job in self.all}, data_fingerprint_elsewhere)
         changes.require_answer(stale)
-        if changes.paths and stale == KEEP:
-            log.warning(
-                f"{len(changes.paths)} of {self.total} results were made with {changes.describe()} (stale=keep)"
-            )
+        changes.warn_if_kept(stale)
+        self.kept = set(changes.paths) if stale == KEEP else set()
         return changes.paths if stale == RERUN else []
 
     @property
@@ -65,13 +63,21 @@ class Grid:
 
     @property
     def setting(self) -> list[str]:
-        """The keys of a setting: all but the seed."""
+        """The columns of a setting: its keys but the seed, and which results are of other code or data."""
+        return [*self._compared, *(["stale"] if self.kept else [])]
+
+    @property
+    def _compared(self) -> list[str]:
         return [key for key in self.keys if key != "seed"]
+
+    def _cells(self, job: Job) -> tuple[str, ...]:
+        kept = [KEEP if job.path in self.kept else "no"] if self.kept else []
+        return (*(job.settings[key] for key in self._compared), *kept)
 
     def rows(self) -> list[Row]:
         return ranked(
             (
-                tuple(job.settings[key] for key in self.setting),
+                self._cells(job),
                 result["objective_name"],
                 mode_of_result(result),
                 job.config.seed,

@@ -45,7 +45,9 @@ class Search:
         )
         sample = self._try_out().config
         runs = {path.parent: sample for path in sweep_folder(self.name).glob("*/run.json")}
-        find_changes(runs, data_fingerprint_elsewhere).require_answer(config.stale, "choose another sweep_name")
+        changes = find_changes(runs, data_fingerprint_elsewhere)
+        changes.require_answer(config.stale, "choose another sweep_name")
+        changes.warn_if_kept(config.stale)
         self.objective, self.mode = str(sample.objective), objective(sample).mode
         self.seed = sample.seed
         require(
