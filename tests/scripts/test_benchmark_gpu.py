@@ -37,7 +37,20 @@ def test_the_whole_command_runs_on_the_cpu(tmp_path):
     out = tmp_path / "page.md"
     chosen = ["--cases", "mlp", "resnet32_bf16", "--contestants", "eager", "cuda_graph", "litmus", "lightning"]
     ended = command(
-        "--device", "cpu", "--images", 12, "--steps", 1, "--rounds", 1, "--out", out, *chosen, OMP_NUM_THREADS="1"
+        "--device",
+        "cpu",
+        "--images",
+        12,
+        "--steps",
+        1,
+        "--rounds",
+        1,
+        "--minutes",
+        30,
+        "--out",
+        out,
+        *chosen,
+        OMP_NUM_THREADS="1",
     )
     assert ended.returncode == 0, ended.stderr
     assert out.read_text() == ended.stdout
