@@ -315,7 +315,7 @@ RUNS = {
     "last.ckpt of a later version": (LAST, lambda p: changed(p, format=99), "was written by a later Litmus"),
     "last.ckpt of no version": (LAST, lambda p: changed(p, format="new"), "by a later Litmus .format new"),
     "last.ckpt of another run": (LAST, lambda p: shutil.copy(p.parents[2] / "other" / LAST, p), "lr is 0.5 there"),
-    "last.ckpt of another model": (LAST, lambda p: shutil.copy(p.parents[2] / "wide" / LAST, p), r"hidden is .9. there"),
+    "last.ckpt of another model": (LAST, lambda p: shutil.copy(p.parents[2] / "wide" / LAST, p), "is .9. there"),
     "metrics.csv cut off": ("metrics.csv", cut_off, "metrics.csv is damaged"),
     "metrics.csv cut off in its last number": ("metrics.csv", lambda p: cut_off(p, 0.99), "metrics.csv is damaged"),
     "metrics.csv of something else": ("metrics.csv", lambda p: p.write_text("a,b\n1,2\n"), "metrics.csv is damaged"),
