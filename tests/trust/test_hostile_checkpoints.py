@@ -174,7 +174,7 @@ def _script(name, *arguments):
 ENTRY_POINTS = {
     "evaluate": _script("evaluate.py"),
     "predict": _script("predict.py", "image.png"),
-    "export": _script("export.py"),
+    "export": _script("export.py", "--format", "safetensors"),
 }
 
 

@@ -13,7 +13,7 @@ from litmus.core.metric_direction import mode_of_result
 from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError
-from litmus.runs.identity import NOT_THE_EXPERIMENT, without_bystanders
+from litmus.runs.identity import NOT_THE_EXPERIMENT, without_observers
 from litmus.runs.stale import SET_ASIDE
 
 OURS = ("report", "retrain", "logs")  # folders that Litmus creates beside the runs
@@ -151,7 +151,7 @@ def _read(path: Path) -> Run | ExcludedRun:
     return Run(
         path=path,
         seed=_as_override_value(config.get("seed")),
-        config={key: _as_override_value(value) for key, value in flatten(without_bystanders(config)).items()},
+        config={key: _as_override_value(value) for key, value in flatten(without_observers(config)).items()},
         choices={str(group): str(option) for group, option in record["choices"].items()},
         overrides=overrides,
         objective_name=str(result["objective_name"]),

@@ -59,6 +59,11 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def without_bystanders(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without loggers, callbacks that only observe, and callbacks that are switched off."""
+    return _without_absent_callbacks(without_observers(config))
+
+
+def without_observers(config: dict[str, Any]) -> dict[str, Any]:
     """The config without loggers, and without callbacks that only observe."""
     kept = {key: value for key, value in config.items() if key not in BYSTANDERS}
     callbacks = kept.get("callbacks")
@@ -68,8 +73,14 @@ def without_bystanders(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _only_observes(node: Any) -> bool:
-    """Whether this is the config of an observer, or of none: a callback that is switched off."""
-    return node is None or (isinstance(node, dict) and only_observes(str(node.get("_target_"))))
+    return isinstance(node, dict) and only_observes(str(node.get("_target_")))
+
+
+def _without_absent_callbacks(config: dict[str, Any]) -> dict[str, Any]:
+    callbacks = config.get("callbacks")
+    if not isinstance(callbacks, dict):
+        return config
+    return {**config, "callbacks": {name: node for name, node in callbacks.items() if node is not None}}
 
 
 def is_hash_of(hash: str, config: dict[str, Any]) -> bool:

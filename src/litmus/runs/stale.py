@@ -40,10 +40,10 @@ class Changes:
         parts = [f"other code ({first_few(self.files)})"] if self.files else []
         return " and ".join([*parts, *(["other data"] if self.has_other_data else [])])
 
-    def require_answer(self, stale: object, alternative: str | None = None) -> None:
+    def require_answer(self, stale: object, alternative: str | None = None, keep: str = f"stale={KEEP}") -> None:
         """Raises ConfigError unless `stale` says what to do with the runs.
 
-        Where they cannot run again, `alternative` says what to do instead.
+        Where they cannot run again, `alternative` says what to do instead; `keep` is how to keep them.
         """
         if not self.paths or stale == KEEP or (stale == RERUN and alternative is None):
             return
@@ -51,7 +51,7 @@ class Changes:
         which = f"{len(self.paths):,} runs, such as {self.paths[0]}," if many else str(self.paths[0])
         again = f"stale={RERUN} to run {'them' if many else 'it'} again (the old results stay, renamed)"
         raise ConfigError(
-            f"{which} {'were' if many else 'was'} made with {self.describe()}; set stale={KEEP} to use what is there, "
+            f"{which} {'were' if many else 'was'} made with {self.describe()}; set {keep} to use what is there, "
             f"or {alternative or again}"
         )
 

@@ -58,7 +58,7 @@ def plan(sweep: Path, changes: Sequence[str], conf: Path, stale: str | None = No
     _refuse_what_cannot_be_ranked(sweep, comparison)
     best = comparison.best
     configs = {run.path: read_config(run.path / ".hydra" / "config.yaml") for run in best.runs}
-    find_changes(configs, data_fingerprint).require_answer(stale, "run the sweep again with stale=rerun")
+    find_changes(configs, data_fingerprint).require_answer(stale, "run the sweep again", keep="--stale keep")
     run = best.runs[0]
     epochs, reason = _epochs(best.runs)
     overrides, new = _reproduce(run, _wanted(run, epochs), changes, conf)
