@@ -226,3 +226,19 @@ def test_a_model_of_your_own_elsewhere_is_built_if_trusted(contents, save, tmp_p
     with pytest.raises(ConfigError, match="--trust their_model"):
         litmus.load(file)
     assert type(litmus.load(file, trust=["their_model"]).model).__name__ == "Theirs"
+
+
+@pytest.mark.parametrize("option", [{"_args_": ["DEFAULT"]}, {"pretrained": 1.0}])
+def test_nothing_is_downloaded(save, monkeypatch, option):
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: pytest.fail("a download"))
+    inner = {**node("torchvision.models.resnet18"), **option}
+    with pytest.raises(ConfigError):
+        litmus.load(save(lambda config, _: config.update(model=node("torch.nn.Sequential", inner))))
+
+
+def test_a_module_beside_the_checkpoint_is_not_imported(save, trap, monkeypatch):
+    monkeypatch.syspath_prepend(trap)
+    file = save(lambda config, _: config.update(model=node("hostile_module.Network")))
+    with pytest.raises(ConfigError):
+        litmus.load(file)
+    assert WRITTEN not in os.listdir(trap)

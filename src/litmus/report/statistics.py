@@ -23,8 +23,10 @@ MOST_SEEDS = 10_000
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """The sample standard deviation (n − 1), or None for a single value."""
-    return stdev(values) if len(values) > 1 else None
+    """The sample standard deviation (n − 1), or None for a single value; NaN if a value is not finite."""
+    if len(values) < 2:
+        return None
+    return stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def rank_by_mean(
@@ -63,8 +65,11 @@ class Difference:
 
 
 def paired_difference(values: Mapping[Any, float], reference: Mapping[Any, float]) -> Difference | None:
-    """`values` − `reference` over their common seeds; None without a common seed."""
-    differences = tuple(values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys()))
+    """`values` − `reference` over their common seeds with finite values; None without one."""
+    common = [
+        seed for seed in sorted(values.keys() & reference.keys()) if math.isfinite(values[seed] + reference[seed])
+    ]
+    differences = tuple(values[seed] - reference[seed] for seed in common)
     return Difference(differences) if differences else None
 
 

@@ -104,7 +104,12 @@ def _is_untouched(record: Mapping[str, Any]) -> bool:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    found, seen = list[Path](), set[str]()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in seen]
+        found += [Path(folder, name) for name in names]
+    return found
 
 
 def _size_and_time(file: Path) -> tuple[int, int]:

@@ -130,6 +130,8 @@ class TargetCheck:
         """The same for what the name leads to: `mine.os.system`, or a function that a module has imported."""
         place = str(getattr(found, "__module__", None))
         if any(_is_within(place, library.root) and library.accepts(found) for library in self.libraries):
+            if place.startswith("torchvision.") and not isinstance(found, type):
+                _check_no_download(node, self.file)
             if place.partition(".")[0] == "timm" and found.__name__ == "create_model":
                 _check_timm_name(node.get("model_name"), self.file)
             return True
@@ -169,7 +171,20 @@ class TargetCheck:
             run.parent.name in (".hydra", "checkpoints") and place.is_relative_to(run.parents[1])
         ):
             return False
-        return place.parent == Path.cwd() or any(place.is_relative_to(folder) for folder in _projects())
+        if any(place.is_relative_to(folder / "scripts") for folder in _projects()):
+            return False
+        here = Path.cwd()
+        is_here = place.parent == here and (here / "train.py").exists()
+        return is_here or any(place.is_relative_to(folder) for folder in _projects())
+
+
+def _check_no_download(node: dict[Any, Any], file: Path) -> None:
+    """A torchvision network takes its weights as first argument, whatever the type of a true value."""
+    given = [node.get(name) for name in ("weights", "pretrained", "weights_backbone", "pretrained_backbone")]
+    require(
+        "_args_" not in node and all(value is None or isinstance(value, str | bool) for value in given),
+        f"{file} builds a torchvision network with positional arguments or weights; use another file",
+    )
 
 
 def _check_timm_name(name: Any, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checks the first batches of your own data module."""
+"""Checks the batches of your own data module."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ STEPS = {"train": "training_step", "val": "validation_step", "test": "test_step"
 
 
 class CheckBatches(pl.Callback):
-    """Raises ConfigError if the first batch of a part is not (images, labels) as the model needs them.
+    """Raises ConfigError if a batch is not (images, labels) as the model needs them.
 
-    On the CPU it checks the labels of every batch; on a GPU, that would wait for the device. A part whose step the
-    model overrides may have batches of any structure.
+    On a GPU it checks the values of the labels in the first batch alone: reading them waits for the device. A part
+    whose step the model overrides may have batches of any structure.
     """
 
     def __init__(self, num_classes: int, image_shape: Sequence[int]):
@@ -36,14 +36,13 @@ class CheckBatches(pl.Callback):
         self._check("test", trainer, pl_module, batch)
 
     def _check(self, part: str, trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> None:
-        is_first = part not in self.checked
-        if is_overridden(module, STEPS[part], Classifier) or not (is_first or batch[1].is_cpu):
+        if is_overridden(module, STEPS[part], Classifier):
             return
         name = f"{part}_dataloader of {type(trainer.datamodule).__name__}"  # type: ignore[attr-defined]
-        if is_first:
+        _check_types(f"a batch of {name}", batch, self.image_shape)
+        if part not in self.checked or batch[1].is_cpu:
             self.checked.add(part)
-            _check_types(f"the first batch of {name}", batch, self.image_shape)
-        _check_labels(name, batch[1], self.num_classes)
+            _check_labels(name, batch[1], self.num_classes)
 
 
 def check_loader(name: str, loader: Any) -> None:
