@@ -35,11 +35,11 @@ def main() -> None:
     cli.add_trust(parser)
     args = parser.parse_args()
 
-    from litmus.inference.evaluation import evaluate, other_data, own_data, warn_if_unlike_run
+    from litmus.inference.evaluation import evaluate, other_data, own_data, stored_data, warn_if_unlike_run
     from litmus.inference.loading import load_checked
 
     trained = load_checked(args.run, args.checkpoint, args.trust, with_loss=True)
-    data_dir = args.data_dir or stored_data_dir(trained.config)
+    data_dir = args.data_dir or stored_data_dir(stored_data(trained))
     is_own, above = args.data is None, Path(args.run).expanduser()
     if is_own:
         data = own_data(trained, above, data_dir, args.trust)
@@ -54,10 +54,9 @@ def main() -> None:
     print(f"\n{as_text(found)}\n\n{directory}")
 
 
-def stored_data_dir(config: dict[str, Any]) -> str:
+def stored_data_dir(data: dict[str, Any]) -> str:
     """Where the run had its downloads, if that folder is here: a checkpoint of someone else creates no other one."""
-    data = config.get("data")
-    there = data.get("data_dir") if isinstance(data, dict) else None
+    there = data.get("data_dir")
     return there if isinstance(there, str) and Path(there).expanduser().is_dir() else "data"
 
 

@@ -65,6 +65,8 @@ def test_a_large_patch_is_shortened(repository, tmp_path):
     (repository / "model.py").write_text("x = 1\n" * 300_000)
     write_patch(tmp_path / "code.patch", ["model.py"])
     assert (tmp_path / "code.patch").stat().st_size <= code_version.MOST_BYTES
+    header, _, rest = (tmp_path / "code.patch").read_text().partition("\n")
+    assert f"The first {len(rest.encode()):,} of " in header
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

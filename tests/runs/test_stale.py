@@ -10,7 +10,7 @@ from picture_files import TINY, folder, picture
 from litmus.core.metrics_file import read_metrics
 from litmus.errors import ConfigError
 from litmus.report import compare, read_runs
-from litmus.runs.code_version import changed_files, digests
+from litmus.runs.code_version import changed_files, current_digests, digests
 from litmus.runs.identity import former_hash
 from litmus.runs.observers import only_observes
 
@@ -209,7 +209,7 @@ def test_code_is_compared_by_its_syntax(tmp_path, source, same):
     file.write_text("def f(x):\n    return x + 1\n")
     recorded = digests([file])
     file.unlink() if source is None else file.write_text(source)
-    assert changed_files(recorded) == ([] if same else [str(file)])
+    assert changed_files(recorded, current_digests(recorded)) == ([] if same else [str(file)])
 
 
 WATCHED = (

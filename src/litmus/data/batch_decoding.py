@@ -1,7 +1,5 @@
 """Decoding of many image files: all into memory, or batch by batch, with a list of the damaged ones."""
 
-import hashlib
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from litmus.core.atomic_files import read_json, write_json
+from litmus.core.digests import file_state
 from litmus.data.batches import Batches
 from litmus.data.image_decoder import ImageDecodeError, ImageDecoder
 from litmus.data.listing import readable
@@ -60,22 +59,12 @@ def cached_results(
     """The results of `find` for some of the files, cached in the folder `memory` until the size or modification time of
     a file changes.
     """
-    state = [(str(file), *_size_and_time(file)) for file in files]
-    digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()
-    record = memory / kind / f"{digest[:32]}.json"
+    record = memory / kind / f"{file_state(files)[:32]}.json"
     if record.exists():
         return {Path(name): said for name, said in read_json(record).items()}
     found = find(files)
     write_json(record, {str(file): said for file, said in found.items()})
     return found
-
-
-def _size_and_time(file: Path) -> tuple[int, int]:
-    try:
-        found = file.stat()
-    except OSError:  # a dangling or circular link
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
 
 
 def describe_bad_files(bad: Bad, total: int, root: Path, most: int = 5) -> str:

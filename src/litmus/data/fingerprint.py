@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,11 +23,6 @@ def file_digests(files: Sequence[Path]) -> dict[Path, str]:
     """A digest of the content of each file."""
     with ThreadPoolExecutor() as pool:
         return dict(zip(files, pool.map(_file_digest, files), strict=True))
-
-
-def combine_digests(digests: Mapping[str, str]) -> str:
-    """One digest of digests by name, whatever their order."""
-    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
 
 
 def _file_digest(path: Path) -> str:

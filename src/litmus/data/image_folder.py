@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from litmus.core.digests import combine_digests
 from litmus.data.batch_decoding import (
     Bad,
     DecodedBatches,
@@ -26,7 +27,7 @@ from litmus.data.duplicates import (
     indices_to_keep,
     two_classes,
 )
-from litmus.data.fingerprint import combine_digests, file_digests
+from litmus.data.fingerprint import file_digests
 from litmus.data.image_decoder import PIPELINES, ImageDecoder
 from litmus.data.in_memory import InMemory, Part
 from litmus.data.labels import class_name

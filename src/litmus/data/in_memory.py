@@ -10,9 +10,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from litmus.core.digests import combine_digests
 from litmus.data.augment import Augmentation
 from litmus.data.batches import Batches
-from litmus.data.fingerprint import combine_digests, content_digest
+from litmus.data.fingerprint import content_digest
 from litmus.data.part_names import PARTS
 from litmus.data.preprocess import SCALINGS, Preprocess, shape_after
 from litmus.data.sources import MNIST, Source, Synthetic, read

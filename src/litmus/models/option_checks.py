@@ -11,7 +11,7 @@ from litmus.errors import ConfigError, number, one_of, require, short_number, wh
 from litmus.losses import check_loss
 from litmus.models.schedule import all_options, build_lr_scheduler, longest_fixed_phase
 
-# The options of torch's schedulers.
+# Options of torch schedulers.
 NOT_NEGATIVE = (
     *("gamma", "factor", "start_factor", "end_factor", "power", "div_factor", "final_div_factor"),
     *("eta_min", "min_lr", "base_lr", "max_lr", "swa_lr"),

@@ -15,7 +15,7 @@ from litmus.report.reading import ExcludedRun, Run, Value
 from litmus.report.settings import Comparison, Setting, compared, mixes_data
 from litmus.report.statistics import spread
 from litmus.report.verdicts import describe, format_interval, verdict_line
-from litmus.runs.stale import code_of
+from litmus.runs.code_version import differing_files
 
 METRICS = ("val/acc", "val/loss", "train/acc", "gap/acc", "test/acc", "test/loss")
 INTERVAL = "corrected 95 % interval"
@@ -80,7 +80,7 @@ def cautions(comparison: Comparison) -> list[str]:
     lacking = sum(not run.curves() for run in runs)
     if lacking:
         sentences.append(f"{_count(lacking, 'run')} without a readable metrics.csv: in the tables, not in the curves.")
-    if files := code_of(run.code for run in runs):
+    if files := differing_files(run.code for run in runs):
         sentences.append(f"The runs were not made with the same code: {first_few(files)} differs among them.")
     if mixes_data(runs):
         sentences.append("The runs were not made with the same data, although their options name the same.")

@@ -1,7 +1,6 @@
 """How two runs differ: config, code, data, packages and machine."""
 
 import difflib
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from litmus.core.atomic_files import read_json
+from litmus.core.git import git
 from litmus.core.saved_config import flatten, read_config
 from litmus.errors import require
-from litmus.runs.code_version import PROJECT
+from litmus.runs.code_version import PROJECT, differing_files
 from litmus.runs.identity import NOT_THE_EXPERIMENT
-from litmus.runs.stale import code_of
 
 MACHINE = ("git_commit", "python", "machine", "gpu", "threads")
 
@@ -59,7 +58,9 @@ def _data(before: str | None, after: str | None) -> list[str]:
 def _code(paths: tuple[Path, Path], records: list[dict[str, Any]]) -> list[str]:
     if not all(record.get("code") for record in records):
         return ["  unknown: not recorded"]
-    return [line for name in code_of(record["code"] for record in records) for line in _patch(name, paths, records)]
+    return [
+        line for name in differing_files(record["code"] for record in records) for line in _patch(name, paths, records)
+    ]
 
 
 def _patch(name: str, paths: tuple[Path, Path], records: list[dict[str, Any]]) -> Iterator[str]:
@@ -73,13 +74,12 @@ def _patch(name: str, paths: tuple[Path, Path], records: list[dict[str, Any]]) -
 def _source(name: str, run: Path, record: dict[str, Any]) -> list[str] | None:
     """The lines of a file as the run imported it, from its commit and code.patch; None if they lack it."""
     commit, patch = str(record.get("git_commit")).removesuffix("+"), run / "code.patch"
-    found = subprocess.run(["git", "-C", PROJECT, "show", f"{commit}:{name}"], capture_output=True, check=False)
+    committed = git(PROJECT, "show", f"{commit}:{name}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, name)
         file.parent.mkdir(parents=True, exist_ok=True)
-        if found.returncode == 0:
-            file.write_bytes(found.stdout)
+        if committed is not None:
+            file.write_text(committed, encoding="utf-8")
         if patch.exists():
-            command = ["git", "apply", f"--include={name}", str(patch.resolve())]
-            subprocess.run(command, cwd=folder, capture_output=True, check=False)
+            git(Path(folder), "apply", f"--include={name}", str(patch.resolve()))
         return file.read_text(errors="replace").splitlines() if file.exists() else None

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from litmus.core.digests import combine_digests
 from litmus.core.hydra_values import key_of
 from litmus.report.formatting import format_value
 from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
 from litmus.report.statistics import rank_by_mean
-from litmus.runs.code_version import combined_digest
 from litmus.runs.stale import NOT_THE_SOURCE
 
 SHOWN_DIGITS = 7  # of a digest, as of a commit
@@ -100,9 +100,9 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
         if metric not in run.metrics
     ]
     runs = [run for run in runs if metric in run.metrics]
-    _label_versions(_by_config(runs))
-    differing = _differing(runs)
-    groups = [_one_for_each_seed(members, left_out) for members in _by_config(runs)]
+    _label_versions(_by_config(runs, _differing(runs)))
+    differing = _differing(runs)  # with the labels
+    groups = [_one_for_each_seed(members, left_out) for members in _by_config(runs, differing)]
     keys, along = _columns(groups, differing, _asked(runs))
     settings = [
         Setting({key: value for key in keys if (value := _value(members[0], key)) is not None}, members)
@@ -119,9 +119,8 @@ def compared(key: str) -> bool:
     return re.split(r"[./@]", key)[0] not in NOT_COMPARED and key not in NOT_COMPARED_BELOW
 
 
-def _by_config(runs: Sequence[Run]) -> list[list[Run]]:
+def _by_config(runs: Sequence[Run], differing: Sequence[str]) -> list[list[Run]]:
     """The runs of each config, whatever their seed."""
-    differing = _differing(runs)
     classes: dict[tuple[Value | None, ...], list[Run]] = {}
     for run in runs:
         classes.setdefault(tuple(run.config.get(key) for key in differing), []).append(run)
@@ -148,7 +147,7 @@ def _label_versions(classes: Sequence[Sequence[Run]]) -> None:
     for members in classes:
         known = [run for run in members if run.code]
         shared = sorted(set.intersection(*(set(run.code) for run in known))) if known else []
-        code = {run.path: combined_digest({name: run.code[name] for name in shared})[:SHOWN_DIGITS] for run in known}
+        code = {run.path: combine_digests({name: run.code[name] for name in shared})[:SHOWN_DIGITS] for run in known}
         data = {run.path: run.data[:SHOWN_DIGITS] for run in members if run.data}
         for key, labels in (("code", code), ("data_fingerprint", data)):
             if len(set(labels.values())) > 1:

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from litmus.errors import ConfigError
 
 # torchvision's networks take 1 to 2 times their weights, and 2 to 20 operations for a tensor.
-TIMES, FREE = 4, 2**28  # bytes: so many times the weights, and as many always
+TIMES, FREE = 4, 2**28  # the limit is TIMES the bytes of the weights, plus FREE bytes
 CALLS_PER_TENSOR, FREE_CALLS = 40, 4000
 
 

@@ -46,20 +46,24 @@ def rebuild_model(
     project or of the modules in `trust`. Of the run's own process, which has built all of it before, pass None.
     """
     contents, metadata = read_checkpoint(file)
-    state = contents["state_dict"]
+    return _rebuild(contents["state_dict"], metadata, file, trust, with_loss), metadata
+
+
+def _rebuild(
+    state: dict[str, Any], metadata: dict[str, Any], file: Path, trust: str | Sequence[str] | None, with_loss: bool
+) -> Classifier:
     config = {part: metadata["config"].get(part) for part in ("model", *(["loss"] if with_loss else []))}
     limit: AbstractContextManager[Any] = nullcontext()
     if trust is not None and _check_parts(config, file, trust):
         limit = AllocationLimit(state, f"{file} describes a larger network than it has weights for; use another file")
     left_out = ("penalty.",) if with_loss else ("penalty.", "loss.")
-    for name in [name for name in state if name.startswith(left_out)]:
-        del state[name]
+    kept = {name: value for name, value in state.items() if not name.startswith(left_out)}
     cfg = OmegaConf.create(config)
     assert isinstance(cfg, DictConfig)
     with limit, _as_config_error(file, is_raised=trust is None):
         model = build_network_alone(cfg, len(metadata["class_names"]), tuple(metadata["image_shape"]))
-        _load_state(state, model, file)
-    return model, metadata
+        _load_state(kept, model, file)
+    return model
 
 
 def _check_parts(config: dict[str, Any], file: Path, trust: str | Sequence[str]) -> bool:
@@ -171,12 +175,12 @@ def check_network(file: Path, config: dict[str, Any], is_of_libraries: bool) -> 
     the same network; one `is_of_libraries` is built to see that it is no larger than its weights.
     """
     with _as_damaged(file):
-        _, metadata = read_checkpoint(file)
+        contents, metadata = read_checkpoint(file)
         parts = ("model", "loss")
         there, here = ({part: one.get(part) for part in parts} for one in (metadata["config"], config))
         require(there == here, f"{file} is of another model ({differences(there, here)}); {OTHER}")
         if is_of_libraries:
-            rebuild_model(file, with_loss=True)
+            _rebuild(contents["state_dict"], metadata, file, trust=(), with_loss=True)
 
 
 def check_resumable(file: Path, config: dict[str, Any], model: Classifier) -> None:

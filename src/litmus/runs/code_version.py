@@ -5,14 +5,14 @@ import functools
 import hashlib
 import json
 import site
-import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from litmus.core.atomic_files import write_text
+from litmus.core.git import git
 
 PROJECT = Path(__file__).resolve().parents[3]  # the folder of train.py
 # Packages of Litmus in which no change alters what a run computes.
@@ -68,26 +68,38 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def changed_files(recorded: Mapping[str, str]) -> list[str]:
-    """Those of the recorded files that differ now, or are missing."""
-    now = digests(PROJECT / name for name in recorded)  # an absolute path stays as it is
-    return [name for name, digest in recorded.items() if now[_name(PROJECT / name)] != digest]
+def current_digests(names: Collection[str]) -> dict[str, str]:
+    """The digests of recorded files as they are now, by their recorded names."""
+    now = digests(PROJECT / name for name in names)  # an absolute path stays as it is
+    return {name: now[_name(PROJECT / name)] for name in names}
 
 
-def combined_digest(files: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+def changed_files(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Those of the recorded files that differ `now`, or are missing."""
+    return [name for name, digest in recorded.items() if now[name] != digest]
+
+
+def differing_files(runs: Iterable[Mapping[str, str]]) -> list[str]:
+    """The files of which the runs, each with its digests by file, have imported different versions."""
+    versions: dict[str, set[str]] = {}
+    for files in runs:
+        for name, digest in files.items():
+            versions.setdefault(name, set()).add(digest)
+    return sorted(name for name, found in versions.items() if len(found) > 1)
 
 
 def write_patch(file: Path, imported: Iterable[str]) -> None:
     """Writes what differs from the commit, with the untracked imported files; nothing if all is committed."""
-    tracked = _git("diff", "HEAD", "--no-color", "--no-ext-diff")
+    tracked = git(PROJECT, "diff", "HEAD", "--no-color", "--no-ext-diff")
     if tracked is None:  # not a repository, or no commit
         return
-    listed = _git("ls-files", "--others", "--exclude-standard", "--full-name", "--", *_inside(imported)) or ""
+    listed = git(PROJECT, "ls-files", "--others", "--exclude-standard", "--full-name", "--", *_inside(imported)) or ""
     parts = [tracked, *(_new_file(name) for name in listed.splitlines())]
     text = "".join(part if part.endswith("\n") or not part else f"{part}\n" for part in parts)
-    if len(text.encode()) > MOST_BYTES:
-        text = f"# The first {MOST_BYTES:,} bytes of {len(text.encode()):,}.\n{text[: MOST_BYTES // 4]}"
+    size = len(text.encode())
+    if size > MOST_BYTES:
+        kept = MOST_BYTES - 100  # which leaves room for the line
+        text = f"# The first {kept:,} of {size:,} bytes.\n{text.encode()[:kept].decode(errors='ignore')}"
     if text:
         write_text(file, text)
 
@@ -102,14 +114,6 @@ def _new_file(name: str) -> str:
         header = f"diff --git a/{name} b/{name}\nnew file mode 100644\n--- /dev/null\n+++ b/{name}\n"
         return f"{header}@@ -0,0 +1,{len(lines)} @@\n" + "".join(f"+{line}\n" for line in lines) if lines else ""
     return ""
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        command = ["git", "-C", str(PROJECT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, errors="replace").stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _is_left_out(module: str) -> bool:

@@ -2,8 +2,9 @@
 
 import ast
 import functools
-import importlib.util
 from pathlib import Path
+
+from litmus.core.modules import find_module
 
 DECLARATION = "only_observes"  # a class attribute, True where training and its result are the same without the callback
 
@@ -18,10 +19,7 @@ def only_observes(target: str) -> bool:
 def _files(module: str) -> list[Path]:
     """The files in which a name that can be imported from `module` may be defined: its own, or those of a package."""
     top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ValueError, ImportError):
-        return []
+    spec = find_module(top)
     if spec is None or spec.origin is None:
         return []
     place = Path(spec.origin)

@@ -213,7 +213,7 @@ def _check_batch_counts(data: Any, trainer: pl.Trainer, parts: Sequence[str]) ->
     require(
         not isinstance(interval, int) or trainer.check_val_every_n_epoch is None or interval <= left["train"],
         f"trainer.val_check_interval={interval} is more than the {left['train']} batches of an epoch; lower it, or set "
-        "trainer.check_val_every_n_epoch to validate after every so many epochs",
+        "trainer.check_val_every_n_epoch to validate every N epochs",
     )
 
 

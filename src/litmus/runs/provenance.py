@@ -1,13 +1,14 @@
 """Provenance for run.json: commit, versions, machine, threads."""
 
 import platform
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from litmus.core.git import git
 
 PACKAGES = ("litmus-template", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
 
@@ -29,16 +30,13 @@ def git_commit() -> str | None:
 
     Those are changed tracked files, and untracked Python or YAML files.
     """
-    try:
-        git = ["git", "-C", str(Path(sys.argv[0]).resolve().parent)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        tracked = [*git, "status", "--porcelain", "--untracked-files=no"]
-        untracked = [*git, "ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml", "*.yml"]
-        commands = (tracked, untracked)
-        changed = "".join(subprocess.run(c, capture_output=True, text=True, check=True).stdout for c in commands)
-    except (OSError, subprocess.CalledProcessError):
+    folder = Path(sys.argv[0]).resolve().parent
+    commit = git(folder, "rev-parse", "HEAD")
+    tracked = git(folder, "status", "--porcelain", "--untracked-files=no")
+    untracked = git(folder, "ls-files", "--others", "--exclude-standard", "--", "*.py", "*.yaml", "*.yml")
+    if commit is None or tracked is None or untracked is None:
         return None
-    return commit + ("+" if changed.strip() else "")
+    return commit.strip() + ("+" if (tracked + untracked).strip() else "")
 
 
 def package_version(name: str) -> str | None:

@@ -51,7 +51,6 @@ class Run:
         self.in_sweep = rank_zero.get("in_sweep", hydra.mode == RunMode.MULTIRUN)
         _check_root(cfg)
         self.cfg = cfg
-        self.is_resumed_by_name = bool(cfg.resume)
         if cfg.resume:
             self.path = Path(cfg.resume).expanduser()
             self.cfg, self.choices, self.overrides = resume_config(self.path, self.overrides, cfg.trust or ())
@@ -63,7 +62,7 @@ class Run:
             check_same_experiment(self.path, self.config)
         self.cfg = OmegaConf.merge(self.cfg, {"output_dir": str(self.path)})  # type: ignore[assignment]
         self.is_replaced = False  # whether the directory is set aside when the run starts
-        self._check_stale(cfg.stale)
+        self._check_stale(cfg.stale, alternative="start a new run" if cfg.resume else None)
         check_trainer_options(self.cfg.trainer)
         self.monitors = find_monitors(self.cfg)
         self.monitor: str | None = self.monitors[0].metric
@@ -76,10 +75,10 @@ class Run:
             self.monitor, self.mode = None, "min"  # for train/loss
             _check_without_validation(self.cfg, self.overrides, self.choices)
 
-    def _check_stale(self, stale: str | None) -> None:
+    def _check_stale(self, stale: str | None, alternative: str | None) -> None:
         """Raises ConfigError if the directory was made with other code or data, and `stale` is null."""
         changes = find_changes({self.path: self.cfg}, data_fingerprint)
-        changes.require_answer(stale, "start a new run" if self.is_resumed_by_name else None)
+        changes.require_answer(stale, alternative)
         self.is_replaced = bool(changes.paths) and stale == RERUN
         changes.warn_if_kept(stale)
 

@@ -10,10 +10,11 @@ from omegaconf import OmegaConf
 
 from litmus.core.atomic_files import remove_drafts
 from litmus.core.checkpoint_io import write_json, write_text
+from litmus.core.digests import combine_digests
 from litmus.core.tensorboard import write_config
 from litmus.errors import require
 from litmus.runs.checkpoints import FORMAT, check_resumable
-from litmus.runs.code_version import combined_digest, imported_files, write_patch
+from litmus.runs.code_version import imported_files, write_patch
 from litmus.runs.directory import discard_if_empty, discard_if_refused, lock_directory
 from litmus.runs.distributed import end_with_the_first, is_rank_zero
 from litmus.runs.identity import resolve_environment
@@ -80,7 +81,7 @@ def _write_first_files(run: Run, data: Any) -> None:
     code = imported_files()
     starts = append_launch(record, sys.argv[1:])
     fingerprint, sources = data.fingerprint(), data.sources()
-    starts[-1] |= {"code": combined_digest(code), "data": fingerprint}
+    starts[-1] |= {"code": combine_digests(code), "data": fingerprint}
     facts: dict[str, Any] = {"format": FORMAT, "config_hash": run.hash, "overrides": run.overrides}
     facts |= {"choices": run.choices, **collect_environment(), "starts": starts}
     if sources is not None:

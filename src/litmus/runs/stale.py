@@ -1,14 +1,13 @@
 """Whether a run directory was made by other code or from other data than there is now. Imports no torch at first."""
 
-import hashlib
+import functools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.core.atomic_files import read_json
+from litmus.core.digests import file_state
 from litmus.errors import ConfigError, first_few
-from litmus.runs.code_version import changed_files
+from litmus.runs.code_version import changed_files, current_digests
 
 log = logging.getLogger("litmus")
 
@@ -70,14 +70,15 @@ def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], s
     checkpoint count. Runs of versions of Litmus that did not record code or data count as unchanged.
     """
     records = {path: read_json(path / "run.json") for path in runs if _has_progress(path)}
-    every = {(name, digest) for record in records.values() for name, digest in record.get("code", {}).items()}
-    changed = {(name, digest) for name, digest in every if changed_files({name: digest})}
+    digests = current_digests({name for record in records.values() for name in record.get("code", {})})
     found, now = Changes(), dict[str, str | None]()
+    state_of = functools.cache(lambda sources: source_state(map(Path, sources)))  # the runs of a sweep share them
     for path, record in records.items():
-        files = [name for name, digest in record.get("code", {}).items() if (name, digest) in changed]
+        files = changed_files(record.get("code", {}), digests)
         before = record.get("data_fingerprint")
         has_other_data = False
-        if before is not None and not _is_untouched(record):
+        untouched = "data_state" in record and record["data_state"] == state_of(tuple(record["data_sources"]))
+        if before is not None and not untouched:
             source: Any = OmegaConf.to_container(runs[path].data, resolve=True)
             key = json.dumps({k: v for k, v in source.items() if k not in NOT_THE_SOURCE}, sort_keys=True)
             if key not in now:
@@ -92,13 +93,7 @@ def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], s
 
 def source_state(sources: Iterable[Path]) -> str:
     """A digest of the names, sizes and modification times of files, also those in folders: cheap, without content."""
-    states = [(str(file), *_size_and_time(file)) for path in sources for file in _files(path)]
-    return hashlib.sha256(json.dumps(sorted(states)).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _is_untouched(record: Mapping[str, Any]) -> bool:
-    state = record.get("data_state")
-    return state is not None and state == source_state(map(Path, record["data_sources"]))
+    return file_state(file for path in sources for file in _files(path))
 
 
 def _files(path: Path) -> list[Path]:
@@ -110,14 +105,6 @@ def _files(path: Path) -> list[Path]:
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in seen]
         found += [Path(folder, name) for name in names]
     return found
-
-
-def _size_and_time(file: Path) -> tuple[int, int]:
-    try:
-        found = file.stat()
-    except OSError:
-        return -1, -1
-    return found.st_size, found.st_mtime_ns
 
 
 def data_fingerprint(config: Any) -> str | None:
@@ -134,7 +121,7 @@ def data_fingerprint(config: Any) -> str | None:
 def data_fingerprint_elsewhere(config: Any) -> str | None:
     """The same in a new process, so that this one imports no torch."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(partial(data_fingerprint, config)).result()
+        return pool.submit(data_fingerprint, config).result()
 
 
 def set_aside(path: Path) -> Path:
@@ -142,15 +129,6 @@ def set_aside(path: Path) -> Path:
     to = path.with_name(f"{path.name}{SET_ASIDE}{datetime.now():%Y%m%d-%H%M%S-%f}")
     path.rename(to)
     return to
-
-
-def code_of(runs: Iterable[Mapping[str, str]]) -> Sequence[str]:
-    """The files of which the runs, each with its digests by file, have imported different versions."""
-    versions: dict[str, set[str]] = {}
-    for files in runs:
-        for name, digest in files.items():
-            versions.setdefault(name, set()).add(digest)
-    return sorted(name for name, digests in versions.items() if len(digests) > 1)
 
 
 def _has_progress(path: Path) -> bool:

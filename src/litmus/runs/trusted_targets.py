@@ -1,13 +1,11 @@
 """Which `_target_` of a stored config is imported and called. A run or a checkpoint may come from someone else."""
 
 import importlib
-import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -16,7 +14,9 @@ import torchvision
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
+from litmus.core.modules import find_module
 from litmus.errors import ConfigError, require
+from litmus.runs.model_building import PRETRAINED
 
 PACKAGE = __name__.partition(".")[0]
 OWN_SCRIPTS = (PACKAGE, "hydra_plugins", "scripts", "tests", "train")  # in the project, and not the user's own parts
@@ -143,7 +143,7 @@ class TargetCheck:
 
     def _refusal(self, target: str, module: str) -> ConfigError:
         top = module.partition(".")[0]
-        is_absent = top not in sys.modules and _find(top) is None
+        is_absent = top not in sys.modules and find_module(top) is None
         add = f"add the folder of {top} to PYTHONPATH, and " if is_absent else ""
         return ConfigError(
             f"{self.file} names {target}, which is neither a known part of a library nor of this project, so it is not "
@@ -158,9 +158,9 @@ class TargetCheck:
         return any(_is_within(module, library.root) for library in self.libraries)
 
     def _in_project(self, module: str) -> bool:
-        """Whether the module is of the user's own: below the folder of train.py, or in the current one.
+        """Whether the module is the user's own: below the folder of train.py, or beside one in the current folder.
 
-        Not what is installed, nor what came with the run itself.
+        Not one that is installed, in scripts/, or came with the run itself.
         """
         top = module.partition(".")[0]
         place = None if top in (*OWN_SCRIPTS, *sys.stdlib_module_names) else _location(top)
@@ -180,7 +180,7 @@ class TargetCheck:
 
 def _check_no_download(node: dict[Any, Any], file: Path) -> None:
     """A torchvision network takes its weights as first argument, whatever the type of a true value."""
-    given = [node.get(name) for name in ("weights", "pretrained", "weights_backbone", "pretrained_backbone")]
+    given = [node.get(name) for name in PRETRAINED]
     require(
         "_args_" not in node and all(value is None or isinstance(value, str | bool) for value in given),
         f"{file} builds a torchvision network with positional arguments or weights; use another file",
@@ -212,18 +212,11 @@ def _is_within(name: str, root: str) -> bool:
 
 def _location(top: str) -> Path | None:
     """The file of a top-level module, or the folder of a package, without importing it; None for anything else."""
-    spec = _find(top)
+    spec = find_module(top)
     if spec is None or spec.origin is None or not spec.has_location:
         return None
     place = Path(spec.origin).resolve()
     return place.parent if spec.submodule_search_locations else place
-
-
-def _find(top: str) -> ModuleSpec | None:
-    try:
-        return importlib.util.find_spec(top)
-    except (ValueError, ImportError):  # __main__ may have none
-        return None
 
 
 def _projects() -> list[Path]:

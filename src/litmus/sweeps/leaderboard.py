@@ -43,10 +43,15 @@ def ranked(results: Iterable[tuple[tuple[str, ...], str, str, int, float]]) -> l
     for setting, objective, mode, seed, value in results:
         rows.setdefault((setting, objective), Row(setting, objective, mode)).by_seed[seed] = value
 
-    groups: dict[str, list[Row]] = {}
-    for row in sorted(rows.values(), key=lambda row: row.objective):
-        groups.setdefault(row.objective, []).append(row)
+    groups = _by_objective(sorted(rows.values(), key=lambda row: row.objective))
     return [row for group in groups.values() for row in rank_by_mean(group, lambda row: row.values, group[0].mode)]
+
+
+def _by_objective(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.objective, []).append(row)
+    return groups
 
 
 def table(rows: Sequence[Row], keys: Sequence[str]) -> str:
@@ -66,11 +71,8 @@ def table(rows: Sequence[Row], keys: Sequence[str]) -> str:
 
 def verdict(rows: Sequence[Row], keys: Sequence[str]) -> str:
     """A line on the best row against the others, for each objective that has several; empty if none has."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.objective, []).append(row)
     lines = []
-    for objective, group in groups.items():
+    for objective, group in _by_objective(rows).items():
         named = [(" ".join(map("=".join, zip(keys, row.setting, strict=True))), row.by_seed) for row in group]
         if line := verdict_line(named, objective, group[0].mode):
             lines.append(f"{objective}: {line}")

@@ -105,7 +105,6 @@ def _refuse_what_cannot_be_ranked(sweep: Path, comparison: Comparison) -> None:
         len(data) == 1,
         f"{sweep} has runs on {', '.join(data)}, which have no best setting in common: give a sweep of one data set",
     )
-
     require(
         not mixes_data(comparison.runs),
         f"{sweep} has runs on different versions of data={data[0]}, which have no best setting in common; run it again "

@@ -157,9 +157,12 @@ class Search:
 
     def rows(self) -> list[Row]:
         trials = self.study.get_trials(states=(study.state("COMPLETE"),))
-        # A sampler may repeat a setting, which is one run.
-        values = {tuple(self._text(key, trial.params[key]) for key in self.keys): trial.value for trial in trials}
-        return ranked((setting, self.objective, self.mode, self.seed, value) for setting, value in values.items())
+        settings = [tuple(self._text(key, trial.params[key]) for key in self.keys) for trial in trials]
+        # A setting that the sampler repeats has one seed, and so one value.
+        return ranked(
+            (setting, self.objective, self.mode, self.seed, trial.value)
+            for setting, trial in zip(settings, trials, strict=True)
+        )
 
     def _text(self, key: str, value: Any) -> str:
         span = self.space[key]
