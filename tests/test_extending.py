@@ -98,7 +98,7 @@ def test_one_file_each_adds_a_part_of_every_kind(project):
     assert done.returncode == 0, done.stderr
     assert "Maxout with" in done.stdout
     assert "farewell" in done.stdout
-    load = "import litmus; m = litmus.load('run'); print(type(m.model).__name__, m.class_names)"
+    load = "import litmus; m = litmus.load('run', trust=['mine']); print(type(m.model).__name__, m.class_names)"
     loaded = subprocess.run(
         [sys.executable, "-c", load], cwd=project, env=_with_path(project), capture_output=True, text=True
     )
