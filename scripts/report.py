@@ -6,6 +6,8 @@ from pathlib import Path
 from litmus import cli
 from litmus.errors import require
 from litmus.report import write_report
+from litmus.report.comparison_page import write_comparison
+from litmus.report.comparison_plan import is_comparison
 
 
 @cli.script
@@ -30,7 +32,16 @@ def main() -> None:
     for folder in args.folder:
         require(folder.is_dir(), f"{folder} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
         require(next(folder.rglob("run.json"), None) is not None, f"{folder} holds no run: give the folder of a sweep")
-    page = write_report(args.folder, args.out, args.pair, args.equivalence)
+    if len(args.folder) == 1 and is_comparison(args.folder[0]):
+        for name in ("pair", "equivalence"):
+            require(
+                getattr(args, name) is None,
+                f"--{name} is not for a comparison, whose plan says what is judged: leave it out, or give "
+                f"{args.folder[0] / 'evaluate'}",
+            )
+        page = write_comparison(args.folder[0], args.out)
+    else:
+        page = write_report(args.folder, args.out, args.pair, args.equivalence)
     print(page)
 
 

@@ -14,6 +14,7 @@ from litmus.report.statistics import (
     holm,
     paired_difference,
     seeds_for_half_width,
+    seeds_for_power,
     seeds_to_detect,
     sign_flip_test,
     spread,
@@ -168,3 +169,29 @@ def test_stein_s_half_width_is_met_in_simulation(deviation):
     later = deviation * np.sqrt(total - pilot) * random.normal(size=EXPERIMENTS)  # the sum of the other pairs
     covered = np.abs((pilot * mean + later) / total) <= width
     assert covered.mean() >= 0.945
+
+
+def test_stein_s_test_adds_to_the_pilot_what_its_power_requires():
+    needed = ((2.7764451 + 0.9409646) / 0.5) ** 2  # t(0.975, 4) + t(0.8, 4), deviation 1, difference 0.5: 55.3 pairs
+    assert seeds_for_power(0.5, 1.0, 5) == math.ceil(needed) == 56
+    assert seeds_for_power(100.0, 1.0, 5) == 5
+    with pytest.raises(ValueError, match="difference must be above 0"):
+        seeds_for_power(0.0, 1.0, 5)
+
+
+@pytest.mark.parametrize("deviation", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("difference", [0.0, 1.0])
+def test_stein_s_test_has_its_level_and_power_in_simulation(deviation, difference):
+    pilot, random = 5, np.random.default_rng(0)
+    mean, estimate = moments(deviation * random.normal(size=(EXPERIMENTS, pilot)))
+    total = seeds_for_power(1.0, estimate, pilot)
+    later = deviation * np.sqrt(total - pilot) * random.normal(size=EXPERIMENTS)  # the sum of the other pairs
+    whole = (pilot * mean + later) / total + difference
+    p_values = np.array([t_test(m, s, int(n), pilot - 1) for m, s, n in zip(whole, estimate, total, strict=True)])
+    found = (p_values <= 0.05).mean()
+    assert found >= 0.79 if difference else 0.045 <= found <= 0.055
+
+
+def test_a_pilot_alone_gives_the_deviation():
+    found = paired_difference({0: 1.0, 1: 3.0, 2: 10.0}, {0: 0.0, 1: 0.0, 2: 0.0}, pilot_seeds=2)
+    assert (found.mean, found.deviation, found.degrees, found.pairs) == (14 / 3, math.sqrt(2), 1, 3)

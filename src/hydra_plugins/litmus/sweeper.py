@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from litmus.core.atomic_files import write_json
 from litmus.errors import ConfigError, require
+from litmus.report.comparison_plan import is_comparison
 from litmus.runs.directory import discard_if_empty
 from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
 from litmus.runs.launch_history import append_launch
@@ -101,9 +102,10 @@ class LitmusSweeper(Sweeper):
         if rows := plan.rows():
             leaderboard.write(folder / "leaderboard.csv", rows, plan.setting)
             log.info(f"\n{leaderboard.table(rows, plan.setting)}")
-            if line := leaderboard.verdict(rows, plan.setting):
+        if not is_comparison(folder.parent.parent):  # which judges and reports its sweeps together
+            if rows and (line := leaderboard.verdict(rows, plan.setting)):
                 log.info(f"\n{line}")
-        ending.at_end(folder)
+            ending.at_end(folder)
         if summary := plan.summary():
             log.info(f"\n{summary}")
         log.info(f"\n{folder}")

@@ -164,7 +164,12 @@ def to_repeat(runs: Sequence[Run]) -> str:
     """The command line that repeats the setting, with its seeds."""
     overrides = [override for override in runs[0].overrides if compared(key_of(override))]
     seeds = ",".join(str(run.seed) for run in runs)
-    return shlex.join(["python", "train.py", *["-m"] * (len(runs) > 1), *overrides, f"seed={seeds}"])
+    return command_line([*["-m"] * (len(runs) > 1), *overrides, f"seed={seeds}"])
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The shell command of train.py with these arguments."""
+    return shlex.join(["python", "train.py", *arguments])
 
 
 def excluded_runs_table(left_out: Sequence[ExcludedRun]) -> list[Block]:

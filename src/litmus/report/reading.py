@@ -56,6 +56,7 @@ class Run:
     code: dict[str, str] = field(default_factory=dict)
     data: str | None = None
     is_mixed: bool = False  # resumed after code or data had changed
+    started: str = ""  # ISO 8601
 
     def curves(self) -> list[Row]:
         """The rows of metrics.csv, one per epoch; empty if it is absent or damaged."""
@@ -167,6 +168,7 @@ def _read(path: Path) -> Run | ExcludedRun:
         code={str(name): str(digest) for name, digest in (record.get("code") or {}).items()},
         data=record.get("data_fingerprint"),
         is_mixed=len({(start.get("code"), start.get("data")) for start in record.get("starts", [])}) > 1,
+        started=str(next((start["time"] for start in record.get("starts", [])), "")),
     )
 
 

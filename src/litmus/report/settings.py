@@ -105,7 +105,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
     groups = [_one_for_each_seed(members, left_out) for members in _by_config(runs, differing)]
     keys, along = _columns(groups, differing, _asked(runs))
     settings = [
-        Setting({key: value for key in keys if (value := _value(members[0], key)) is not None}, members)
+        Setting({key: value for key in keys if (value := value_of(members[0], key)) is not None}, members)
         for members in groups
     ]
     settings = rank_by_mean(
@@ -200,10 +200,10 @@ def _columns(groups: Sequence[Sequence[Run]], differing: list[str], asked: list[
     """
 
     def parts(keys: list[str]) -> int:
-        return len({tuple(_value(members[0], key) for key in keys) for members in groups})
+        return len({tuple(value_of(members[0], key) for key in keys) for members in groups})
 
     def is_theirs(key: str) -> bool:  # an experiment may be one config under two names
-        return all(_value(run, key) == _value(members[0], key) for members in groups for run in members[1:])
+        return all(value_of(run, key) == value_of(members[0], key) for members in groups for run in members[1:])
 
     options = [key for key in dict.fromkeys(name for members in groups for name in members[0].choices) if compared(key)]
     keys = [key for key in asked if parts([key]) > 1 and is_theirs(key)]
@@ -215,7 +215,7 @@ def _columns(groups: Sequence[Sequence[Run]], differing: list[str], asked: list[
     return keys, [key for key in differing if key not in keys and not any(key.startswith(f"{k}.") for k in keys)]
 
 
-def _value(run: Run, key: str) -> Value | None:
+def value_of(run: Run, key: str) -> Value | None:
     """The name of an option, a value, `{…}` for a group of keys, or None if the run lacks the key."""
     if key in run.choices:
         return run.choices[key]

@@ -44,9 +44,14 @@ def rank_by_mean(
 
 @dataclass(frozen=True)
 class Difference:
-    """The paired differences of two settings, one for each common seed."""
+    """The paired differences of two settings, one for each common seed.
+
+    Where the first `pilot` of them decided how many seeds to run, they alone estimate the standard deviation (Stein
+    1945): the number of pairs would otherwise depend on what it is judged by.
+    """
 
     values: tuple[float, ...]
+    pilot: int | None = None
 
     @property
     def pairs(self) -> int:
@@ -59,42 +64,60 @@ class Difference:
     @property
     def deviation(self) -> float | None:
         """The standard deviation of the differences; None for a single pair, 0 if all are equal up to rounding."""
-        if math.isclose(min(self.values), max(self.values), rel_tol=1e-9, abs_tol=1e-12):
-            return 0.0 if self.pairs > 1 else None
-        return spread(self.values)
+        values = self.values[: self.pilot]
+        if math.isclose(min(values), max(values), rel_tol=1e-9, abs_tol=1e-12):
+            return 0.0 if len(values) > 1 else None
+        return spread(values)
+
+    @property
+    def degrees(self) -> int:
+        """The degrees of freedom of the standard deviation."""
+        return len(self.values[: self.pilot]) - 1
 
 
-def paired_difference(values: Mapping[Any, float], reference: Mapping[Any, float]) -> Difference | None:
-    """`values` − `reference` over their common seeds with finite values; None without one."""
+def paired_difference(
+    values: Mapping[Any, float], reference: Mapping[Any, float], pilot_seeds: int | None = None
+) -> Difference | None:
+    """`values` − `reference` over their common seeds with finite values; None without one. If `pilot_seeds` is given,
+    the pairs of seeds below it are the pilot.
+    """
     common = [
         seed for seed in sorted(values.keys() & reference.keys()) if math.isfinite(values[seed] + reference[seed])
     ]
     differences = tuple(values[seed] - reference[seed] for seed in common)
-    return Difference(differences) if differences else None
+    pilot = None if pilot_seeds is None else sum(seed < pilot_seeds for seed in common)
+    return Difference(differences, pilot) if differences else None
 
 
-def half_width(deviation: ArrayLike, pairs: ArrayLike, level: float = LEVEL) -> Array:
-    """Half the width of the 1 − `level` interval of a mean difference: t(1 − level/2, n − 1) · s / √n."""
+def half_width(deviation: ArrayLike, pairs: ArrayLike, level: float = LEVEL, degrees: ArrayLike | None = None) -> Array:
+    """Half the width of the 1 − `level` interval of a mean difference: t(1 − level/2, `degrees`) · s / √n.
+
+    The degrees of freedom are n − 1 by default, here and in the tests below.
+    """
     from scipy.special import stdtrit
 
     n = np.asarray(pairs)
-    return np.asarray(stdtrit(n - 1, 1 - level / 2) * deviation / np.sqrt(n))
+    return np.asarray(stdtrit(n - 1 if degrees is None else degrees, 1 - level / 2) * deviation / np.sqrt(n))
 
 
-def t_test(mean: ArrayLike, deviation: ArrayLike, pairs: int) -> Array:
+def t_test(mean: ArrayLike, deviation: ArrayLike, pairs: int, degrees: int | None = None) -> Array:
     """The two-sided p-value of the paired t test of no difference. The deviation is above 0."""
     from scipy.special import stdtr
 
-    return np.asarray(2 * stdtr(pairs - 1, -np.abs(mean) / np.asarray(deviation) * math.sqrt(pairs)))
+    t = np.abs(mean) / np.asarray(deviation) * math.sqrt(pairs)
+    return np.asarray(2 * stdtr(pairs - 1 if degrees is None else degrees, -t))
 
 
-def equivalence_test(mean: ArrayLike, deviation: ArrayLike, pairs: int, delta: float) -> Array:
+def equivalence_test(
+    mean: ArrayLike, deviation: ArrayLike, pairs: int, delta: float, degrees: int | None = None
+) -> Array:
     """The p-value of the claim that the difference lies within ±`delta`: the larger one of two one-sided t tests
     (Schuirmann 1987). The deviation is above 0.
     """
     from scipy.special import stdtr
 
-    return np.asarray(stdtr(pairs - 1, (np.abs(mean) - delta) / np.asarray(deviation) * math.sqrt(pairs)))
+    t = (np.abs(mean) - delta) / np.asarray(deviation) * math.sqrt(pairs)
+    return np.asarray(stdtr(pairs - 1 if degrees is None else degrees, t))
 
 
 def holm(p_values: ArrayLike) -> Array:
@@ -120,14 +143,21 @@ def sign_flip_test(differences: Sequence[float]) -> float:
     return float(np.mean(sums >= sums[0] * (1 - 1e-9)))  # sums that are equal differ in their last bits
 
 
-def detectable_difference(deviation: ArrayLike, pairs: ArrayLike, level: float = LEVEL, power: float = POWER) -> Array:
+def detectable_difference(
+    deviation: ArrayLike,
+    pairs: ArrayLike,
+    level: float = LEVEL,
+    power: float = POWER,
+    degrees: ArrayLike | None = None,
+) -> Array:
     """The smallest true difference that a two-sided paired t test finds with probability `power`, by the noncentral t
     distribution: P(T > t(1 − level/2)) = power. The other tail is negligible.
     """
     from scipy.special import nctdtrinc, stdtrit
 
     n = np.asarray(pairs, dtype=np.float64)
-    noncentrality = nctdtrinc(n - 1, 1 - power, stdtrit(n - 1, 1 - level / 2))
+    of_deviation = n - 1 if degrees is None else np.asarray(degrees, dtype=np.float64)
+    noncentrality = nctdtrinc(of_deviation, 1 - power, stdtrit(of_deviation, 1 - level / 2))
     return np.asarray(noncentrality * deviation / np.sqrt(n))
 
 
@@ -149,4 +179,22 @@ def seeds_for_half_width(width: float, deviation: ArrayLike, pilot: int, level: 
     if width <= 0:
         raise ValueError(f"width must be above 0, got {width}")
     wanted = np.ceil(pilot * (half_width(deviation, pilot, level) / width) ** 2)
+    return np.maximum(pilot, wanted).astype(np.int64)
+
+
+def seeds_for_power(
+    difference: float, deviation: ArrayLike, pilot: int, level: float = LEVEL, power: float = POWER
+) -> NDArray[np.int64]:
+    """The number of pairs, those of the pilot included, that detect a true `difference` with at least `power`.
+
+    Stein's two-stage rule (1945) for a test: max(n₀, ⌈((t(1 − level/2) + t(power)) · s₀ / difference)²⌉), with the
+    quantiles of t at n₀ − 1 degrees of freedom. The test takes the pilot's deviation s₀ and its degrees of freedom, and
+    the mean over all pairs. Its level and power hold whatever the true deviation is.
+    """
+    from scipy.special import stdtrit
+
+    if difference <= 0:
+        raise ValueError(f"difference must be above 0, got {difference}")
+    quantiles = stdtrit(pilot - 1, 1 - level / 2) + stdtrit(pilot - 1, power)
+    wanted = np.ceil((quantiles * np.asarray(deviation) / difference) ** 2)
     return np.maximum(pilot, wanted).astype(np.int64)

@@ -61,25 +61,25 @@ def judge(differences: Sequence[Difference], mode: str, delta: float | None = No
     """A verdict on each difference of a family, where `mode` (max or min) says which sign is better. Differences of a
     single pair are not judged and do not count in the family.
     """
-    judged = [found for found in differences if found.pairs > 1]
+    judged = [found for found in differences if found.degrees > 0]
     p_values = iter(holm([_p_value(found) for found in judged]))
     equivalent = iter(holm([_equivalence_p_value(found, delta) for found in judged]))
     return [
         _verdict(found, mode, len(judged), float(next(p_values)), delta, bool(next(equivalent) <= LEVEL))
-        if found.pairs > 1
+        if found.degrees > 0
         else Verdict("not judged", found, len(judged), delta)
         for found in differences
     ]
 
 
 def _p_value(found: Difference) -> float:
-    return float(t_test(found.mean, found.deviation, found.pairs)) if found.deviation else 1.0
+    return float(t_test(found.mean, found.deviation, found.pairs, found.degrees)) if found.deviation else 1.0
 
 
 def _equivalence_p_value(found: Difference, delta: float | None) -> float:
     if not found.deviation or delta is None:
         return 1.0
-    return float(equivalence_test(found.mean, found.deviation, found.pairs, delta))
+    return float(equivalence_test(found.mean, found.deviation, found.pairs, delta, found.degrees))
 
 
 def _verdict(
@@ -88,7 +88,7 @@ def _verdict(
     if not found.deviation:
         return Verdict("undecided", found, family, delta, p_value=p_value)
     mean, level = found.mean, LEVEL / family
-    half = float(half_width(found.deviation, found.pairs, level))
+    half = float(half_width(found.deviation, found.pairs, level, found.degrees))
     low, high = mean - half, mean + half
     if p_value <= LEVEL:
         kind: Kind = "better" if (mean > 0) == (mode == "max") else "worse"
@@ -98,7 +98,7 @@ def _verdict(
         return Verdict(kind, found, family, delta, interval, p_value, is_within_delta, check)
     if is_within_delta:
         return Verdict("equivalent", found, family, delta, (low, high), p_value, True)
-    detectable = float(detectable_difference(found.deviation, found.pairs, level))
+    detectable = float(detectable_difference(found.deviation, found.pairs, level, degrees=found.degrees))
     aim = delta if delta is not None and delta < detectable else abs(mean)
     seeds = seeds_to_detect(aim, found.deviation, level)
     return Verdict("undecided", found, family, delta, (low, high), p_value, detectable=detectable, aim=aim, seeds=seeds)
@@ -120,7 +120,7 @@ def verdict_line(
     if not judged:
         return FEW_SEEDS
     closest = next((pair for pair in judged if pair[1].kind != "worse"), judged[0])
-    sentence = _sentence(best, *closest, metric, mode)
+    sentence = verdict_sentence(best, *closest, metric, mode)
     if len(others) == 1:
         return sentence
     counts = _counts([verdict for _, verdict in judged], len(others), metric)
@@ -137,7 +137,7 @@ def _counts(verdicts: Sequence[Verdict], others: int, metric: str) -> str:
     return ", ".join(told)
 
 
-def _sentence(best: str, other: str, verdict: Verdict, metric: str, mode: str) -> str:
+def verdict_sentence(best: str, other: str, verdict: Verdict, metric: str, mode: str) -> str:
     """The verdict on `other` − `best`, told as the lead of the better one."""
     sign = 1 if (verdict.kind == "better") == (mode == "max") else -1
     lead = amount(metric, sign * verdict.difference.mean)
@@ -152,6 +152,21 @@ def _sentence(best: str, other: str, verdict: Verdict, metric: str, mode: str) -
             return f"{best} and {other} are equivalent within {within} (difference {lead}, {figures})."
         case _:
             return f"{best} against {other} is undecided (difference {lead}, {figures}): {_undecided(verdict, metric)}."
+
+
+def contrast_sentence(arm: str, reference: str, verdict: Verdict, metric: str, mode: str) -> str:
+    """The verdict on the planned difference `arm` − `reference`."""
+    contrast, n = f"{arm} against {reference}", verdict.difference.pairs
+    if verdict.kind == "not judged":
+        return f"{contrast} is not judged: it takes two common seeds or more."
+    if verdict.kind in ("better", "worse"):
+        return verdict_sentence(reference, arm, verdict, metric, mode)
+    figures = (
+        f"difference {amount(metric, verdict.difference.mean, sign=True)}, {_interval(verdict, metric, 1)}{n} seeds"
+    )
+    if verdict.kind == "equivalent":
+        return f"{contrast} is equivalent within {amount(metric, verdict.delta)} ({figures})."
+    return f"{contrast} is undecided ({figures}): {_undecided(verdict, metric)}."
 
 
 def _interval(verdict: Verdict, metric: str, sign: int) -> str:
@@ -204,6 +219,6 @@ def _undecided(verdict: Verdict, metric: str) -> str:
     return f"{told}; {count} seeds would settle a difference of {aim}"
 
 
-def amount(metric: str, value: float | None) -> str:
+def amount(metric: str, value: float | None, sign: bool = False) -> str:
     """A difference with its unit: accuracies in percentage points."""
-    return f"{format_metric(metric, value)}{' points' if is_percentage(metric) else ''}"
+    return f"{format_metric(metric, value, sign)}{' points' if is_percentage(metric) else ''}"

@@ -45,7 +45,9 @@ def _imported_paths() -> list[Path]:
     files = {
         file
         for name, module in list(sys.modules.items())
-        if name != "__main__" and not _is_left_out(name) and (file := _project_file(module)) is not None
+        if name not in ("__main__", "__mp_main__")
+        and not _is_left_out(name)
+        and (file := _project_file(module)) is not None
     }
     return sorted(files | {PROJECT / "train.py"})
 

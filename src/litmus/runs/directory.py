@@ -19,24 +19,26 @@ PATIENCE = 5.0  # seconds to wait for a killed process and its workers to be gon
 
 
 @contextmanager
-def lock_directory(path: Path, patience: float | None = None) -> Iterator[None]:
+def lock_directory(
+    path: Path, patience: float | None = None, alternative: str = "another output_dir"
+) -> Iterator[None]:
     """Holds the lock of a run directory, which is created if needed.
 
     The operating system releases the lock when the process ends, however it ends. Raises DirectoryInUse, naming the
-    process that holds it, if it is not free within `patience` seconds (by default, PATIENCE). Does nothing on a file
-    system without locks.
+    process that holds it, if it is not free within `patience` seconds (by default, PATIENCE); `alternative` is what
+    else to choose. Does nothing on a file system without locks.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileNotFoundError, FileExistsError) as error:  # as in /proc, and where a link leads nowhere
-        raise ConfigError(f"{path} cannot be created ({error.strerror}); choose another output_dir") from None
+        raise ConfigError(f"{path} cannot be created ({error.strerror}); choose {alternative}") from None
     file = path / LOCK
     lock = FileLock(file, timeout=PATIENCE if patience is None else patience)
     try:
         lock.acquire(poll_interval=0.1)
     except Timeout:
         raise DirectoryInUse(
-            f"{path} is in use by {_read_holder(file)}; wait until it ends, or choose another output_dir"
+            f"{path} is in use by {_read_holder(file)}; wait until it ends, or choose {alternative}"
         ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:

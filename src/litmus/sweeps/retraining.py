@@ -17,6 +17,7 @@ from litmus.core.hydra_values import as_hydra_value, key_of
 from litmus.core.saved_config import read_config
 from litmus.errors import ConfigError, require
 from litmus.report import Comparison, Run, Setting, compare, read_runs
+from litmus.report.comparison_plan import is_comparison
 from litmus.report.settings import mixes_data
 from litmus.runs.identity import NOT_THE_EXPERIMENT
 from litmus.runs.stale import data_fingerprint, find_changes
@@ -49,6 +50,10 @@ def plan(sweep: Path, changes: Sequence[str], conf: Path, stale: str | None = No
     """
     _refuse_own(changes)
     require(sweep.is_dir(), f"{sweep} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
+    require(
+        not is_comparison(sweep),
+        f"{sweep} is a comparison: give the sweep of one of its arms, below {sweep / 'tune'} or {sweep / 'evaluate'}",
+    )
     runs, left_out = read_runs([sweep])
     there = sorted({f"{run.status}: {run.why}" for run in left_out if run.status != "foreign"})
     require(bool(runs or there), f"{sweep} holds no run: give the folder of a sweep, such as outputs/sweeps/NAME")

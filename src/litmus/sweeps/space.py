@@ -65,7 +65,7 @@ def read(params: DictConfig, arguments: list[str], loader: ConfigLoader) -> Spac
     found: Space = {}
     for override in parser.parse_overrides([*lines(params), *arguments]):
         if not of_the_sweep(override.key_or_group):
-            found[override.get_key_element()] = _dimension(override)
+            found[override.get_key_element()] = dimension(override)
     return found
 
 
@@ -74,7 +74,7 @@ def of_the_sweep(key: str) -> bool:
     return key.replace("/", ".").split(".")[0] in NOT_THE_EXPERIMENT and key not in ("output_dir", "resume")
 
 
-def _dimension(override: Override) -> Values | Interval:
+def dimension(override: Override) -> Values | Interval:
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
         low: Any = value.start

@@ -97,7 +97,7 @@ def _paint(figure: Figure, comparison: Comparison, key: str) -> str:
             how += f" The best {MOST_LINES} of {len(lines)} lines are named, the others gray."
     if lacking and len(lacking) <= 2:
         legend += [_level(axes, setting, metric, len(legend) + i) for i, setting in enumerate(lacking)]
-    _dress(axes, places, key)
+    dress_x_axis(axes, places, key)
     how += _leave_out_collapsed(axes, comparison, key, places)
     axes.set_ylabel(axis(metric, comparison.losses))
     if len(legend) > 1:
@@ -200,7 +200,8 @@ def _tick(axes: Axes, places: Mapping[Value, float]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _dress(axes: Axes, places: Scale, key: str) -> None:
+def dress_x_axis(axes: Axes, places: Scale, key: str) -> None:
+    """Sets the label, the scale and the ticks of the axis of `key`."""
     axes.set_xlabel(key)
     if places.kind == "log":
         axes.set_xscale("log")
