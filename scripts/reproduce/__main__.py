@@ -1,12 +1,12 @@
-"""Runs the published experiments and writes docs/experiments.md with its figures.
+"""Runs the reported experiments and writes docs/experiments.md with its figures.
 
     python scripts/reproduce                  all of them, a few hours on one core
     python scripts/reproduce B D --jobs 2     some of them
     python scripts/reproduce --no-run         the page alone, from what has finished
 
-Each is a sweep over conf/experiment/: complete runs are skipped, and interrupted ones resume. Of those
-without any runs in --out the page keeps what it has. What was published, and what is run, is in
-docs/experiments/*.yaml; the verdicts in docs/experiments/*.md are written by hand.
+Each is a sweep over conf/experiment/: complete runs are skipped, and interrupted ones resume. The figures of each run
+are kept in docs/experiments/results/*.csv, from which the tables and verdicts of the page can be recomputed without
+training. What was reported, and what is run, is in docs/experiments/*.yaml; what it means, in docs/experiments/*.md.
 """
 
 import argparse
@@ -20,8 +20,10 @@ from pathlib import Path
 from litmus import cli
 from litmus.core.atomic_files import write_text
 from litmus.errors import require
+from litmus.report.blocks import Image
 from page import page
 from protocol import Experiment, load
+from results import read_results, write_results
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ROOT / "docs" / "experiments"
@@ -77,15 +79,25 @@ def run(experiment: Experiment, seeds: str, jobs: int) -> bool:
 def write_page(experiments: list[Experiment]) -> Path:
     from figures import draw_figures  # matplotlib takes half a second
 
-    pictures = {}
+    pictures, results = {}, {}
     for experiment in experiments:
         experiment.read()
-        drawn = draw_figures(experiment, PICTURES)
+        drawn = draw_figures(experiment, PICTURES) if experiment.runs else kept_figures(experiment)
         pictures[experiment.name] = [(f"images/experiments/{image.file}", image.caption) for image in drawn]
+        stored = TEXTS / "results" / f"{experiment.name}.csv"
+        results[experiment.name] = read_results(experiment, stored)
+        if experiment.runs:
+            write_results(stored, results[experiment.name], experiment.measures)
     file = ROOT / "docs" / "experiments.md"
     before = file.read_text(encoding="utf-8") if file.exists() else ""
-    write_text(file, page(experiments, TEXTS, pictures, before))
+    write_text(file, page(experiments, results, TEXTS, pictures, before))
     return file
+
+
+def kept_figures(experiment: Experiment) -> list[Image]:
+    """The figures that earlier runs have left."""
+    images = [Image(f"{spec['file']}.png", str(spec["caption"])) for spec in experiment.figures]
+    return [image for image in images if (PICTURES / image.file).exists()]
 
 
 if __name__ == "__main__":

@@ -165,19 +165,19 @@ def _weights(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Imag
 
 def _against(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Image | None:
     """Test accuracy against a value that ends the rows' names."""
-    published = {str(row[0]): row[2] for table in experiment.tables for row in table["rows"]}
-    if not experiment.found(published):
+    reported = {str(row[0]): row[2] for table in experiment.tables for row in table["rows"]}
+    if not experiment.found(reported):
         return None
 
     def paint(figure: Figure) -> str:
         for axes, panel in zip(figure.subplots(1, len(spec["panels"]), squeeze=False)[0], spec["panels"], strict=True):
             for i, (label, start) in enumerate(panel["rows"].items()):
-                points = {float(name.removeprefix(start)): name for name in published if name.startswith(start)}
+                points = {float(name.removeprefix(start)): name for name in reported if name.startswith(start)}
                 if "one" in panel:
                     points[1.0] = panel["one"]
                 if "zero" in panel:
                     points[0.0] = panel["zero"]
-                _published_and_ours(axes, experiment, published, dict(sorted(points.items())), label, i)
+                _reported_and_ours(axes, experiment, reported, dict(sorted(points.items())), label, i)
             if panel.get("log"):
                 axes.set_xscale("symlog", linthresh=1e-4)
                 axes.set_xticks([0, 1e-4, 1e-3, 1e-2, 1e-1], ["0", "1e-4", "1e-3", "1e-2", "1e-1"])
@@ -189,8 +189,8 @@ def _against(experiment: Experiment, spec: dict[str, Any], folder: Path) -> Imag
     return draw(folder, f"{spec['file']}.png", (WIDTH, 4.5), paint)
 
 
-def _published_and_ours(
-    axes: Axes, experiment: Experiment, published: dict[str, float], points: dict[float, str], label: str, index: int
+def _reported_and_ours(
+    axes: Axes, experiment: Experiment, reported: dict[str, float], points: dict[float, str], label: str, index: int
 ) -> None:
     style: dict[str, Any] = {"color": COLOURS[index], "marker": "os^"[index]}
     last = partial(measured, measure={"metric": "test/acc", "at": "last"})
@@ -203,11 +203,11 @@ def _published_and_ours(
         label=f"{label}, ours",
         **style,
     )
-    theirs = {x: published[name] for x, name in points.items()}
+    theirs = {x: reported[name] for x, name in points.items()}
     axes.plot(
         *zip(*theirs.items(), strict=True),
         linestyle="--",
         markerfacecolor="white",
-        label=f"{label}, published",
+        label=f"{label}, reported",
         **style,
     )

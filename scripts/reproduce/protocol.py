@@ -1,4 +1,4 @@
-"""A published experiment: its sweeps, its figures, and the runs of each of its rows."""
+"""A reported experiment: its sweeps, its figures, and the runs of each of its rows."""
 
 import os
 from collections.abc import Iterable
@@ -23,6 +23,8 @@ class Experiment:
     config: str
     sweeps: list[str]
     tables: list[dict[str, Any]]
+    source: str = ""
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     needs: dict[str, list[str]] = field(default_factory=dict)
     by_request: str = ""  # what it needs, where that is more than this machine has
@@ -36,6 +38,11 @@ class Experiment:
     def rows(self) -> dict[str, str]:
         """The overrides of each row, by its name."""
         return {str(row[0]): str(row[1]) for table in self.tables for row in table["rows"]}
+
+    @property
+    def measures(self) -> list[Measure]:
+        """What the tables and the verdicts need of each run."""
+        return [m for table in self.tables for m in table["measures"]] + [spec["measure"] for spec in self.verdicts]
 
     def read(self) -> None:
         self.runs = read_runs([self.folder])[0] if self.folder.is_dir() else []

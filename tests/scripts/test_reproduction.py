@@ -1,4 +1,4 @@
-"""Published figures beside those of runs that were made on the spot."""
+"""Reported figures beside those of runs that are made on the spot."""
 
 import shutil
 from dataclasses import replace
@@ -9,8 +9,9 @@ import yaml
 from fake_runs import fake_run
 
 from figures import draw_figures
-from page import page, table_of
+from page import page, table_of, verdicts_of
 from protocol import load, measured, value_in
+from results import read_results, write_results
 
 SPEC = {
     "title": "X. A trial",
@@ -42,25 +43,33 @@ def finished(experiment, *overrides, **options):
     return fake_run(directory, *overrides, **options)
 
 
+def results_of(experiment, folder=None):
+    return read_results(experiment, (folder or experiment.out) / f"{experiment.name}.csv")
+
+
+def page_of(experiments, texts, pictures, before=""):
+    return page(experiments, {one.name: results_of(one, texts) for one in experiments}, texts, pictures, before)
+
+
 def test_ours_is_the_mean_and_deviation_over_the_seeds_in_percent(experiment):
     accuracies = [0.90, 0.92, 0.97]
     for seed, accuracy in enumerate(accuracies):
         finished(experiment, "optim=sgd", "optim.lr=0.1", f"seed={seed}", accuracy=accuracy)
     experiment.read()
-    line = table_of(experiment, SPEC["tables"][0]).splitlines()[2]
+    line = table_of(results_of(experiment), SPEC["tables"][0]).splitlines()[2]
     expected = f"| plain | 91.50 | {100 * fmean(accuracies):.2f} ± {100 * stdev(accuracies):.2f} | 3 | 2 |"
     assert line == expected
 
 
-def test_what_was_not_published_but_aimed_at_is_called_so(experiment):
+def test_a_column_of_targets_is_named_so(experiment):
     experiment.read()
     table = experiment.tables[0] | {"theirs": "aim"}
-    assert table_of(experiment, table).startswith("| setting | validation, aim | validation, ours |")
+    assert table_of(results_of(experiment), table).startswith("| setting | validation, aim | validation, ours |")
 
 
 def test_what_has_not_run_is_said_so(experiment):
     experiment.read()
-    assert table_of(experiment, SPEC["tables"][0]).splitlines()[3] == "| other | – | not run yet | – | – |"
+    assert table_of(results_of(experiment), SPEC["tables"][0]).splitlines()[3] == "| other | – | not run yet | – | – |"
 
 
 def test_a_measure_reads_a_middle_the_last_or_the_best_epoch(experiment):
@@ -111,7 +120,7 @@ def test_the_page_holds_the_tables_the_figures_and_the_prose(experiment, tmp_pat
     assert (tmp_path / "pictures" / image.file).stat().st_size > 10_000
     (tmp_path / "introduction.md").write_text("# All\n")
     (tmp_path / "X.md").write_text("It holds.\n")
-    text = page([experiment], tmp_path, {"x": [("pictures/x-curves.png", image.caption)]})
+    text = page_of([experiment], tmp_path, {"x": [("pictures/x-curves.png", image.caption)]})
     for part in ("# All", "## X. A trial", "| plain | 91.50 |", "![X](pictures/x-curves.png)", "It holds."):
         assert part in text
 
@@ -122,12 +131,48 @@ def test_the_page_keeps_experiments_whose_runs_are_elsewhere(experiment, tmp_pat
     finished(experiment, "optim=sgd", "optim.lr=0.1", "seed=0", accuracy=0.9)
     experiment.read()
     pictures = {"x": [("x.png", "X: curves.")], "y": []}
-    full = page([experiment, other], tmp_path, pictures)
+    full = page_of([experiment, other], tmp_path, pictures)
     shutil.rmtree(experiment.folder)
     experiment.read()
-    assert page([experiment, other], tmp_path, {"x": [], "y": []}, full) == full
+    assert page_of([experiment, other], tmp_path, {"x": [], "y": []}, full) == full
     (tmp_path / "Y.md").write_text("Not yet.\n")  # of what never ran, the page is made again
-    assert page([experiment, other], tmp_path, {"x": [], "y": []}, full) == f"{full.rstrip()}\n\nNot yet.\n"
+    assert page_of([experiment, other], tmp_path, {"x": [], "y": []}, full) == f"{full.rstrip()}\n\nNot yet.\n"
     finished(experiment, "optim=sgd", "optim.lr=0.1", "seed=0", accuracy=0.8)
     experiment.read()
-    assert "| plain | 91.50 | 80.00 |" in page([experiment, other], tmp_path, {"x": [], "y": []}, full)
+    assert "| plain | 91.50 | 80.00 |" in page_of([experiment, other], tmp_path, {"x": [], "y": []}, full)
+
+
+def test_stored_results_give_the_same_page_without_runs(experiment, tmp_path):
+    for seed, accuracy in enumerate((0.9, 0.92, 0.97)):
+        finished(experiment, "optim=sgd", "optim.lr=0.1", f"seed={seed}", accuracy=accuracy, git_commit="abc")
+        finished(experiment, "optim=adam", f"seed={seed}", accuracy=accuracy + 0.01 + 0.001 * seed)
+    experiment.read()
+    (tmp_path / "introduction.md").write_text("# All\n")
+    experiment.verdicts.append(VERDICT)
+    full = page_of([experiment], tmp_path, {"x": []})
+    write_results(tmp_path / "x.csv", results_of(experiment), experiment.measures)
+    stored = (tmp_path / "x.csv").read_bytes()
+    shutil.rmtree(experiment.folder)
+    experiment.read()
+    assert page_of([experiment], tmp_path, {"x": []}) == full
+    assert b"plain,0,1.5,abc," in stored
+    write_results(tmp_path / "x.csv", results_of(experiment, tmp_path), experiment.measures)
+    assert (tmp_path / "x.csv").read_bytes() == stored
+
+
+VERDICT = {"text": "Paired.", "measure": {"metric": "val/acc", "at": "last"}, "against": "plain"}
+
+
+def test_a_verdict_is_on_the_paired_differences(experiment):
+    for seed, accuracy in enumerate((0.9, 0.92, 0.97)):
+        finished(experiment, "optim=sgd", "optim.lr=0.1", f"seed={seed}", accuracy=accuracy)
+        finished(experiment, "optim=adam", f"seed={seed}", accuracy=accuracy + 0.01 + 0.001 * seed)
+    experiment.read()
+    line = verdicts_of(experiment, results_of(experiment), VERDICT).splitlines()[2]
+    # The differences 1, 1.1 and 1.2 have the deviation 0.1, and t(0.975, 2) is 4.3027.
+    assert line == "| other − plain | +1.10 | +0.85 to +1.35 | 0.003 | 3 | better by 1.10 points |"
+
+
+def test_without_results_there_is_no_verdict(experiment):
+    experiment.read()
+    assert verdicts_of(experiment, results_of(experiment), VERDICT) == ""

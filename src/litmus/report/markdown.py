@@ -15,15 +15,19 @@ def _block(block: Block) -> str:
             return f"## {_plain(text)}"
         case Paragraph(text):
             return _plain(text)
-        case Table(columns, rows):
-            lines = [columns, ["---"] * len(columns), *rows]
-            return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+        case Table():
+            return markdown_table(block)
         case Code(lines):
             return "\n".join(["```sh", *lines, "```"])
         case Image(file, caption):
             return f"![{_cell(block.alt)}]({file.replace(' ', '%20')})\n\n{_plain(caption)}"
         case Folded(title, inner):
             return "\n\n".join([f"<details><summary>{_plain(title)}</summary>", *map(_block, inner), "</details>"])
+
+
+def markdown_table(table: Table) -> str:
+    lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
 
 
 def _plain(text: str) -> str:
