@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import comparisons
 from litmus import cli
 from litmus.core.atomic_files import write_text
 from litmus.errors import require
@@ -37,7 +38,7 @@ def main() -> None:
         description=__doc__, epilog=names(known.values()), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("experiments", nargs="*", metavar="NAME", help="all that need no download if left out")
-    parser.add_argument("--seeds", default="0,1,2", help="0,1,2 if left out")
+    parser.add_argument("--seeds", help="such as 0,1,2; if left out, as many as the YAML file says")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--out", type=Path, default=Path("outputs/reproduce"), help="where the runs are")
     parser.add_argument("--no-run", action="store_true", help="only write the page")
@@ -57,9 +58,10 @@ def names(known: Iterable[Experiment]) -> str:
     return "\n".join(["experiments:", *lines])
 
 
-def run(experiment: Experiment, seeds: str, jobs: int) -> bool:
+def run(experiment: Experiment, seeds: str | None, jobs: int) -> bool:
     """Whether all of it has finished."""
     good = True
+    seeds = seeds or ",".join(map(str, range(experiment.seeds)))
     if experiment.by_request:
         print(f"{experiment.name.upper()} {experiment.by_request}", flush=True)
     for sweep in experiment.sweeps:
@@ -73,6 +75,8 @@ def run(experiment: Experiment, seeds: str, jobs: int) -> bool:
         command = [*overrides, f"seed={seeds}", name, f"jobs={jobs}"]
         print(shlex.join(["python", "train.py", "-m", *command]), flush=True)
         good &= subprocess.run([sys.executable, ROOT / "train.py", "-m", *command], check=False).returncode == 0
+    for comparison in experiment.comparisons:
+        good &= comparisons.run(comparison, jobs)
     return good
 
 
@@ -88,6 +92,8 @@ def write_page(experiments: list[Experiment]) -> Path:
         results[experiment.name] = read_results(experiment, stored)
         if experiment.runs:
             write_results(stored, results[experiment.name], experiment.measures)
+        for comparison in experiment.comparisons:
+            comparisons.store(comparison, stored.parent)
     file = ROOT / "docs" / "experiments.md"
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     write_text(file, page(experiments, results, TEXTS, pictures, before))

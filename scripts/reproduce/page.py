@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import comparisons
 from litmus.core.metric_direction import mode
 from litmus.report.contents import pair_table
 from litmus.report.formatting import is_percentage
@@ -48,6 +49,8 @@ def page(
         for spec in experiment.verdicts:
             if table := verdicts_of(experiment, found, spec):
                 parts += [str(spec["text"]).strip(), table]
+        for spec in experiment.comparisons:
+            parts += comparisons.section(spec, texts / "results")
         parts += [f"![{caption.split(':')[0]}]({file})\n\n{caption}" for file, caption in pictures[experiment.name]]
         prose = texts / f"{experiment.name.upper()}.md"
         if prose.exists():

@@ -24,7 +24,9 @@ class Experiment:
     sweeps: list[str]
     tables: list[dict[str, Any]]
     source: str = ""
+    seeds: int = 5
     verdicts: list[dict[str, Any]] = field(default_factory=list)
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
     figures: list[dict[str, Any]] = field(default_factory=list)
     needs: dict[str, list[str]] = field(default_factory=dict)
     by_request: str = ""  # what it needs, where that is more than this machine has

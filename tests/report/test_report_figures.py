@@ -6,7 +6,7 @@ from litmus.report import compare, read_runs
 from litmus.report.figures import draw_curves, draw_matrices, draw_swept
 from litmus.report.figures.curves import _paint, _sheets, band, measure
 from litmus.report.figures.style import MOST_LINES, reach
-from litmus.report.figures.swept import _dress, scale
+from litmus.report.figures.swept import dress_x_axis, scale
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_many_values_within_one_decade_have_round_ticks(tmp_path):
     found = compare(read_runs([tmp_path])[0])[0]
     values = found.values("optim.lr")
     axes = Figure().subplots()
-    _dress(axes, scale(values), "optim.lr")
+    dress_x_axis(axes, scale(values), "optim.lr")
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.001", "0.002", "0.005"]
 
 

@@ -6,9 +6,14 @@ from statistics import fmean, stdev
 
 import pytest
 import yaml
+from conftest import CONF
 from fake_runs import fake_run
 
+import comparisons
 from figures import draw_figures
+from litmus import compose
+from litmus.report.comparison_plan import write_plan
+from litmus.sweeps.planned_comparison import Request, make_plan
 from page import page, table_of, verdicts_of
 from protocol import load, measured, value_in
 from results import read_results, write_results
@@ -176,3 +181,25 @@ def test_a_verdict_is_on_the_paired_differences(experiment):
 def test_without_results_there_is_no_verdict(experiment):
     experiment.read()
     assert verdicts_of(experiment, results_of(experiment), VERDICT) == ""
+
+
+def test_a_stored_comparison_gives_its_section_without_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparisons, "ROOT", tmp_path)
+    spec = {"name": "c", "text": "Tuned.", "arguments": "optim=sgd,adam --seeds 3"}
+    assert comparisons.section(spec, tmp_path) == []
+    plan, _ = make_plan(Request(["optim=sgd,adam"], seeds=3), compose, CONF)
+    folder = tmp_path / "outputs" / "sweeps" / "c"
+    write_plan(folder, plan, [], "")
+    for arm, best in (("1-optim-sgd", 0.9), ("2-optim-adam", 0.95)):
+        for seed in range(3):
+            option = "optim=" + arm.rpartition("-")[2]
+            tested = {"test/acc": best + 0.001 * seed * (best > 0.9)}
+            fake_run(folder / "evaluate" / arm / str(seed), option, f"seed={seed}", metrics=tested)
+    comparisons.store(spec, tmp_path)
+    shutil.rmtree(folder)
+    text = "\n".join(comparisons.section(spec, tmp_path))
+    # The differences 5, 5.1 and 5.2 have the deviation 0.1, and t(0.975, 2) is 4.3027.
+    assert "optim=adam is better than optim=sgd by 5.10 points (95 % interval 4.85 to 5.35, 3 seeds)." in text
+    assert "| optim=adam | – | 95.10 ± 0.10 | 3 | 2 |" in text
+    assert "As planned." in text
+    assert "python scripts/compare.py optim=sgd,adam --seeds 3 --name c" in text

@@ -18,12 +18,12 @@ from litmus.report.comparison_results import (
     read_results,
     seeds_needed,
 )
-from litmus.report.formatting import axis, format_metric, title
+from litmus.report.formatting import axis, title
 from litmus.report.html import html
 from litmus.report.markdown import markdown
 from litmus.report.pairs import Pair, PairTable
 from litmus.report.settings import Setting
-from litmus.report.statistics import POWER, spread
+from litmus.report.statistics import POWER
 from litmus.report.verdicts import Verdict, amount, contrast_sentence
 
 NAME = "contrasts"
@@ -113,22 +113,13 @@ def _arms_table(plan: Plan, results: Sequence[ArmResult], losses: set[str]) -> T
         ]
         minutes = sum(run.seconds for run in result.trials) / 60
         chosen = " ".join(result.tuned) or "–"
-        shown = [_mean_cell(name, one) for name, one in zip(metrics, values, strict=True)]
+        shown = [contents.mean_cell(name, one) for name, one in zip(metrics, values, strict=True)]
         numbers = [f"{fmean(one):.1f}" if one else "–" for one in measures]
         trials = [str(len(result.trials)), f"{minutes:.1f}"]
         rows.append([result.arm.name, chosen, str(len(found)), *shown, *numbers, *trials])
         means: list[float | str] = [fmean(one) if one else "" for one in (*values, *measures)]
         keys.append([result.arm.name, chosen, len(found), *means, len(result.trials), minutes])
     return Table(columns, rows, keys)
-
-
-def _mean_cell(metric: str, values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    deviation = spread(values)
-    return format_metric(metric, fmean(values)) + (
-        "" if deviation is None else f" ± {format_metric(metric, deviation)}"
-    )
 
 
 def _pair_table(plan: Plan, results: Sequence[ArmResult], judged: Sequence[tuple[str, str, Verdict]]) -> PairTable:

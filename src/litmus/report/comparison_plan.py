@@ -117,7 +117,11 @@ def is_comparison(folder: Path) -> bool:
 def read_plan(folder: Path) -> Plan:
     """Raises ConfigError if the file is damaged."""
     file = folder / FILE
-    found = read_json(file, *(field.name for field in fields(Plan)))
+    return plan_from(read_json(file, *(field.name for field in fields(Plan))), file)
+
+
+def plan_from(found: Mapping[str, Any], file: Path) -> Plan:
+    """The plan in the contents of `file`. Raises ConfigError if it is damaged."""
     try:
         arms = tuple(
             Arm(str(a["name"]), tuple(a["overrides"]), tuple(a["tuned"]), str(a["config"])) for a in found["arms"]

@@ -115,10 +115,13 @@ def settings_table(comparison: Comparison) -> Table:
 
 def _mean_cell(setting: Setting, metric: str) -> str:
     values = setting.all(metric)
-    if not values:
-        return "–"
-    fewer = f" ({len(values)} of {len(setting.runs)})" if len(values) < len(setting.runs) else ""
-    return f"{format_metric(metric, fmean(values))}{_plus_minus(metric, spread(values))}{fewer}"
+    fewer = f" ({len(values)} of {len(setting.runs)})" if 0 < len(values) < len(setting.runs) else ""
+    return f"{mean_cell(metric, values)}{fewer}"
+
+
+def mean_cell(metric: str, values: Sequence[float]) -> str:
+    """Mean ± standard deviation."""
+    return f"{format_metric(metric, fmean(values))}{_plus_minus(metric, spread(values))}" if values else "–"
 
 
 def _plus_minus(metric: str, deviation: float | None) -> str:
