@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from litmus import cli, compose
+from litmus.cli.arguments import read_paths
 from litmus.errors import ConfigError, StoppedRun
 from litmus.report.comparison_page import status_line, verdict_lines, write_comparison
 from litmus.report.comparison_plan import Plan, write_plan
@@ -26,7 +27,8 @@ from litmus.report.comparison_results import is_complete, read_results
 from litmus.runs.directory import lock_directory
 from litmus.runs.identity import run_name, sweep_folder
 from litmus.runs.stale import KEEP
-from litmus.sweeps.planned_comparison import Comparison, Request, check_name, has_runs, make_plan, refuse_changed_runs
+from litmus.sweeps.comparison_request import Request, check_name, make_plan
+from litmus.sweeps.comparison_run import Comparison, has_runs, refuse_changed_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -70,7 +72,7 @@ def main() -> None:
     args = read_arguments(sys.argv[1:])
     command = ["python", *sys.argv]
     request = Request(
-        overrides=args.overrides,
+        overrides=read_paths(args.overrides, multirun=True),
         tune=args.tune,
         trials=args.trials,
         seeds=args.seeds,

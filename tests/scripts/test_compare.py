@@ -15,7 +15,7 @@ from fake_runs import fake_run
 from litmus import compose
 from litmus.errors import ConfigError
 from litmus.report.comparison_plan import write_plan
-from litmus.sweeps.planned_comparison import Request, check_name, make_plan
+from litmus.sweeps.comparison_request import Request, check_name, make_plan
 
 FAST = ("data=synthetic", "trainer.max_epochs=2", "accelerator=cpu", "logger=none", "callbacks=none")
 SPACE = "--tune=optim.lr=tag(log,interval(1e-2,1e-1))"

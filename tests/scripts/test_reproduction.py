@@ -13,7 +13,7 @@ import comparisons
 from figures import draw_figures
 from litmus import compose
 from litmus.report.comparison_plan import write_plan
-from litmus.sweeps.planned_comparison import Request, make_plan
+from litmus.sweeps.comparison_request import Request, make_plan
 from page import page, table_of, verdicts_of
 from protocol import load, measured, value_in
 from results import read_results, write_results
