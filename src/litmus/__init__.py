@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from litmus.inference.loading import load
 
 __all__ = ["compose", "load", "train"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 PLACES = {"compose": "cli.from_python", "train": "cli.from_python", "load": "inference.loading"}
 
