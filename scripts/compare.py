@@ -95,8 +95,9 @@ def main() -> None:
         write_plan(folder, plan, command, datetime.now().isoformat(timespec="seconds"))
         try:
             Comparison(name, plan, run_train, extra, lambda: write_page(folder)).run()
-        except KeyboardInterrupt:
-            log.info("stopped; the same command resumes the comparison")
+        except (KeyboardInterrupt, StoppedRun):
+            if has_runs(folder):
+                log.info(f"stopped; the same command resumes the comparison\n{write_comparison(folder)}")
             raise
     results = read_results(folder, plan)
     page = write_comparison(folder)
@@ -165,7 +166,7 @@ def run_train(arguments: list[str]) -> int:
 
 def write_page(folder: Path) -> None:
     try:
-        write_comparison(folder)
+        write_comparison(folder, is_running=True)
     except Exception as error:  # the results are complete even if a figure fails
         log.warning(f"no report, because of {error!r}: python scripts/report.py {folder} shows where")
 

@@ -17,16 +17,15 @@ from omegaconf import DictConfig
 
 from litmus.core.atomic_files import write_json
 from litmus.errors import ConfigError, require
-from litmus.report.comparison_plan import is_comparison
 from litmus.runs.directory import discard_if_empty
 from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
 from litmus.runs.launch_history import append_launch
-from litmus.sweeps import finish as ending
 from litmus.sweeps import leaderboard, space
 from litmus.sweeps.console import SweepProgress, format_count
 from litmus.sweeps.grid import Grid
 from litmus.sweeps.jobs import Composer, Job, JobOutcome
 from litmus.sweeps.override_syntax import cli_args
+from litmus.sweeps.sweep_page import SweepPage
 
 log = logging.getLogger("litmus")
 
@@ -78,21 +77,27 @@ class LitmusSweeper(Sweeper):
     def _work(self, plan: Any) -> list[JobOutcome]:
         failures = []
         screen = SweepProgress(plan.total, plan.done, self.launcher.jobs)
+        page = SweepPage(sweep_folder(str(self.config.sweep_name)), plan.total)
 
         def watch(job: Job, epoch: int, value: float) -> bool:
             screen.epoch(job, job.shown(plan.keys), epoch, value)
             return bool(plan.watch(job, epoch, value))
 
-        for ended in self.launcher.work(plan.jobs(), watch, plan.prunes):
-            if ended.refused and screen.done == 0:  # most likely refused for all jobs
-                if ended.log is not None:
-                    ended.log.unlink(missing_ok=True)
-                raise ConfigError(
-                    f"the first job ({ended.job.shown(plan.keys)}) is refused, so none was run: {ended.reason}"
-                )
-            if plan.take(ended):
-                failures.append(ended)
-            screen.ended(ended, ended.job.shown(plan.keys))
+        try:
+            for ended in self.launcher.work(plan.jobs(), watch, plan.prunes):
+                if ended.refused and screen.done == 0:  # most likely refused for all jobs
+                    if ended.log is not None:
+                        ended.log.unlink(missing_ok=True)
+                    raise ConfigError(
+                        f"the first job ({ended.job.shown(plan.keys)}) is refused, so none was run: {ended.reason}"
+                    )
+                if plan.take(ended):
+                    failures.append(ended)
+                screen.ended(ended, ended.job.shown(plan.keys))
+                page.update(screen.done)
+        except BaseException:
+            page.stop(screen.done)
+            raise
         return failures
 
     def _conclude(self, plan: Any, name: str, failures: list[JobOutcome]) -> None:
@@ -102,10 +107,11 @@ class LitmusSweeper(Sweeper):
         if rows := plan.rows():
             leaderboard.write(folder / "leaderboard.csv", rows, plan.setting)
             log.info(f"\n{leaderboard.table(rows, plan.setting)}")
-        if not is_comparison(folder.parent.parent):  # which judges and reports its sweeps together
-            if rows and (line := leaderboard.verdict(rows, plan.setting)):
-                log.info(f"\n{line}")
-            ending.at_end(folder)
+        page = SweepPage(folder, plan.total)
+        # A comparison judges and reports its sweeps together.
+        if rows and page.comparison is None and (line := leaderboard.verdict(rows, plan.setting)):
+            log.info(f"\n{line}")
+        page.finish()
         if summary := plan.summary():
             log.info(f"\n{summary}")
         log.info(f"\n{folder}")

@@ -15,6 +15,13 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """A sentence that the reader should see first."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table. `keys` holds the sort keys of a column where they are not its text, one list per row."""
 
@@ -48,4 +55,4 @@ class Folded:
     blocks: Sequence["Block"] = field(default_factory=list)
 
 
-Block = Heading | Paragraph | Table | Code | Image | Folded
+Block = Heading | Paragraph | Lead | Table | Code | Image | Folded

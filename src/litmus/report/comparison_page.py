@@ -7,7 +7,7 @@ from statistics import fmean
 
 from litmus.core.atomic_files import write_text
 from litmus.report import contents
-from litmus.report.blocks import Block, Code, Folded, Heading, Paragraph, Table
+from litmus.report.blocks import Block, Code, Folded, Heading, Lead, Paragraph, Table
 from litmus.report.comparison_plan import Plan, read_command, read_plan
 from litmus.report.comparison_results import (
     ArmResult,
@@ -22,6 +22,7 @@ from litmus.report.formatting import axis, title
 from litmus.report.html import html
 from litmus.report.markdown import markdown
 from litmus.report.pairs import Pair, PairTable
+from litmus.report.progress import RELOAD_AFTER, running_note
 from litmus.report.settings import Setting
 from litmus.report.statistics import POWER
 from litmus.report.verdicts import Verdict, amount, contrast_sentence
@@ -29,17 +30,22 @@ from litmus.report.verdicts import Verdict, amount, contrast_sentence
 NAME = "contrasts"
 
 
-def write_comparison(folder: Path, out: Path | None = None) -> Path:
+def write_comparison(folder: Path, out: Path | None = None, is_running: bool = False) -> Path:
     """Writes index.html, report.md and the figures of a comparison. Returns the path of index.html.
 
-    They are written to `out`, or to `report` in the folder. Raises ConfigError if the plan is damaged.
+    They are written to `out`, or to `report` in the folder. If it `is_running`, index.html alone is written: without
+    figures, and so that it reloads itself. Raises ConfigError if the plan is damaged.
     """
     folder = Path(folder)
     out = Path(out) if out else folder / "report"
     plan = read_plan(folder)
     results = read_results(folder, plan)
-    blocks = _blocks(folder, plan, results, out)
     name = f"Comparison: {folder.resolve().name}"
+    if is_running:
+        blocks = [running_note(), *_blocks(folder, plan, results)]
+        write_text(out / "index.html", html(name, blocks, out, RELOAD_AFTER))
+        return out / "index.html"
+    blocks = _blocks(folder, plan, results, out)
     write_text(out / "report.md", markdown(name, blocks))
     write_text(out / "index.html", html(name, blocks, out))
     return out / "index.html"
@@ -63,30 +69,42 @@ def status_line(plan: Plan, results: Sequence[ArmResult]) -> str:
     return "As planned." if not found else f"{len(found)} deviation{'s' * (len(found) != 1)} from the plan."
 
 
-def _blocks(folder: Path, plan: Plan, results: Sequence[ArmResult], out: Path) -> list[Block]:
-    from litmus.report import figures  # matplotlib takes half a second
-
+def _blocks(folder: Path, plan: Plan, results: Sequence[ArmResult], out: Path | None = None) -> list[Block]:
+    """The page, with figures if there is a folder `out` for them."""
     runs = [run for result in results for run in [*result.runs.values(), *result.trials]]
     losses = {run.choices.get("loss", "unknown") for run in runs}
     judged = contrasts(plan, {result.arm.name: result.by_seed(plan.metric) for result in results})
     blocks: list[Block] = [Heading("Verdicts")]
-    blocks += [Paragraph(line) for line in verdict_lines(plan, results)] or [Paragraph("Nothing can be judged yet.")]
+    blocks += [Lead(line) for line in verdict_lines(plan, results)] or [Paragraph("Nothing can be judged yet.")]
     blocks.append(Paragraph(status_line(plan, results)))
     blocks += [Paragraph(sentence) for sentence in deviations(plan, results)]
     blocks += [Heading("Arms"), Paragraph(_about_arms(plan)), _arms_table(plan, results, losses)]
     if judged:
         table = _pair_table(plan, results, judged)
-        blocks += [Heading("Planned contrasts"), figures.draw_paired(table, plan.metric, plan.mode, out)]
+        blocks.append(Heading("Planned contrasts"))
+        blocks += _draw_contrasts(plan, table, out) if out else []
         blocks.append(contents.pair_table(table, plan.metric, plan.mode))
     tuned = [result for result in results if result.trials]
     if tuned:
         blocks += [Heading("Tuning"), *(Paragraph(caution) for caution in _cautions(plan, tuned))]
-        blocks.append(figures.draw_budget(plan, tuned, losses, out))
-        for key in plan.space:
-            of_key = [result for result in tuned if key in result.arm.tuned]
-            if of_key:
-                blocks.append(figures.draw_sensitivity(plan, of_key, key, losses, out))
+        blocks += _draw_tuning(plan, tuned, losses, out) if out else []
     return [*blocks, *_plan_blocks(folder, plan, results)]
+
+
+def _draw_contrasts(plan: Plan, table: PairTable, out: Path) -> list[Block]:
+    from litmus.report import figures  # matplotlib takes half a second
+
+    return [figures.draw_paired(table, plan.metric, plan.mode, out)]
+
+
+def _draw_tuning(plan: Plan, tuned: Sequence[ArmResult], losses: set[str], out: Path) -> list[Block]:
+    from litmus.report import figures
+
+    drawn: list[Block] = [figures.draw_budget(plan, tuned, losses, out)]
+    for key in plan.space:
+        if of_key := [result for result in tuned if key in result.arm.tuned]:
+            drawn.append(figures.draw_sensitivity(plan, of_key, key, losses, out))
+    return drawn
 
 
 def _about_arms(plan: Plan) -> str:

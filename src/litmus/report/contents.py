@@ -8,7 +8,7 @@ from typing import Any
 
 from litmus.core.hydra_values import key_of
 from litmus.errors import first_few
-from litmus.report.blocks import Block, Code, Folded, Heading, Paragraph, Table
+from litmus.report.blocks import Block, Code, Folded, Heading, Lead, Paragraph, Table
 from litmus.report.formatting import axis, format_metric, format_p, format_value, is_percentage, title, unit
 from litmus.report.pairs import PairTable, better_is
 from litmus.report.reading import ExcludedRun, Run, Value
@@ -43,7 +43,7 @@ def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun], delt
     ]
     by_seed = [(str(setting), setting.by_seed(metric)) for setting in comparison.settings]
     if line := verdict_line(by_seed, metric, comparison.mode, delta):
-        blocks.append(Paragraph(f"Verdict: {line}"))
+        blocks.append(Lead(line))
     if comparison.shared:
         blocks.append(Paragraph(f"All runs share {shlex.join(comparison.shared)}."))
     return blocks + [Paragraph(caution) for caution in cautions(comparison)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from litmus.report.blocks import Block, Code, Folded, Heading, Image, Paragraph, Table
+from litmus.report.blocks import Block, Code, Folded, Heading, Image, Lead, Paragraph, Table
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff;
@@ -21,7 +21,8 @@ td.n, th.n { text-align: right }
 th button { all: unset; cursor: pointer; font-weight: 600 }
 th button:focus-visible { outline: 2px solid #0072b2 }
 th[aria-sort=ascending] button::after { content: " ▲" } th[aria-sort=descending] button::after { content: " ▼" }
-figure { margin: 1.5em 0 } figure img { max-width: 100% }
+figure { margin: 1.5em 0; overflow-x: auto } figure img { max-width: 100%; min-width: 34em }
+.lead { font-size: 1.1em; max-width: 55em; border-left: 4px solid #0072b2; padding-left: .8em }
 figcaption, .note { color: #444; max-width: 60em }
 pre { background: #f4f4f4; padding: .8em 1em; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px }
 summary { cursor: pointer; margin: 1em 0 }
@@ -45,12 +46,16 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 """
 
 
-def html(title: str, blocks: Sequence[Block], folder: Path) -> str:
-    """A self-contained page: the images are read from `folder` and embedded."""
+def html(title: str, blocks: Sequence[Block], folder: Path, reload_after: int | None = None) -> str:
+    """A self-contained page: the images are read from `folder` and embedded.
+
+    With `reload_after`, the page loads itself again after so many seconds.
+    """
     body = "\n".join(_block(block, folder) for block in blocks)
+    refresh = f'<meta http-equiv="refresh" content="{reload_after}">\n' if reload_after else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width">\n<link rel="icon" href="data:,">\n'
+        f'<meta name="viewport" content="width=device-width">\n{refresh}<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n<h1>{escape(title)}</h1>\n{body}\n"
         f"<script>{SCRIPT}</script>\n</html>\n"
     )
@@ -62,6 +67,8 @@ def _block(block: Block, folder: Path) -> str:
             return f"<h2>{escape(text)}</h2>"
         case Paragraph(text):
             return f'<p class="note">{escape(text)}</p>'
+        case Lead(text):
+            return f'<p class="lead">{escape(text)}</p>'
         case Table():
             return _table(block)
         case Code(lines):

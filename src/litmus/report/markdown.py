@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from litmus.report.blocks import Block, Code, Folded, Heading, Image, Paragraph, Table
+from litmus.report.blocks import Block, Code, Folded, Heading, Image, Lead, Paragraph, Table
 
 
 def markdown(title: str, blocks: Sequence[Block]) -> str:
@@ -15,6 +15,8 @@ def _block(block: Block) -> str:
             return f"## {_plain(text)}"
         case Paragraph(text):
             return _plain(text)
+        case Lead(text):
+            return f"**{_plain(text)}**"
         case Table():
             return markdown_table(block)
         case Code(lines):
