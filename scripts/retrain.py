@@ -20,6 +20,7 @@ from litmus.core.atomic_files import read_json, write_json
 from litmus.errors import ConfigError, StoppedRun, whole_number
 from litmus.report import write_report
 from litmus.report.statistics import spread
+from litmus.runs.records import read_record
 from litmus.sweeps.retraining import Plan, plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +63,7 @@ def retrain(chosen: Plan, sweep: Path, seed: int) -> dict[str, Any]:
     status = subprocess.run([sys.executable, ROOT / "train.py", *overrides], check=False).returncode
     if status:
         raise StoppedRun(f"train.py ended with exit status {status}, for the reason above")
-    metrics = read_json(directory / "result.json")["metrics"]
+    metrics = read_record(directory / "result.json")["metrics"]
     tested = {name: metrics[name] for name in ("test/acc", "test/loss")}
     return {
         "seed": seed,
@@ -100,7 +101,7 @@ def record(sweep: Path, chosen: Plan, runs: list[dict[str, Any]]) -> None:
 
 def versions(runs: Iterable[Path]) -> dict[str, list[str]]:
     """The digests of the code and the fingerprints of the data of some runs."""
-    launches = [start for run in runs for start in read_json(run / "run.json").get("starts", [])]
+    launches = [start for run in runs for start in read_record(run / "run.json").get("starts", [])]
     return {name: sorted({start[name] for start in launches if start.get(name)}) for name in ("code", "data")}
 
 

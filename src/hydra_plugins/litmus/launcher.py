@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.errors import ConfigError, StoppedRun, whole_number
-from litmus.runs.code_version import remember_imported
+from litmus.runs.code_version import imported_code
 from litmus.runs.identity import sweep_folder
 from litmus.runs.job_channel import messages
 from litmus.sweeps.jobs import Job, JobOutcome
@@ -98,7 +98,7 @@ class LocalLauncher(Launcher):
             return  # torch may not survive a fork there, so each job imports it
         for name in IMPORTS:
             importlib.import_module(name)
-        remember_imported()
+        imported_code()  # computes the digests once for all jobs
         if OmegaConf.select(self.config, "data.source._target_") == "litmus.data.sources.MNIST":
             from litmus.data.sources import MNIST
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from litmus.core.atomic_files import read_json
 from litmus.core.git import git
 from litmus.core.saved_config import flatten, read_config
 from litmus.errors import require
 from litmus.runs.code_version import PROJECT, differing_files
 from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.runs.records import read_record
 
 MACHINE = ("git_commit", "python", "machine", "gpu", "threads")
 
@@ -22,7 +22,7 @@ def describe_difference(run: Path, other: Path) -> str:
     """A text of what differs, with the code as a patch. Raises ConfigError if one is not a run directory."""
     for path in (run, other):
         require((path / "run.json").exists(), f"{path} is not a run directory: it has no run.json")
-    records = [read_json(path / "run.json") for path in (run, other)]
+    records = [read_record(path / "run.json") for path in (run, other)]
     parts = {
         "config": _changes(*(_config(path) for path in (run, other))),
         "data": _data(*(record.get("data_fingerprint") for record in records)),

@@ -14,6 +14,7 @@ from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError
 from litmus.runs.identity import NOT_THE_EXPERIMENT, without_observers
+from litmus.runs.records import check_record
 from litmus.runs.stale import SET_ASIDE
 
 OURS = ("report", "retrain", "logs")  # folders that Litmus creates beside the runs
@@ -136,6 +137,7 @@ def _skipped(folder: Path) -> bool:
 
 def _read(path: Path) -> Run | ExcludedRun:
     record = _json(path / "run.json")
+    check_record(record, path / "run.json")
     overrides = [str(override) for override in record["overrides"]]
     if not (path / "result.json").is_file():
         return ExcludedRun(path, *_how_it_ended(path), overrides)
@@ -164,7 +166,7 @@ def _read(path: Path) -> Run | ExcludedRun:
         diverged=bool(result.get("diverged")),
         commands=[str(start["command"]) for start in record.get("starts", [])],
         circumstances=_circumstances(record),
-        code={str(name): str(digest) for name, digest in (record.get("code") or {}).items()},
+        code={str(name): str(digest) for name, digest in record.get("code", {}).items()},
         data=record.get("data_fingerprint"),
         is_mixed=len({(start.get("code"), start.get("data")) for start in record.get("starts", [])}) > 1,
     )
