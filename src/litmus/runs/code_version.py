@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from litmus.core.atomic_files import write_text
+from litmus.core.digests import combine_digests
 from litmus.core.git import git
 from litmus.core.imported_sources import ImportedSource, imported_sources
 from litmus.core.modules import find_source
@@ -22,6 +23,7 @@ OWN = ("litmus", "hydra_plugins", "train", "__main__")  # never another module o
 NOT_OF_A_RUN = ("litmus.cli", "litmus.sweeps", "litmus.report", "litmus.inference", "hydra_plugins")
 CACHE = Path(__file__).parent / "__pycache__" / "code_digests.json"  # parsing all of Litmus takes 0.5 s
 MISSING = "missing"
+SHOWN_DIGITS = 7  # of a digest, as of a commit
 MOST_BYTES = 2**20  # of code.patch
 
 
@@ -101,6 +103,20 @@ def differing_files(runs: Iterable[Mapping[str, str]]) -> list[str]:
         for name, digest in files.items():
             versions.setdefault(name, set()).add(digest)
     return sorted(name for name, found in versions.items() if len(found) > 1)
+
+
+def code_labels(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """A short digest for the code of each run, of the files that differ among them.
+
+    It is – for a run that imported none of these files, and unknown for one that recorded no code; all are – if nothing
+    differs.
+    """
+    files = differing_files(runs)
+    own = [{name: code[name] for name in files if name in code} for code in runs]
+    return [
+        combine_digests(digests)[:SHOWN_DIGITS] if digests else "–" if code or not files else "unknown"
+        for code, digests in zip(runs, own, strict=True)
+    ]
 
 
 def write_patch(file: Path, imported: Iterable[str]) -> None:
