@@ -17,6 +17,7 @@ from typing import Any
 
 from litmus import cli
 from litmus.core.atomic_files import read_json, write_json
+from litmus.core.counts import format_count
 from litmus.errors import ConfigError, StoppedRun, whole_number
 from litmus.report import write_report
 from litmus.report.statistics import spread
@@ -94,7 +95,7 @@ def record(sweep: Path, chosen: Plan, runs: list[dict[str, Any]]) -> None:
     others = [one for one in earlier if [run["command"] for run in one["runs"]] != [run["command"] for run in runs]]
     write_json(file, {"retrained": [*others, new]})
     around = "" if deviation is None else f" ± {100 * deviation:.2f}"
-    print(f"\ntest accuracy {100 * fmean(accuracies):.2f}{around} %, {len(runs)} seed{'s' * (len(runs) != 1)}\n{file}")
+    print(f"\ntest accuracy {100 * fmean(accuracies):.2f}{around} %, {format_count(len(runs), 'seed')}\n{file}")
     if (sweep / "report").is_dir():
         print(write_report([sweep]))
 

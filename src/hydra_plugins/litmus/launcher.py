@@ -51,11 +51,13 @@ class Running:
 
     def ended(self, status: int) -> Iterator[JobOutcome]:
         self.line.close()
-        with suppress(OSError):
-            if self.log.stat().st_size == 0:
-                self.log.unlink()
         result = self.job.result(pruned_too=True) if status == 0 else None
         reason = self.reason or ("it left no result.json" if status == 0 else _told(status))
+        with suppress(OSError):
+            if self.log.stat().st_size == 0 and result is None:
+                self.log.write_text(f"error: {reason}\n")  # for the report
+            elif self.log.stat().st_size == 0:
+                self.log.unlink()
         for job in (self.job, *self.waiting):
             seconds = time.monotonic() - self.started
             if result is not None:

@@ -58,9 +58,14 @@ def _data(before: str | None, after: str | None) -> list[str]:
 def _code(paths: tuple[Path, Path], records: list[dict[str, Any]]) -> list[str]:
     if not all(record.get("code") for record in records):
         return ["  unknown: not recorded"]
-    return [
-        line for name in differing_files(record["code"] for record in records) for line in _patch(name, paths, records)
-    ]
+    before, after = (record["code"] for record in records)
+    only = [f"  {sign} {name} (imported by this run alone)" for sign, name in _only_one(before, after)]
+    return only + [line for name in differing_files((before, after)) for line in _patch(name, paths, records)]
+
+
+def _only_one(before: dict[str, str], after: dict[str, str]) -> Iterator[tuple[str, str]]:
+    yield from (("-", name) for name in before if name not in after)
+    yield from (("+", name) for name in after if name not in before)
 
 
 def _patch(name: str, paths: tuple[Path, Path], records: list[dict[str, Any]]) -> Iterator[str]:
@@ -73,6 +78,8 @@ def _patch(name: str, paths: tuple[Path, Path], records: list[dict[str, Any]]) -
 
 def _source(name: str, run: Path, record: dict[str, Any]) -> list[str] | None:
     """The lines of a file as the run imported it, from its commit and code.patch; None if they lack it."""
+    if Path(name).is_absolute():  # outside the project
+        return None
     commit, patch = str(record.get("git_commit")).removesuffix("+"), run / "code.patch"
     committed = git(PROJECT, "show", f"{commit}:{name}")
     with tempfile.TemporaryDirectory() as folder:

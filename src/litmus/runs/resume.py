@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.core.atomic_files import is_draft
+from litmus.core.counts import format_count
 from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import check_references, check_stored_size, differences, read_config
 from litmus.errors import ConfigError, require
@@ -130,12 +131,13 @@ def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
     if epochs != before:
         require(
             epochs > done,
-            f"{path} has trained {done} epochs already, so it cannot be resumed to {epochs}; set {EPOCHS} above {done}",
+            f"{path} has trained {format_count(done, 'epoch')} already, so it cannot be resumed to {epochs}; "
+            f"set {EPOCHS} above {done}",
         )
         require(
             not spans_whole_run(cfg.scheduler.scheduler),
-            f"{path} has a schedule over {before} epochs, so it cannot be resumed to {epochs}; start a new run, or use "
-            "scheduler=constant from the start",
+            f"{path} has a schedule over {format_count(before, 'epoch')}, so it cannot be resumed to {epochs}; "
+            "start a new run, or use scheduler=constant from the start",
         )
         averaging = find_averaging_over_run(cfg.callbacks)
         require(
@@ -153,8 +155,8 @@ def _check_stop_reason(path: Path, given: Mapping[str, str], done: int) -> None:
     reason = str(read_record(file).get("stop_reason")) if file.exists() and given else ""
     require(
         not reason.startswith("early stopping") or bool(given.keys() & {EARLY_STOPPING, PATIENCE}),
-        f"{path} has ended by early stopping after {done} epochs, and would stop there again; set a larger {PATIENCE} "
-        f"as well, or {EARLY_STOPPING}=null",
+        f"{path} has ended by early stopping after {format_count(done, 'epoch')}, and would stop there again; "
+        f"set a larger {PATIENCE} as well, or {EARLY_STOPPING}=null",
     )
     require(
         not reason.startswith("trainer.max_steps"),
