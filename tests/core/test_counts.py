@@ -4,6 +4,7 @@ import pytest
 
 from litmus.core.counts import format_count
 
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
