@@ -31,7 +31,8 @@ def main() -> None:
     args = parser.parse_args()
     for folder in args.folder:
         require(folder.is_dir(), f"{folder} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
-        require(next(folder.rglob("run.json"), None) is not None, f"{folder} holds no run: give the folder of a sweep")
+        is_sweep = any(next(folder.rglob(name), None) for name in ("run.json", "logs/*.log"))
+        require(is_sweep, f"{folder} holds no run: give the folder of a sweep")
     if len(args.folder) == 1 and is_comparison(args.folder[0]):
         for name in ("pair", "equivalence"):
             require(

@@ -17,9 +17,11 @@ from typing import Any
 
 from litmus import cli
 from litmus.core.atomic_files import read_json, write_json
+from litmus.core.counts import format_count
 from litmus.errors import ConfigError, StoppedRun, whole_number
 from litmus.report import write_report
 from litmus.report.statistics import spread
+from litmus.runs.records import read_record
 from litmus.sweeps.retraining import Plan, plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +64,7 @@ def retrain(chosen: Plan, sweep: Path, seed: int) -> dict[str, Any]:
     status = subprocess.run([sys.executable, ROOT / "train.py", *overrides], check=False).returncode
     if status:
         raise StoppedRun(f"train.py ended with exit status {status}, for the reason above")
-    metrics = read_json(directory / "result.json")["metrics"]
+    metrics = read_record(directory / "result.json")["metrics"]
     tested = {name: metrics[name] for name in ("test/acc", "test/loss")}
     return {
         "seed": seed,
@@ -93,14 +95,14 @@ def record(sweep: Path, chosen: Plan, runs: list[dict[str, Any]]) -> None:
     others = [one for one in earlier if [run["command"] for run in one["runs"]] != [run["command"] for run in runs]]
     write_json(file, {"retrained": [*others, new]})
     around = "" if deviation is None else f" ± {100 * deviation:.2f}"
-    print(f"\ntest accuracy {100 * fmean(accuracies):.2f}{around} %, {len(runs)} seed{'s' * (len(runs) != 1)}\n{file}")
+    print(f"\ntest accuracy {100 * fmean(accuracies):.2f}{around} %, {format_count(len(runs), 'seed')}\n{file}")
     if (sweep / "report").is_dir():
         print(write_report([sweep]))
 
 
 def versions(runs: Iterable[Path]) -> dict[str, list[str]]:
     """The digests of the code and the fingerprints of the data of some runs."""
-    launches = [start for run in runs for start in read_json(run / "run.json").get("starts", [])]
+    launches = [start for run in runs for start in read_record(run / "run.json").get("starts", [])]
     return {name: sorted({start[name] for start in launches if start.get(name)}) for name in ("code", "data")}
 
 

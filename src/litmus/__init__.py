@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from litmus.core.imported_sources import record_imports
+
 if TYPE_CHECKING:
     from litmus.cli.from_python import compose, train
     from litmus.inference.loading import load
@@ -11,6 +13,8 @@ __all__ = ["compose", "load", "train"]
 __version__ = "0.2.0"
 
 PLACES = {"compose": "cli.from_python", "train": "cli.from_python", "load": "inference.loading"}
+
+record_imports()  # here, so that a notebook's own modules are imported later
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from litmus.core.counts import format_count
 from litmus.errors import ConfigError, number, one_of, require
 
 CLASS_WEIGHTS = ("weight", "pos_weight")  # tensors that hold a number for each class
@@ -156,6 +157,6 @@ def check_loss(loss: object, num_classes: int) -> None:
         )
     for name, length in refused.items():
         raise ConfigError(
-            f"loss.{name} has {length} numbers, and there are {num_classes} classes: give one for each, in the order "
-            "of the class names"
+            f"loss.{name} has {format_count(length, 'number')}, and there are {num_classes} classes: give one "
+            "for each, in the order of the class names"
         )

@@ -1,5 +1,8 @@
 """Configs and runs from Python, without the command line."""
 
+import importlib
+import importlib.util
+import json
 import sys
 from enum import Enum
 from pathlib import Path
@@ -14,11 +17,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import litmus
+from litmus.core.imported_sources import imported_sources
 from litmus.data import synthetic
 from litmus.data.protocol import complete_data_module
 from litmus.errors import ConfigError
 from litmus.models import MLP
 from litmus.penalties import L2
+from litmus.runs.code_version import current_digests, digests, imported_code, require_unchanged_modules
 
 SMALL = ("data=synthetic", "data.num_images=64", "trainer.max_epochs=2", "accelerator=cpu", "logger=none")
 
@@ -276,3 +281,90 @@ def test_the_examples_of_the_readme_run(capsys):
         for text, shorter in cut.items():
             code = code.replace(text, shorter)
         exec(code, {})
+
+
+NETWORK = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes, image_shape):
+        super().__init__(nn.Flatten(), nn.Linear(784, {width}), nn.ReLU(), nn.Linear({width}, num_classes))
+"""
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """The folder of a user's modules; what a test imports from it is forgotten afterwards."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
+            del sys.modules[name]
+
+
+def test_an_edited_module_is_refused_until_it_is_reloaded(tmp_path, source):
+    file = source / "edited_net.py"
+
+    def train(name):
+        options = (*option(tmp_path, "model", "_target_: edited_net.Net\n"), *SMALL, f"output_dir={name}")
+        return litmus.train(litmus.compose(*options)).path
+
+    def recorded(path):
+        return json.loads((path / "run.json").read_text())["code"][str(file)]
+
+    def digest():
+        return digests([file])[str(file)]
+
+    file.write_text(NETWORK.format(width=4))
+    before = digest()
+    module = importlib.import_module("edited_net")
+    file.write_text(NETWORK.format(width=5))
+    with pytest.raises(ConfigError, match=r"edited_net\.py has changed .* importlib\.reload\(edited_net\)"):
+        train("a")  # although no run has imported it yet
+    assert not Path("a").exists()
+    file.write_text(f"# a remark\n{NETWORK.format(width=4)}")
+    assert recorded(train("b")) == before == digest()
+    file.write_text(NETWORK.format(width=6))
+    with pytest.raises(ConfigError, match="restart the kernel"):
+        train("b")
+    importlib.reload(module)
+    path = train("c")
+    assert recorded(path) == digest() != before
+    assert weights(path)["network.1.weight"].shape[0] == 6
+
+
+def test_a_run_records_the_code_that_was_imported(source):
+    file = source / "later_edited.py"
+    file.write_text("width = 1\n")
+    before = digests([file])
+    importlib.import_module("later_edited")
+    file.write_text("width = 2\n")
+    assert imported_code().digests[str(file)] == before[str(file)]
+    assert imported_code().modules["later_edited"] == str(file)
+    assert current_digests([str(file)]) == before
+    file.unlink()
+    require_unchanged_modules()  # there is no other code that it could have used
+
+
+def test_finding_a_module_does_not_change_what_was_imported(source):
+    (source / "found_net.py").write_text("width = 1\n")
+    importlib.util.find_spec("found_net")
+    (source / "found_net.py").write_text("width = 2\n")
+    importlib.import_module("found_net")
+    assert imported_sources()["found_net"].content == b"width = 2\n"
+
+
+def test_a_module_that_python_did_not_find_itself_is_recorded(source):
+    file = source / "loaded_net.py"
+    for width in (1, 2):
+        file.write_text(f"width = {width}\n")
+        spec = importlib.util.spec_from_file_location("loaded_net", file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["loaded_net"] = module
+        spec.loader.exec_module(module)
+        assert imported_sources()["loaded_net"].content == file.read_bytes()

@@ -282,7 +282,7 @@ def test_a_run_from_disk_is_the_run_from_memory(train, tmp_path):
         ("data.test_share=1.0", "data.test_share is 1.0"),
         ("data.bad_files=ignore", "data.bad_files is 'ignore'"),
         ("data.train_size=99", "data.train_size=99 is more than the 18 pictures there"),
-        ("data.classes=[cat]", "has pictures of 1 classes, and must have them of two or more"),
+        ("data.classes=[cat]", "has pictures of 1 class, and must have them of two or more"),
     ],
 )
 def test_mistakes_are_sentences_before_anything_is_decoded(tmp_path, override, sentence):

@@ -64,7 +64,7 @@ def test_another_folder_of_the_same_classes_is_tested_whole(pets, tmp_path, scri
     script("evaluate.py", "run", "--data", tmp_path / "more")
     found = evaluation(pets.path / "evaluation" / "more")
     assert (found["images"], found["accuracy"]) == (24, 1.0)
-    assert "left out: 1 of 25 files are no good pictures: cat/half.jpg" in capsys.readouterr().out
+    assert "left out: 1 of 25 files is no good picture: cat/half.jpg" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("beside", ["train", None])

@@ -98,7 +98,7 @@ def test_several_schedulers_resume_to_the_bit(train, monkeypatch, schedule, sche
     [
         ([2, 3], "milestones has 2 numbers for 2 schedulers: give 1"),
         ([0], r"milestones=\[0\] must rise and stay below"),
-        ([5], r"milestones=\[5\] must rise and stay below the 5 epochs or steps"),
+        ([5], r"milestones=\[5\] must rise and stay below 5, the number of epochs or steps"),
     ],
 )
 def test_milestones_that_leave_a_scheduler_no_time_are_refused(train, schedule, milestones, sentence):

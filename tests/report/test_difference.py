@@ -55,6 +55,25 @@ def test_two_uncommitted_states_differ_by_a_patch(repository, tmp_path):
         assert after in text
 
 
+def test_a_file_that_one_run_imported_is_named(repository, tmp_path):
+    first = record(tmp_path / "first", repository)
+    (repository / "model.py").rename(repository / "other.py")
+    text = difference.describe_difference(first, record(tmp_path / "second", repository))
+    assert "code:\n  - model.py (imported by this run alone)\n  + other.py (imported by this run alone)" in text
+
+
+def test_a_file_outside_the_project_differs_without_a_patch(repository, tmp_path):
+    runs = []
+    file = tmp_path / "mine.py"
+    for width in (1, 2):
+        file.write_text(f"width = {width}\n")
+        runs.append(record(tmp_path / str(width), repository))
+        facts = json.loads((runs[-1] / "run.json").read_text())
+        facts["code"] |= digests([file])
+        (runs[-1] / "run.json").write_text(json.dumps(facts))
+    assert f"{file} differs; a source is in no commit" in difference.describe_difference(*runs)
+
+
 def test_equal_runs_differ_in_nothing(repository, tmp_path):
     runs = [record(tmp_path / name, repository) for name in ("first", "second")]
     assert difference.describe_difference(*runs).count(": the same") == 5

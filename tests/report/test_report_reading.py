@@ -163,3 +163,31 @@ def test_any_mixture_makes_a_report(tmp_path, template, number):
     page = write_report([tmp_path / "sweep"]).read_text()
     for run in read_runs([tmp_path / "sweep"])[1]:
         assert str(run.path) in page
+
+
+def test_jobs_that_left_only_a_log_are_failed(tmp_path):
+    logs = {
+        "refused": "error: optim.lr is -1\n",
+        "crashed": "Traceback (most recent call last):\n  File\nRuntimeError: no memory\n\n",
+        "running": "a warning\n",
+        "killed": "error: killed by SIGKILL\n",
+    }
+    (tmp_path / "logs").mkdir()
+    for name, text in logs.items():
+        (tmp_path / "logs" / f"{name}.log").write_text(text)
+    fake_run(tmp_path / "killed", status="unfinished")
+    runs, excluded = read_runs([tmp_path])
+    assert not runs
+    assert {one.path.name: (one.status, one.why) for one in excluded} == {
+        "refused": ("failed", "optim.lr is -1"),
+        "crashed": ("failed", "RuntimeError: no memory"),
+        "killed": ("failed", "killed by SIGKILL"),
+    }
+    text = (write_report([tmp_path]).parent / "report.md").read_text()
+    assert "Nothing has finished (3 failed)" in text
+    assert "RuntimeError: no memory" in text
+
+
+def test_a_run_that_was_pruned_after_one_epoch_says_so(tmp_path):
+    _, excluded = read_runs([fake_run(tmp_path / "run", status="pruned", epochs=1)])
+    assert [(one.status, one.why) for one in excluded] == [("pruned", "after 1 epoch")]

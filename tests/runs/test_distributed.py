@@ -130,10 +130,10 @@ def test_several_srun_tasks_are_used_and_lightning_does_not_requeue(job, devices
             {"STEP_NUM_TASKS": 4, "NTASKS_PER_NODE": 4},
             1,
             1,
-            "accelerator.devices=1 times accelerator.num_nodes=1 make 1 processes, and there are 4: start the run "
+            "accelerator.devices=1 times accelerator.num_nodes=1 make 1 process, and srun started 4: start the run "
             "with srun --nodes=1 --ntasks-per-node=1",
         ),
-        ({}, 2, 2, "make 4 processes, and there are 1: start the run with srun --nodes=2 --ntasks-per-node=2"),
+        ({}, 2, 2, "make 4 processes, and srun started 1: start the run with srun --nodes=2 --ntasks-per-node=2"),
         (
             {"STEP_NUM_TASKS": 2},
             1,

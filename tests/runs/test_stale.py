@@ -1,6 +1,9 @@
 """Changed code or data under a complete or interrupted run is refused, kept or run again, as `stale` says."""
 
+import importlib
 import json
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ from conftest import assert_same, cut_off, option, snapshot, weights
 from picture_files import TINY, folder, picture
 
 from litmus.core.metrics_file import read_metrics
-from litmus.errors import ConfigError
+from litmus.core.modules import find_source
+from litmus.errors import ConfigError, StoppedRun
 from litmus.report import compare, read_runs
 from litmus.runs.code_version import changed_files, current_digests, digests
 from litmus.runs.identity import former_hash
@@ -37,7 +41,7 @@ def mine(tmp_path, monkeypatch):
 
     def write(width: int = 4, comment: str = "") -> tuple[str, ...]:
         (source / "my_model.py").write_text(MODEL.replace("WIDTH", str(width)) + comment)
-        monkeypatch.delitem(__import__("sys").modules, "my_model", raising=False)
+        monkeypatch.delitem(sys.modules, "my_model", raising=False)
         return option(tmp_path, "model", "_target_: my_model.Mine\n")
 
     write.folder = source
@@ -157,8 +161,8 @@ def test_a_sweep_on_changed_data_is_refused_kept_or_run_again(starter, tmp_path,
     assert "stale=keep" in text
     if how == "grid":  # old and new results are not averaged
         board = (tmp_path / "outputs/sweeps/s/leaderboard.csv").read_text().splitlines()
-        assert board[0].split(",")[:2] == ["optim", "stale"]
-        assert sorted(line.split(",")[1] for line in board[1:]) == ["keep", "keep", "no", "no"]
+        assert board[0].split(",")[:2] == ["optim", "data_fingerprint"]
+        assert sorted(Counter(line.split(",")[1] for line in board[1:]).values()) == [2, 2]
         assert {line.split(",")[-1] for line in board[1:]} == {"1"}
     assert before <= complete()
     before = complete()
@@ -209,7 +213,7 @@ def test_code_is_compared_by_its_syntax(tmp_path, source, same):
     file.write_text("def f(x):\n    return x + 1\n")
     recorded = digests([file])
     file.unlink() if source is None else file.write_text(source)
-    assert changed_files(recorded, current_digests(recorded)) == ([] if same else [str(file)])
+    assert changed_files(recorded, current_digests(recorded), {}) == ([] if same else [str(file)])
 
 
 WATCHED = (
@@ -268,3 +272,154 @@ def test_a_run_of_an_earlier_version_is_still_complete(train, monkeypatch):
     record.write_text(json.dumps(facts))
     assert train(*QUICK).result == run.result
     assert train("resume=run", small=False).result == run.result
+
+
+@pytest.fixture
+def another(mine, tmp_path, monkeypatch):
+    """A second module of the same name; gives a function that has Python import it, as with another PYTHONPATH."""
+
+    def use(width: int, comment: str = "") -> str:
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "my_model.py").write_text(MODEL.replace("WIDTH", str(width)) + comment)
+        monkeypatch.syspath_prepend(tmp_path / "other")
+        monkeypatch.delitem(sys.modules, "my_model")
+        return str(tmp_path / "other" / "my_model.py")
+
+    return use
+
+
+def test_another_module_of_the_same_name_is_other_code(train, mine, another):
+    options = (*mine(), *QUICK)
+    run = train(*options)
+    before = snapshot(run.path)
+    file = another(width=5)
+    with pytest.raises(ConfigError, match=f"{file} instead of {mine.folder}/my_model.py"):
+        train(*options)
+    assert snapshot(run.path) == before
+
+
+def test_another_module_of_the_same_syntax_is_the_same_code(train, mine, another):
+    options = (*mine(), *QUICK)
+    run = train(*options)
+    another(width=4, comment="# a remark\n")
+    (mine.folder / "my_model.py").unlink()
+    assert train(*options).result == run.result
+
+
+def test_a_module_behind_another_link_is_other_code(train, mine, tmp_path, monkeypatch):
+    options = (*mine(), *QUICK)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "my_model.py").write_text(MODEL.replace("WIDTH", "5"))
+    link = tmp_path / "link"
+    link.symlink_to(mine.folder)
+    monkeypatch.syspath_prepend(link)
+    train(*options)
+    link.unlink()
+    link.symlink_to(tmp_path / "other")
+    monkeypatch.delitem(sys.modules, "my_model")
+    importlib.invalidate_caches()
+    with pytest.raises(ConfigError, match="other/my_model.py instead of .*project/my_model.py"):
+        train(*options)
+
+
+def test_a_module_of_a_package_is_found_without_an_import(tmp_path, monkeypatch):
+    (tmp_path / "parts" / "deep").mkdir(parents=True)
+    for name in ("__init__.py", "deep/__init__.py"):
+        (tmp_path / "parts" / name).write_text("raise RuntimeError\n")
+    (tmp_path / "parts" / "deep" / "net.py").write_text("raise RuntimeError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_source("parts.deep.net") == tmp_path / "parts" / "deep" / "net.py"
+    assert find_source("parts.deep") == tmp_path / "parts" / "deep" / "__init__.py"
+    assert find_source("parts.absent.net") is None
+    assert find_source("absent.net") is None
+
+
+def damage(file) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_damaged_data_is_changed_data_and_absent_data_is_not(train, tmp_path):
+    arrays(tmp_path / "mine.npz")
+    options = ("data=arrays", f"data.path={tmp_path}/mine.npz", *QUICK[1:], "accelerator=cpu")
+    run = train(*options, small=False)
+    before = snapshot(run.path)
+    damage(tmp_path / "mine.npz")
+    with pytest.raises(ConfigError, match=r"data that are damaged now \(.*mine\.npz.*; set stale=keep"):
+        train(*options, small=False)
+    with pytest.raises(ConfigError, match=r"mine\.npz"):
+        train(*options, "stale=rerun", small=False)
+    assert snapshot(run.path) == before
+    (tmp_path / "mine.npz").unlink()
+    assert train(*options, small=False).result == run.result
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        *(("run.json", "code", value) for value in (None, 3, ["train.py"], {"train.py": None})),
+        *(("run.json", "modules", value) for value in (None, {"my_model": 1})),
+        *(("run.json", "data_sources", value) for value in (None, "mine.npz", [1])),
+        *(("run.json", "data_fingerprint", value) for value in (3, {})),
+        ("run.json", "data_state", 3),
+        ("run.json", "config_hash", None),
+        ("run.json", "choices", None),
+        *(("run.json", "starts", value) for value in (None, {}, [None], [{}])),
+        *(("result.json", "metrics", value) for value in (None, [0.5])),
+        *(("result.json", key, None) for key in ("objective", "objective_name", "best_epoch", "epochs", "seconds")),
+        ("result.json", "objective", "high"),
+    ],
+)
+def test_a_wrong_type_in_a_record_is_refused(train, file, key, value):
+    run = train(*QUICK)
+    record = run.path / file
+    record.write_text(json.dumps(json.loads(record.read_text()) | {key: value}))
+    before = snapshot(run.path)
+    with pytest.raises(ConfigError, match=rf"{file} is damaged \(its {key} is "):
+        train(*QUICK)
+    assert snapshot(run.path) == before
+    runs, excluded = read_runs([run.path])
+    assert (runs, [one.status for one in excluded]) == ([], ["damaged"])
+
+
+@pytest.mark.parametrize("place", ["litmus.runs.preparation.check_trains", "pytorch_lightning.Trainer.fit"])
+def test_a_refused_rerun_leaves_the_old_run_in_its_place(train, mine, tmp_path, monkeypatch, place):
+    run = train(*mine(), *QUICK)
+    before = snapshot(run.path)
+
+    def refuse(*_, **__):
+        raise StoppedRun("refused")
+
+    options = (*mine(width=5), *QUICK, "stale=rerun")
+    with monkeypatch.context() as patch:
+        patch.setattr(place, refuse)
+        with pytest.raises(StoppedRun, match="refused"):
+            train(*options)
+    assert not list(tmp_path.glob("run.stale-*"))
+    after = snapshot(run.path)
+    assert {name: content for name, content in after.items() if name != ".lock"} == {
+        name: content for name, content in before.items() if name != ".lock"
+    }
+    train(*options)
+    assert len(list(tmp_path.glob("run.stale-*"))) == 1
+
+
+@pytest.mark.parametrize("where", [".", "..", "sub/.."])
+def test_a_run_is_not_renamed_from_within(train, mine, monkeypatch, where):
+    options = (*mine(), *QUICK)
+    path = train(*options).path.resolve()
+    mine(width=5)
+    (path / "sub").mkdir()
+    before = snapshot(path)
+    monkeypatch.chdir(path if where != ".." else path / "sub")
+    with pytest.raises(ConfigError, match="start from another folder"):
+        train(*options[:-1], f"output_dir={where}", "stale=rerun")
+    assert snapshot(path) == before
+
+
+def test_a_run_with_dots_in_its_path_is_renamed(train, mine, tmp_path):
+    options = (*mine(), *QUICK[:-1])
+    train(*options, f"output_dir={tmp_path}/runs/a")
+    (tmp_path / "runs" / "a" / "sub").mkdir()
+    mine(width=5)
+    train(*options, f"output_dir={tmp_path}/runs/a/sub/..", "stale=rerun")
+    assert {path.name.partition("-")[0] for path in (tmp_path / "runs").iterdir()} == {"a", "a.stale"}

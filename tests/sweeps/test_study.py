@@ -1,6 +1,7 @@
 """Which trial belongs to which job when a study is continued."""
 
 import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -104,11 +105,30 @@ def test_a_repeated_trial_is_not_another_seed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     search = Search.__new__(Search)
     search.study, search.objective, search.mode = study.open("name", None, "max", {}), "val/acc", "max"
-    search.seed = 0
+    search.name, search.seed = "name", 0
     search.keys, search.space = ["optim"], {"optim": ["adam", "sgd"]}
     for optim, value in (("adam", 0.9), ("sgd", 0.8), ("adam", 0.9)):
         search.study.enqueue_trial({"optim": optim})
         trial = search.study.ask()
         trial.suggest_categorical("optim", ["adam", "sgd"])
         search.study.tell(trial, value)
-    assert [(row.setting, row.values) for row in search.rows()] == [(("adam",), [0.9]), (("sgd",), [0.8])]
+    assert [(row.setting, row.values) for row in search.rows()[1]] == [(("adam",), [0.9]), (("sgd",), [0.8])]
+
+
+def test_trials_of_different_code_are_two_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    search = Search.__new__(Search)
+    search.study, search.objective, search.mode = study.open("name", None, "max", {}), "val/acc", "max"
+    search.name, search.seed, search.keys, search.space = "name", 0, ["optim"], {"optim": ["adam", "sgd"]}
+    for optim, version in (("adam", "1"), ("sgd", "2")):
+        search.study.enqueue_trial({"optim": optim})
+        trial = search.study.ask()
+        trial.suggest_categorical("optim", ["adam", "sgd"])
+        study.sign(trial, optim)
+        record = sweep_folder("name") / optim / "run.json"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps({"code": {"model.py": version}}))
+        search.study.tell(trial, 0.9)
+    columns, rows = search.rows()
+    assert columns == ["optim", "code"]
+    assert len({row.setting[1] for row in rows}) == 2

@@ -145,7 +145,7 @@ def test_an_extended_grid_reuses_jobs_and_averages_over_seeds(starter, tmp_path)
     assert first.wait() == 0
     second = starter.start(*command, "optim.lr=0.01,0.001", "seed=1,0", cwd=tmp_path)
     assert second.wait() == 0
-    assert "sweep more: 4 jobs, 2 finished already" in second.text
+    assert "sweep more: 4 jobs, of which 2 finished already" in second.text
     assert [split(c)[1:] for c in commands(tmp_path, "more")] == [
         [*command, "seed=0,1", "optim.lr=0.01"],
         [*command, "optim.lr=0.01,0.001", "seed=1,0"],

@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.errors import ConfigError, StoppedRun, whole_number
-from litmus.runs.code_version import remember_imported
+from litmus.runs.code_version import imported_code
 from litmus.runs.identity import sweep_folder
 from litmus.runs.job_channel import messages
 from litmus.sweeps.jobs import Job, JobOutcome
@@ -51,11 +51,13 @@ class Running:
 
     def ended(self, status: int) -> Iterator[JobOutcome]:
         self.line.close()
-        with suppress(OSError):
-            if self.log.stat().st_size == 0:
-                self.log.unlink()
         result = self.job.result(pruned_too=True) if status == 0 else None
         reason = self.reason or ("it left no result.json" if status == 0 else _told(status))
+        with suppress(OSError):
+            if self.log.stat().st_size == 0 and result is None:
+                self.log.write_text(f"error: {reason}\n")  # for the report
+            elif self.log.stat().st_size == 0:
+                self.log.unlink()
         for job in (self.job, *self.waiting):
             seconds = time.monotonic() - self.started
             if result is not None:
@@ -98,7 +100,7 @@ class LocalLauncher(Launcher):
             return  # torch may not survive a fork there, so each job imports it
         for name in IMPORTS:
             importlib.import_module(name)
-        remember_imported()
+        imported_code()  # computes the digests once for all jobs
         if OmegaConf.select(self.config, "data.source._target_") == "litmus.data.sources.MNIST":
             from litmus.data.sources import MNIST
 

@@ -18,9 +18,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.core.atomic_files import read_json, write_json
+from litmus.core.counts import format_count
 from litmus.errors import ConfigError, StoppedRun, require, whole_number
 from litmus.runs.identity import sweep_folder
-from litmus.sweeps.console import format_count
 from litmus.sweeps.jobs import Job, JobOutcome
 
 log = logging.getLogger("litmus")

@@ -16,12 +16,13 @@ from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
 from litmus.core.atomic_files import write_json
+from litmus.core.counts import format_count
 from litmus.errors import ConfigError, require
 from litmus.runs.directory import discard_if_empty
 from litmus.runs.identity import NOT_THE_EXPERIMENT, sweep_folder
 from litmus.runs.launch_history import append_launch
 from litmus.sweeps import leaderboard, space
-from litmus.sweeps.console import SweepProgress, format_count
+from litmus.sweeps.console import SweepProgress
 from litmus.sweeps.grid import Grid
 from litmus.sweeps.jobs import Composer, Job, JobOutcome
 from litmus.sweeps.override_syntax import cli_args
@@ -104,12 +105,13 @@ class LitmusSweeper(Sweeper):
         folder = sweep_folder(name)
         with suppress(OSError):
             (folder / "logs").rmdir()  # if no job left anything there
-        if rows := plan.rows():
-            leaderboard.write(folder / "leaderboard.csv", rows, plan.setting)
-            log.info(f"\n{leaderboard.table(rows, plan.setting)}")
+        columns, rows = plan.rows()
+        if rows:
+            leaderboard.write(folder / "leaderboard.csv", rows, columns)
+            log.info(f"\n{leaderboard.table(rows, columns)}")
         page = SweepPage(folder, plan.total)
         # A comparison judges and reports its sweeps together.
-        if rows and page.comparison is None and (line := leaderboard.verdict(rows, plan.setting)):
+        if rows and page.comparison is None and (line := leaderboard.verdict(rows, columns)):
             log.info(f"\n{line}")
         page.finish()
         if summary := plan.summary():

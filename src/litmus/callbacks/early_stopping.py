@@ -7,6 +7,7 @@ from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 
 from litmus.callbacks.logged_metrics import is_never_logged, metrics_of_epoch
+from litmus.core.counts import format_count
 from litmus.core.metric_direction import mode as mode_of
 from litmus.errors import StoppedRun, number, require, whole_number
 
@@ -61,4 +62,4 @@ class EarlyStopping(LightningEarlyStopping):
             return None
         if self.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             return f"early stopping: {self.monitor} is not finite"
-        return f"early stopping: {self.monitor} did not improve for {self.wait_count} epochs"
+        return f"early stopping: {self.monitor} did not improve for {format_count(self.wait_count, 'epoch')}"

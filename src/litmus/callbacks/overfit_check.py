@@ -4,6 +4,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from litmus.callbacks.generalization_gap import training_accuracy
+from litmus.core.counts import format_count
 from litmus.errors import StoppedRun
 
 
@@ -22,6 +23,7 @@ class OverfitCheck(Checkpoint):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.accuracy < 1:
             raise StoppedRun(
-                f"only {100 * self.accuracy:.1f} % of the batch was learned in {trainer.current_epoch} epochs: look "
-                "for a fault in the model or the loss, or raise optim.lr or trainer.max_epochs"
+                f"only {100 * self.accuracy:.1f} % of the batch was learned in "
+                f"{format_count(trainer.current_epoch, 'epoch')}: look for a fault in the model or the loss, or "
+                "raise optim.lr or trainer.max_epochs"
             )

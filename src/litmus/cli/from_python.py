@@ -22,6 +22,7 @@ from litmus.core.environment import prepare_environment
 from litmus.core.hydra_values import as_hydra_value, key_of
 from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError, require
+from litmus.runs.code_version import require_unchanged_modules
 
 if TYPE_CHECKING:
     from litmus.inference.loading import TrainedModel
@@ -80,8 +81,8 @@ def _compose(checked: list[str], conf: Path) -> DictConfig:
 def train(cfg: DictConfig) -> FinishedRun:
     """Trains the run of a config of `litmus.compose` in this process, or shows its result if it is complete.
 
-    Raises ConfigError for an error in the config, StoppedRun for a run that had to end, and KeyboardInterrupt on an
-    interrupt; with an output_dir, the same call then resumes the run.
+    Raises ConfigError for an error in the config and for an imported module whose file has changed, StoppedRun for a
+    run that had to end, and KeyboardInterrupt on an interrupt; with an output_dir, the same call then resumes the run.
     """
     is_composed = isinstance(cfg, DictConfig) and "hydra" in cfg
     require(is_composed, "litmus.train takes a config of litmus.compose('KEY=VALUE', …)")
@@ -89,6 +90,7 @@ def train(cfg: DictConfig) -> FinishedRun:
     processes = cfg.accelerator.devices * cfg.accelerator.num_nodes
     if processes != 1:
         raise ConfigError(f"litmus.train runs one process, and this config requests {processes}; use python train.py")
+    require_unchanged_modules()
     prepare_environment()
     start_logging()
     import torch
@@ -123,7 +125,7 @@ def _with_changes(cfg: DictConfig) -> DictConfig:
     _make_paths_strings(cfg)
     task = list(cfg.hydra.overrides.task)
     conf = next(source.path for source in cfg.hydra.runtime.config_sources if source.provider == "main")
-    composed = _compose(task, Path(conf))
+    composed = _compose([*cfg.hydra.overrides.hydra, *task], Path(conf))  # with hydra.searchpath
     for group in map(str, composed):
         is_group = OmegaConf.is_dict(composed[group]) and group != "hydra"
         require(

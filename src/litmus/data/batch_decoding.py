@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from litmus.core.atomic_files import read_json, write_json
+from litmus.core.counts import format_count
 from litmus.core.digests import file_state
 from litmus.data.batches import Batches
 from litmus.data.image_decoder import ImageDecodeError, ImageDecoder
@@ -70,7 +71,8 @@ def cached_results(
 def describe_bad_files(bad: Bad, total: int, root: Path, most: int = 5) -> str:
     shown = [f"{readable(path.relative_to(root))} ({reason})" for path, reason in list(bad.items())[:most]]
     more = [f"and {len(bad) - most} more"] if len(bad) > most else []
-    return f"{len(bad):,} of {total:,} files are no good pictures: {', '.join(shown + more)}"
+    what = "is no good picture" if len(bad) == 1 else "are no good pictures"
+    return f"{len(bad):,} of {format_count(total, 'file')} {what}: {', '.join(shown + more)}"
 
 
 class Files(Dataset):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from litmus.core.counts import format_count
 from litmus.data.part_names import PARTS
 from litmus.errors import require
 
@@ -76,8 +77,8 @@ def two_classes(
         return []
     one, its_class, other_one, other_class = found[0]
     return [
-        f"warning: {len(found):,} images are in two classes, such as {one} ({its_class}) = {other_one} "
-        f"({other_class}); correct their labels"
+        f"warning: {format_count(len(found), 'image is', 'images are')} in two classes, such as {one} "
+        f"({its_class}) = {other_one} ({other_class}); correct their labels"
     ]
 
 

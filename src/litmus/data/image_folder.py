@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from litmus.core.counts import format_count
 from litmus.core.digests import combine_digests
 from litmus.data.batch_decoding import (
     Bad,
@@ -122,8 +123,14 @@ class ImageFolder(InMemory):
             self.notes.append(f"left out {found}")
         names = [name for name in names if name not in empty]
         if loose := count_loose_pictures(folder):
-            self.notes.append(f"left out {loose:,} pictures that lie in {readable(folder)} itself, in no class folder")
-        require(len(names) > 1, f"{folder} has pictures of {len(names)} classes, and must have them of two or more")
+            self.notes.append(
+                f"left out {format_count(loose, 'picture')} in {readable(folder)} itself, outside the class folders"
+            )
+        require(
+            len(names) > 1,
+            f"{folder} has pictures of {format_count(len(names), 'class', 'classes')}, and must have them of "
+            "two or more",
+        )
         return names
 
     def _split(self, every_class: bool) -> dict[str, Listing]:
@@ -253,7 +260,10 @@ class ImageFolder(InMemory):
             require(count > 0, f"no file of the class {name} is a good picture to train on: remove its folder")
         for part in ("val", "test"):
             good, files = len(self.parts[part][1]), len(self.listings[part])
-            require(good > 0 or files == 0, f"none of the {files} files of the {part} part is a good picture: add some")
+            require(
+                good > 0 or files == 0,
+                f"the {part} part has no good picture among {format_count(files, 'file')}: add some",
+            )
         measured = self.scaling == "standardize"
         require(
             in_memory or not measured,

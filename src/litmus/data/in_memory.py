@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from litmus.core.counts import format_count
 from litmus.core.digests import combine_digests
 from litmus.data.augment import Augmentation
 from litmus.data.batches import Batches
@@ -128,7 +129,8 @@ class InMemory(pl.LightningDataModule):
         counts = torch.bincount(self.parts["train"][1], minlength=self.num_classes).tolist()
         empty = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
         if empty:
-            self.notes.append(f"warning: {len(empty):,} classes have no training image, such as {empty[0]}")
+            without = "1 class has" if len(empty) == 1 else f"{len(empty):,} classes have"
+            self.notes.append(f"warning: {without} no training image, such as {empty[0]}")
         self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0], self.image_size)
 
     def _check_parts(self) -> None:
@@ -151,12 +153,13 @@ class InMemory(pl.LightningDataModule):
         images, labels, names = loaded
         require(
             len(images) == len(labels) > 0,
-            f"data={self.name} has {len(images):,} {PARTS[part]} images and {len(labels):,} labels, "
-            "and needs as many of each",
+            f"data={self.name} has {format_count(len(images), f'{PARTS[part]} image')} and "
+            f"{format_count(len(labels), 'label')}, and needs as many of each",
         )
         require(
             first is None or first <= len(labels),
-            f"data.{part}_size={first} is more than the {len(labels):,} {PARTS[part]} images there are",
+            f"data.{part}_size={first} is more than the {format_count(len(labels), f'{PARTS[part]} image')} there "
+            f"{'is' if len(labels) == 1 else 'are'}",
         )
         if not hasattr(self, "num_classes"):
             self.num_classes = len(names) if names else int(labels.max()) + 1

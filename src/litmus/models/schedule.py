@@ -96,7 +96,7 @@ def _phases(given: Mapping[str, Any], count: int, total: int) -> list[int]:
     lengths = [end - start for start, end in pairwise(ends)]
     if any(length <= 0 for length in lengths):
         raise ConfigError(
-            f"scheduler.scheduler.milestones={list(milestones)} must rise and stay below the {total} epochs or steps "
-            "of the run (scheduler.interval says which)"
+            f"scheduler.scheduler.milestones={list(milestones)} must rise and stay below {total}, the number of "
+            "epochs or steps of the run (scheduler.interval says which)"
         )
     return lengths

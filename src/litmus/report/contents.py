@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from litmus.core.counts import format_count
 from litmus.core.hydra_values import key_of
 from litmus.errors import first_few
 from litmus.report.blocks import Block, Code, Folded, Heading, Lead, Paragraph, Table
@@ -33,11 +34,13 @@ def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun], delt
     mean = f"{format_metric(metric, best.mean(metric))}{_plus_minus(metric, spread(values))}"
     measured_in = " %" if is_percentage(metric) else f" ({unit(metric, comparison.losses)})"
     ties = comparison.ties
-    counted = f"{_count(len(comparison.runs), 'finished run')} of {_count(len(comparison.settings), 'setting')}"
+    counted = (
+        f"{format_count(len(comparison.runs), 'finished run')} of {format_count(len(comparison.settings), 'setting')}"
+    )
     blocks: list[Block] = [
         Paragraph(f"{counted}{f'; not counted: {besides}' if besides else ''}."),
         Paragraph(
-            f"Best {title(metric)} by its mean over {_count(len(values), 'seed')}: {best}, with {mean}"
+            f"Best {title(metric)} by its mean over {format_count(len(values), 'seed')}: {best}, with {mean}"
             f"{measured_in}{f'; {ties} more have the same, none with a lower validation loss' if ties else ''}."
         ),
     ]
@@ -68,7 +71,9 @@ def cautions(comparison: Comparison) -> list[str]:
         sentences.append(f"Not all runs chose their best epoch by {comparison.metric}, though all are compared by it.")
     for setting in settings:
         if diverged := sum(run.diverged for run in setting.runs):
-            sentences.append(f"Training diverged in {diverged} of the {_count(len(setting.runs), 'run')} of {setting}.")
+            sentences.append(
+                f"Training diverged in {diverged} of the {format_count(len(setting.runs), 'run')} of {setting}."
+            )
     counts = sorted({len(setting.runs) for setting in settings})
     if len(counts) > 1:
         sentences.append(
@@ -79,17 +84,19 @@ def cautions(comparison: Comparison) -> list[str]:
         sentences.append(f"The columns decide these other keys, which differ as well: {keys}.")
     lacking = sum(not run.curves() for run in runs)
     if lacking:
-        sentences.append(f"{_count(lacking, 'run')} without a readable metrics.csv: in the tables, not in the curves.")
+        sentences.append(
+            f"{format_count(lacking, 'run')} without a readable metrics.csv: in the tables, not in the curves."
+        )
     if files := differing_files(run.code for run in runs):
         sentences.append(f"The runs were not made with the same code: {first_few(files)} differs among them.")
     if mixes_data(runs):
         sentences.append("The runs were not made with the same data, although their options name the same.")
     if mixed := sum(run.is_mixed for run in runs):
-        sentences.append(f"{_count(mixed, 'run')} resumed after code or data had changed (stale=keep).")
+        sentences.append(f"{format_count(mixed, 'run')} resumed after code or data had changed (stale=keep).")
     for name in dict.fromkeys(name for run in runs for name in run.circumstances):
         found = Counter(run.circumstances.get(name, "unknown") for run in runs)
         if len(found) > 1:
-            which = ", ".join(f"{value[:60]} ({_count(count, 'run')})" for value, count in found.most_common(6))
+            which = ", ".join(f"{value[:60]} ({format_count(count, 'run')})" for value, count in found.most_common(6))
             sentences.append(f"The runs were not made alike: {name.replace('_', ' ')} was {which}.")
     return sentences
 
@@ -213,7 +220,3 @@ def csv_rows(comparison: Comparison | None, left_out: Sequence[ExcludedRun]) -> 
         rows.append({"directory": other.path, "status": other.status, "why": other.why, "command": command})
     names = sorted({name for run in (comparison.runs if comparison else []) for name in run.metrics})
     return ["directory", "status", "why", *keys, "seed", *names, *ENDS, "command"], rows
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"

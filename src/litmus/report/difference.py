@@ -8,12 +8,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from litmus.core.atomic_files import read_json
 from litmus.core.git import git
 from litmus.core.saved_config import flatten, read_config
 from litmus.errors import require
 from litmus.runs.code_version import PROJECT, differing_files
 from litmus.runs.identity import NOT_THE_EXPERIMENT
+from litmus.runs.records import read_record
 
 MACHINE = ("git_commit", "python", "machine", "gpu", "threads")
 
@@ -22,7 +22,7 @@ def describe_difference(run: Path, other: Path) -> str:
     """A text of what differs, with the code as a patch. Raises ConfigError if one is not a run directory."""
     for path in (run, other):
         require((path / "run.json").exists(), f"{path} is not a run directory: it has no run.json")
-    records = [read_json(path / "run.json") for path in (run, other)]
+    records = [read_record(path / "run.json") for path in (run, other)]
     parts = {
         "config": _changes(*(_config(path) for path in (run, other))),
         "data": _data(*(record.get("data_fingerprint") for record in records)),
@@ -58,9 +58,14 @@ def _data(before: str | None, after: str | None) -> list[str]:
 def _code(paths: tuple[Path, Path], records: list[dict[str, Any]]) -> list[str]:
     if not all(record.get("code") for record in records):
         return ["  unknown: not recorded"]
-    return [
-        line for name in differing_files(record["code"] for record in records) for line in _patch(name, paths, records)
-    ]
+    before, after = (record["code"] for record in records)
+    only = [f"  {sign} {name} (imported by this run alone)" for sign, name in _only_one(before, after)]
+    return only + [line for name in differing_files((before, after)) for line in _patch(name, paths, records)]
+
+
+def _only_one(before: dict[str, str], after: dict[str, str]) -> Iterator[tuple[str, str]]:
+    yield from (("-", name) for name in before if name not in after)
+    yield from (("+", name) for name in after if name not in before)
 
 
 def _patch(name: str, paths: tuple[Path, Path], records: list[dict[str, Any]]) -> Iterator[str]:
@@ -73,6 +78,8 @@ def _patch(name: str, paths: tuple[Path, Path], records: list[dict[str, Any]]) -
 
 def _source(name: str, run: Path, record: dict[str, Any]) -> list[str] | None:
     """The lines of a file as the run imported it, from its commit and code.patch; None if they lack it."""
+    if Path(name).is_absolute():  # outside the project
+        return None
     commit, patch = str(record.get("git_commit")).removesuffix("+"), run / "code.patch"
     committed = git(PROJECT, "show", f"{commit}:{name}")
     with tempfile.TemporaryDirectory() as folder:

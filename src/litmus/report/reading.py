@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
+from litmus.core.counts import format_count
 from litmus.core.metric_direction import mode_of_result
 from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import flatten
 from litmus.errors import ConfigError
 from litmus.runs.identity import NOT_THE_EXPERIMENT, without_observers
+from litmus.runs.records import check_record
 from litmus.runs.stale import SET_ASIDE
 
 OURS = ("report", "retrain", "logs")  # folders that Litmus creates beside the runs
@@ -119,13 +121,35 @@ def _find(folder: Path, runs: list[Path], others: list[ExcludedRun]) -> bool:
     except OSError as error:
         others.append(ExcludedRun(folder, "foreign", f"cannot be read: {error.strerror}"))
         return False
+    failed = _failed_jobs(folder)
+    others.extend(failed)
     below: list[ExcludedRun] = []
     found = [_find(child, runs, below) for child in children]
-    if any(found):
+    if any(found) or failed:
         others.extend(below)
         return True
     others.append(ExcludedRun(folder, "foreign", "holds no run: there is no run.json in it"))
     return False
+
+
+def _failed_jobs(sweep: Path) -> list[ExcludedRun]:
+    """The jobs of a sweep that failed before they had a run directory, with the reason from their log."""
+    jobs = (sweep / log.stem for log in sorted((sweep / "logs").glob("*.log")))
+    absent = (job for job in jobs if not (job / "run.json").exists())
+    return [ExcludedRun(job, "failed", reason) for job in absent if (reason := _why_it_failed(job))]
+
+
+def _why_it_failed(job: Path) -> str:
+    """The reason from the log in the sweep folder; empty if it holds only what the job has printed."""
+    lines = _lines(job.parent / "logs" / f"{job.name}.log")
+    is_error = bool(lines) and (lines[-1].startswith("error: ") or any(line.startswith("Traceback ") for line in lines))
+    return _one_line(lines[-1].removeprefix("error: ")) if is_error else ""
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a log that are not empty."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def _skipped(folder: Path) -> bool:
@@ -137,6 +161,7 @@ def _skipped(folder: Path) -> bool:
 
 def _read(path: Path) -> Run | ExcludedRun:
     record = _json(path / "run.json")
+    check_record(record, path / "run.json")
     overrides = [str(override) for override in record["overrides"]]
     if not (path / "result.json").is_file():
         return ExcludedRun(path, *_how_it_ended(path), overrides)
@@ -144,7 +169,7 @@ def _read(path: Path) -> Run | ExcludedRun:
     if result["config_hash"] != record["config_hash"]:
         return ExcludedRun(path, "damaged", "its result.json belongs to another config than its run.json", overrides)
     if result.get("pruned"):
-        return ExcludedRun(path, "pruned", f"after {result.get('epochs')} epochs", overrides)
+        return ExcludedRun(path, "pruned", f"after {format_count(result['epochs'], 'epoch')}", overrides)
     metrics = {str(name): float(value) for name, value in result["metrics"].items() if _is_number(value)}
     if not _is_number(result["objective"]) or result["objective_name"] not in metrics:
         return ExcludedRun(path, "damaged", f"its {result['objective_name']} is not a finite number", overrides)
@@ -165,7 +190,7 @@ def _read(path: Path) -> Run | ExcludedRun:
         diverged=bool(result.get("diverged")),
         commands=[str(start["command"]) for start in record.get("starts", [])],
         circumstances=_circumstances(record),
-        code={str(name): str(digest) for name, digest in (record.get("code") or {}).items()},
+        code={str(name): str(digest) for name, digest in record.get("code", {}).items()},
         data=record.get("data_fingerprint"),
         is_mixed=len({(start.get("code"), start.get("data")) for start in record.get("starts", [])}) > 1,
         started=str(next((start["time"] for start in record.get("starts", [])), "")),
@@ -192,11 +217,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _how_it_ended(path: Path) -> tuple[str, str]:
-    """The status of a run without a result, and the reason, from the last line of its log."""
-    log = path / "train.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-    last = next((line for line in reversed(lines) if line.strip()), "")
+    """The status of a run without a result, and the reason, from the last line of its log or that of its job."""
+    last = next(reversed(_lines(path / "train.log")), "")
     stopped = re.match(r"[\d :-]* ?stopped by (.*)", last)
+    if stopped is None and (reason := _why_it_failed(path)):
+        return "failed", reason
     if stopped is None:
         return "unfinished", "it was interrupted, or is still running"
     named = re.fullmatch(r"(\w+)\(([\"']?)(.*?)\2,?\)", stopped[1])

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from litmus.core.digests import combine_digests
 from litmus.core.hydra_values import key_of
 from litmus.report.formatting import format_value
 from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
 from litmus.report.statistics import rank_by_mean
+from litmus.runs.code_version import SHOWN_DIGITS, code_labels
 from litmus.runs.stale import NOT_THE_SOURCE
-
-SHOWN_DIGITS = 7  # of a digest, as of a commit
 
 
 @dataclass(eq=False)
@@ -145,9 +143,7 @@ def _label_versions(classes: Sequence[Sequence[Run]]) -> None:
     They become settings of their own: their mean would be of two experiments. Runs that recorded neither keep no label.
     """
     for members in classes:
-        known = [run for run in members if run.code]
-        shared = sorted(set.intersection(*(set(run.code) for run in known))) if known else []
-        code = {run.path: combine_digests({name: run.code[name] for name in shared})[:SHOWN_DIGITS] for run in known}
+        code = {run.path: label for run, label in zip(members, code_labels([run.code for run in members]), strict=True)}
         data = {run.path: run.data[:SHOWN_DIGITS] for run in members if run.data}
         for key, labels in (("code", code), ("data_fingerprint", data)):
             if len(set(labels.values())) > 1:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from litmus.core.counts import format_count
 from litmus.report.formatting import format_metric, is_percentage
 from litmus.report.statistics import (
     LEVEL,
@@ -141,7 +142,7 @@ def verdict_sentence(best: str, other: str, verdict: Verdict, metric: str, mode:
     """The verdict on `other` − `best`, told as the lead of the better one."""
     sign = 1 if (verdict.kind == "better") == (mode == "max") else -1
     lead = amount(metric, sign * verdict.difference.mean)
-    figures = f"{_interval(verdict, metric, sign)}{verdict.difference.pairs} seeds"
+    figures = f"{_interval(verdict, metric, sign)}{format_count(verdict.difference.pairs, 'seed')}"
     match verdict.kind:
         case "worse":
             return f"{best} is better than {other} by {lead} ({figures}){_remarks(verdict, metric)}."

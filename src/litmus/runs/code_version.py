@@ -4,81 +4,97 @@ import ast
 import functools
 import hashlib
 import json
-import site
 import sys
-import sysconfig
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from litmus.core.atomic_files import write_text
+from litmus.core.digests import combine_digests
 from litmus.core.git import git
+from litmus.core.imported_sources import ImportedSource, imported_sources
+from litmus.core.modules import find_source
+from litmus.errors import require
 
 PROJECT = Path(__file__).resolve().parents[3]  # the folder of train.py
+OWN = ("litmus", "hydra_plugins", "train", "__main__")  # never another module of the same name
 # Packages of Litmus in which no change alters what a run computes.
 NOT_OF_A_RUN = ("litmus.cli", "litmus.sweeps", "litmus.report", "litmus.inference", "hydra_plugins")
 CACHE = Path(__file__).parent / "__pycache__" / "code_digests.json"  # parsing all of Litmus takes 0.5 s
 MISSING = "missing"
+MAIN = ("__main__", "__mp_main__")  # the latter in a process of multiprocessing
+SHOWN_DIGITS = 7  # of a digest, as of a commit
 MOST_BYTES = 2**20  # of code.patch
 
-_imported: dict[Path, str] = {}
+
+@dataclass(frozen=True)
+class ImportedCode:
+    """The digest of each file, and the file of each module that is not of Litmus, as run.json records them."""
+
+    digests: dict[str, str]
+    modules: dict[str, str]
 
 
-def imported_files() -> dict[str, str]:
-    """The digest of each project file that this process has imported, by its path relative to the project.
+def imported_code() -> ImportedCode:
+    """The project files that this process has imported, as they were when it imported them.
 
     Project files are those of Litmus that take part in a run, train.py, and all that is neither installed nor part of
-    Python. A file outside the project has its absolute path.
+    Python. They are named by their path relative to the project; a file outside it has its absolute path.
     """
-    return digests([path for path in _imported_paths() if path not in _imported]) | {
-        _name(path): digest for path, digest in _imported.items()
-    }
+    sources = _project_sources()
+    contents = {_name(source.path): source.content for source in sources.values()}
+    found = _digests({"train.py": _read(PROJECT / "train.py"), **contents})
+    modules = {name: _name(source.path) for name, source in sources.items() if not _is_within(name, OWN)}
+    return ImportedCode(dict(sorted(found.items())), modules)
 
 
-def remember_imported() -> None:
-    """Fixes the digests of what is imported now, for a process whose forks run later, when files may have changed."""
-    paths = _imported_paths()
-    _imported.update(zip(paths, digests(paths).values(), strict=True))
+def require_unchanged_modules() -> None:
+    """Raises ConfigError if the file of an imported module has changed since.
 
-
-def _imported_paths() -> list[Path]:
-    files = {
-        file
-        for name, module in list(sys.modules.items())
-        if name not in ("__main__", "__mp_main__")
-        and not _is_left_out(name)
-        and (file := _project_file(module)) is not None
-    }
-    return sorted(files | {PROJECT / "train.py"})
-
-
-def _project_file(module: object) -> Path | None:
-    file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.endswith(".py") or file.startswith(_installed_folders()):
-        return None
-    path = Path(file)
-    return path.resolve() if path.is_absolute() and path.exists() else None
+    Python keeps what it has imported, so a run in this process would use the old code.
+    """
+    sources = _project_sources()
+    before = _digests({name: source.content for name, source in sources.items()})
+    now = _digests({name: _read(source.file) for name, source in sources.items()})
+    for name, source in sources.items():
+        reload = "" if _is_within(name, OWN) else f", or call importlib.reload({name}) and reload what imports it"
+        require(
+            now[name] in (MISSING, before[name]),
+            f"{source.file} has changed since it was imported, and Python keeps the old code; restart the "
+            f"kernel{reload}",
+        )
 
 
 def digests(files: Iterable[Path]) -> dict[str, str]:
     """Digests of the syntax of Python files, which comments, docstrings and formatting do not change."""
-    known = _read_cache()
-    before = len(known)
-    found = {_name(file): _digest(file, known) for file in files}
-    if len(known) > before:
-        _write_cache(known)
-    return found
+    return _digests({_name(file): _read(file) for file in files})
 
 
 def current_digests(names: Collection[str]) -> dict[str, str]:
-    """The digests of recorded files as they are now, by their recorded names."""
-    now = digests(PROJECT / name for name in names)  # an absolute path stays as it is
-    return {name: now[_name(PROJECT / name)] for name in names}
+    """The digests of recorded files, by their recorded names: as this process has imported them, or as they are now."""
+    imported = {_name(source.path): source.content for source in _project_sources().values()}
+    # An absolute path stays as it is.
+    return _digests({name: imported[name] if name in imported else _read(PROJECT / name) for name in names})
 
 
-def changed_files(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Those of the recorded files that differ `now`, or are missing."""
-    return [name for name, digest in recorded.items() if now[name] != digest]
+def files_now(modules: Iterable[str]) -> dict[str, str]:
+    """The file from which this process has imported each module, or would import it now; none if it finds none."""
+    imported = _project_sources()
+    found = {name: imported[name].path if name in imported else find_source(name) for name in modules}
+    return {name: _name(path) for name, path in found.items() if path is not None}
+
+
+def changed_files(recorded: Mapping[str, str], now: Mapping[str, str], moved: Mapping[str, str]) -> list[str]:
+    """Those of the recorded files that differ `now`, or are missing.
+
+    `moved` has the file that would be imported instead of a recorded one.
+    """
+    return [
+        f"{moved[name]} instead of {name}" if name in moved else name
+        for name, digest in recorded.items()
+        if now[moved.get(name, name)] != digest
+    ]
 
 
 def differing_files(runs: Iterable[Mapping[str, str]]) -> list[str]:
@@ -88,6 +104,20 @@ def differing_files(runs: Iterable[Mapping[str, str]]) -> list[str]:
         for name, digest in files.items():
             versions.setdefault(name, set()).add(digest)
     return sorted(name for name, found in versions.items() if len(found) > 1)
+
+
+def code_labels(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """A short digest for the code of each run, of the files that differ among them.
+
+    It is – for a run that imported none of these files, and unknown for one that recorded no code; all are – if nothing
+    differs.
+    """
+    files = differing_files(runs)
+    own = [{name: code[name] for name in files if name in code} for code in runs]
+    return [
+        combine_digests(digests)[:SHOWN_DIGITS] if digests else "–" if code or not files else "unknown"
+        for code, digests in zip(runs, own, strict=True)
+    ]
 
 
 def write_patch(file: Path, imported: Iterable[str]) -> None:
@@ -118,27 +148,40 @@ def _new_file(name: str) -> str:
     return ""
 
 
-def _is_left_out(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in NOT_OF_A_RUN)
+def _project_sources() -> dict[str, ImportedSource]:
+    """By module. Of the scripts that run, only train.py counts."""
+    return {
+        name: source
+        for name, source in imported_sources().items()
+        if not _is_within(name, NOT_OF_A_RUN) and (name not in MAIN or source.path == PROJECT / "train.py")
+    }
 
 
-@functools.cache
-def _installed_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    names = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    folders = [Path(name) for name in [*names, *site.getsitepackages(), site.getusersitepackages()]]
-    return tuple({f"{path}/" for folder in folders for path in (folder, folder.resolve())})
+def _is_within(module: str, packages: Iterable[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in packages)
 
 
 def _name(path: Path) -> str:
     return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
 
 
-def _digest(file: Path, known: dict[str, str]) -> str:
+def _read(file: Path) -> bytes | None:
     try:
-        source = file.read_bytes()
+        return file.read_bytes()
     except OSError:
-        return MISSING
+        return None
+
+
+def _digests(sources: Mapping[str, bytes | None]) -> dict[str, str]:
+    known = _known_digests()
+    before = len(known)
+    found = {name: MISSING if source is None else _digest(source, known) for name, source in sources.items()}
+    if len(known) > before:
+        _write_cache(known)
+    return found
+
+
+def _digest(source: bytes, known: dict[str, str]) -> str:
     content = hashlib.sha256(source).hexdigest()
     if content not in known:
         known[content] = _syntax_digest(source) or content
@@ -162,7 +205,8 @@ def _cache_key() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"  # whose syntax trees may differ
 
 
-def _read_cache() -> dict[str, str]:
+@functools.cache  # forks inherit it
+def _known_digests() -> dict[str, str]:
     with suppress(OSError, ValueError):
         cached = json.loads(CACHE.read_text())
         if cached.get("python") == _cache_key():

@@ -19,6 +19,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnv
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher, subprocess_script
 from pytorch_lightning.utilities import rank_zero_only
 
+from litmus.core.counts import format_count
 from litmus.core.hydra_values import quote
 from litmus.errors import require
 from litmus.runs.identity import ANNOUNCEMENT
@@ -187,8 +188,8 @@ def in_slurm(devices: int, num_nodes: int) -> list[Any]:
     fit = f"start the run with srun --nodes={num_nodes} --ntasks-per-node={devices}"
     require(
         tasks == wanted,
-        f"accelerator.devices={devices} times accelerator.num_nodes={num_nodes} make {wanted} processes, and there are "
-        f"{tasks}: {fit}",
+        f"accelerator.devices={devices} times accelerator.num_nodes={num_nodes} make "
+        f"{format_count(wanted, 'process', 'processes')}, and srun started {tasks}: {fit}",
     )
     require("SLURM_NTASKS_PER_NODE" in os.environ, f"{tasks} processes may be spread in any way: {fit}")
     return [SLURMEnvironment(auto_requeue=False)]

@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from litmus.core.atomic_files import read_json
 from litmus.runs.observers import only_observes
+from litmus.runs.records import read_record
 
 NOT_THE_EXPERIMENT = (
     *("output_dir", "sweep_name", "resume", "stale", "trust", "hydra"),
@@ -112,6 +112,6 @@ def job_directory(sweep_name: str, overrides: Sequence[str], config: dict[str, A
     for hash in (config_hash(config), former_hash(config)):
         for path in sorted(folder.glob(f"*-{hash[:6]}")):
             record = path / "run.json"
-            if record.exists() and read_json(record, "config_hash")["config_hash"] == hash:
+            if record.exists() and read_record(record, "config_hash")["config_hash"] == hash:
                 return path
     return folder / run_name(overrides, config_hash(config))

@@ -10,6 +10,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 
 from litmus.callbacks import TestCurve
 from litmus.core.checkpoint_io import AtomicCheckpointIO
+from litmus.core.counts import format_count
 from litmus.core.lightning_hooks import is_overridden
 from litmus.data.protocol import complete_data_module
 from litmus.errors import require, whole_number
@@ -207,13 +208,15 @@ def _check_batch_counts(data: Any, trainer: pl.Trainer, parts: Sequence[str]) ->
         left[part] = int(count * limit) if isinstance(limit, float) else min(count, limit)
         require(
             left[part] > 0,
-            f"trainer.limit_{part}_batches={limit} leaves none of {count} batches; set a whole number of 1 or more",
+            f"trainer.limit_{part}_batches={limit} leaves none of {format_count(count, 'batch', 'batches')}; "
+            "set a whole number of 1 or more",
         )
     interval = trainer.val_check_interval
     require(
         not isinstance(interval, int) or trainer.check_val_every_n_epoch is None or interval <= left["train"],
-        f"trainer.val_check_interval={interval} is more than the {left['train']} batches of an epoch; lower it, or set "
-        "trainer.check_val_every_n_epoch to validate every N epochs",
+        f"trainer.val_check_interval={interval} is more than an epoch has, "
+        f"{format_count(left['train'], 'batch', 'batches')}; lower "
+        "it, or set trainer.check_val_every_n_epoch to validate every N epochs",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from litmus.core.counts import format_count
 from litmus.core.git import git
 
 PACKAGES = ("litmus-template", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy")
@@ -49,6 +50,5 @@ def package_version(name: str) -> str | None:
 def device_label(device: torch.device) -> str:
     """The device for the log: the CPU with its threads, a GPU with its name."""
     if device.type == "cpu":
-        threads = torch.get_num_threads()
-        return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+        return f"cpu ({format_count(torch.get_num_threads(), 'thread')})"
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.core.atomic_files import is_draft
-from litmus.core.checkpoint_io import read_json
+from litmus.core.counts import format_count
 from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import check_references, check_stored_size, differences, read_config
 from litmus.errors import ConfigError, require
@@ -18,6 +18,7 @@ from litmus.runs.constructor_arguments import missing_targets
 from litmus.runs.directory import LOCK
 from litmus.runs.distributed import is_rank_zero
 from litmus.runs.identity import experiment, is_hash_of
+from litmus.runs.records import read_record
 from litmus.runs.trusted_targets import RUNS, TargetCheck
 from litmus.training.lightning_callbacks import find_averaging_over_run
 
@@ -30,7 +31,7 @@ def check_same_experiment(path: Path, config: dict[str, Any]) -> None:
     """Raises ConfigError if the directory holds another experiment, naming the difference, or is not a run."""
     record = path / "run.json"
     if record.exists():
-        if not is_hash_of(read_json(record, "config_hash")["config_hash"], config):
+        if not is_hash_of(read_record(record, "config_hash")["config_hash"], config):
             there = experiment(read_run_config(path))
             raise ConfigError(f"{path} holds another run: {differences(there, config)}; choose another output_dir")
     elif (
@@ -43,7 +44,7 @@ def check_same_experiment(path: Path, config: dict[str, Any]) -> None:
 
 def describe_other_threads(record: Path) -> str | None:
     """A warning if the run resumes with another number of threads than its run.json has."""
-    before, now = read_json(record).get("threads") if record.exists() else None, torch.get_num_threads()
+    before, now = read_record(record).get("threads") if record.exists() else None, torch.get_num_threads()
     if before in (None, now):
         return None
     return (
@@ -82,7 +83,7 @@ def resume_config(
                 key.lstrip("+") in CHANGEABLE,
                 f"resume takes the run's own config, and only {', '.join(CHANGEABLE)} may change; leave out {line}",
             )
-    facts = read_json(record, "config_hash", "choices")
+    facts = read_record(record, "config_hash", "choices")
     cfg = read_run_config(path)
     config = experiment(cfg)
     require(
@@ -130,12 +131,13 @@ def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
     if epochs != before:
         require(
             epochs > done,
-            f"{path} has trained {done} epochs already, so it cannot be resumed to {epochs}; set {EPOCHS} above {done}",
+            f"{path} has trained {format_count(done, 'epoch')} already, so it cannot be resumed to {epochs}; "
+            f"set {EPOCHS} above {done}",
         )
         require(
             not spans_whole_run(cfg.scheduler.scheduler),
-            f"{path} has a schedule over {before} epochs, so it cannot be resumed to {epochs}; start a new run, or use "
-            "scheduler=constant from the start",
+            f"{path} has a schedule over {format_count(before, 'epoch')}, so it cannot be resumed to {epochs}; "
+            "start a new run, or use scheduler=constant from the start",
         )
         averaging = find_averaging_over_run(cfg.callbacks)
         require(
@@ -150,11 +152,11 @@ def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
 def _check_stop_reason(path: Path, given: Mapping[str, str], done: int) -> None:
     """Raises ConfigError if what ended the run would end it again before the first step."""
     file = path / "result.json"
-    reason = str(read_json(file).get("stop_reason")) if file.exists() and given else ""
+    reason = str(read_record(file).get("stop_reason")) if file.exists() and given else ""
     require(
         not reason.startswith("early stopping") or bool(given.keys() & {EARLY_STOPPING, PATIENCE}),
-        f"{path} has ended by early stopping after {done} epochs, and would stop there again; set a larger {PATIENCE} "
-        f"as well, or {EARLY_STOPPING}=null",
+        f"{path} has ended by early stopping after {format_count(done, 'epoch')}, and would stop there again; "
+        f"set a larger {PATIENCE} as well, or {EARLY_STOPPING}=null",
     )
     require(
         not reason.startswith("trainer.max_steps"),

@@ -11,13 +11,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.core.checkpoint_io import read_json
 from litmus.core.environment import flush_denormals
 from litmus.errors import one_of, require, whole_number
 from litmus.runs.distributed import check_processes, read_rank_env
 from litmus.runs.identity import COMBINED, config_hash, experiment, is_hash_of, job_directory, run_name
 from litmus.runs.job_channel import JobChannel
 from litmus.runs.monitors import find_monitors
+from litmus.runs.records import read_record
 from litmus.runs.result import summary
 from litmus.runs.resume import check_same_experiment, resume_config
 from litmus.runs.stale import OPTIONS, RERUN, data_fingerprint, find_changes
@@ -80,6 +80,11 @@ class Run:
         changes = find_changes({self.path: self.cfg}, data_fingerprint)
         changes.require_answer(stale, alternative)
         self.is_replaced = bool(changes.paths) and stale == RERUN
+        require(
+            not (self.is_replaced and Path.cwd().is_relative_to(self.path.resolve())),
+            f"stale={RERUN} renames {self.path}, which is impossible from within it; start from another folder, or set "
+            "another output_dir",
+        )
         changes.warn_if_kept(stale)
 
     def _directory(self) -> Path:
@@ -108,7 +113,7 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What is in result.json, if this very run is complete. A pruned run is incomplete unless the sweep prunes."""
         path = self.path / "result.json"
-        found = read_json(path, *RESULT_KEYS) if path.exists() and not self.is_replaced else None
+        found = read_record(path, *RESULT_KEYS) if path.exists() and not self.is_replaced else None
         if not found or not is_hash_of(found["config_hash"], self.config):
             return None
         accepts_pruned = self.channel is not None and self.channel.prunes

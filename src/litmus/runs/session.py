@@ -1,6 +1,7 @@
 """An open run directory: its first files, its log, its lock."""
 
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ from litmus.core.atomic_files import remove_drafts
 from litmus.core.checkpoint_io import write_json, write_text
 from litmus.core.digests import combine_digests
 from litmus.core.tensorboard import write_config
-from litmus.errors import require
+from litmus.errors import ConfigError, DirectoryInUse, Diverged, StoppedRun, require
 from litmus.runs.checkpoints import FORMAT, check_resumable
-from litmus.runs.code_version import imported_files, write_patch
+from litmus.runs.code_version import imported_code, write_patch
 from litmus.runs.directory import discard_if_empty, discard_if_refused, lock_directory
 from litmus.runs.distributed import end_with_the_first, is_rank_zero
 from litmus.runs.identity import resolve_environment
@@ -45,12 +46,8 @@ def open_session(run: Run, prepared: Preparation) -> Iterator[None]:
         return
     if run.last_checkpoint:
         check_resumable(run.last_checkpoint, run.config, prepared.model)
-    if run.is_replaced:
-        with lock_directory(run.path):
-            old = set_aside(run.path)
-        log.info(f"the run made with other code or data is now {old} (stale=rerun)")
-        run.is_replaced = False
     with (
+        _replace_stale(run),
         handle_signals(trainer, run.path, run.in_sweep),
         translate_errors(trainer, run.path),
         discard_if_empty(run.path),
@@ -76,18 +73,41 @@ def open_session(run: Run, prepared: Preparation) -> Iterator[None]:
             yield
 
 
+@contextmanager
+def _replace_stale(run: Run) -> Iterator[None]:
+    """Renames the directory of a run that `stale=rerun` replaces, and renames it back if the new run is refused.
+
+    Some options are only checked when training starts, so a run can be refused until its first checkpoint.
+    """
+    if not run.is_replaced:
+        yield
+        return
+    with lock_directory(run.path):
+        old = set_aside(run.path)
+    log.info(f"the run made with other code or data is now {old} (stale=rerun)")
+    run.is_replaced = False
+    try:
+        yield
+    except (ConfigError, StoppedRun) as error:
+        if run.last_checkpoint is None and not isinstance(error, Diverged | DirectoryInUse):
+            shutil.rmtree(run.path, ignore_errors=True)
+            old.rename(run.path)
+            log.info(f"the new run is refused, so the old one is {run.path} again")
+        raise
+
+
 def _write_first_files(run: Run, data: Any) -> None:
     record = run.path / "run.json"
-    code = imported_files()
+    code = imported_code()
     starts = append_launch(record, sys.argv[1:])
     fingerprint, sources = data.fingerprint(), data.sources()
-    starts[-1] |= {"code": combine_digests(code), "data": fingerprint}
+    starts[-1] |= {"code": combine_digests(code.digests), "data": fingerprint}
     facts: dict[str, Any] = {"format": FORMAT, "config_hash": run.hash, "overrides": run.overrides}
     facts |= {"choices": run.choices, **collect_environment(), "starts": starts}
     if sources is not None:
         facts |= {"data_sources": [str(path) for path in sources], "data_state": source_state(sources)}
-    write_json(record, {**facts, "data_fingerprint": fingerprint, "code": code})
-    write_patch(run.path / "code.patch", code)
+    write_json(record, {**facts, "data_fingerprint": fingerprint, "code": code.digests, "modules": code.modules})
+    write_patch(run.path / "code.patch", code.digests)
     saved = resolve_environment(run.cfg)
     saved.output_dir = None  # the directory may be moved
     saved.resume = None

@@ -1,6 +1,5 @@
 """Whether a run directory was made by other code or from other data than there is now. Imports no torch at first."""
 
-import functools
 import json
 import logging
 import os
@@ -14,10 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.core.atomic_files import read_json
 from litmus.core.digests import file_state
 from litmus.errors import ConfigError, first_few
-from litmus.runs.code_version import changed_files, current_digests
+from litmus.runs.code_version import changed_files, current_digests, files_now
+from litmus.runs.records import read_record
 
 log = logging.getLogger("litmus")
 
@@ -28,6 +27,10 @@ SET_ASIDE = ".stale-"  # in the name of a directory that `stale=rerun` has repla
 NOT_THE_SOURCE = ("seed", "batch_size", "eval_batch_size", "augment", "val_size", "workers", "memory_gb")
 
 
+class Unreadable(str):
+    """In place of the fingerprint of data that cannot be read: the reason."""
+
+
 @dataclass
 class Changes:
     """What has changed since the runs were made."""
@@ -35,10 +38,12 @@ class Changes:
     paths: list[Path] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     has_other_data: bool = False
+    unreadable: str = ""  # why data cannot be read any more
 
     def describe(self) -> str:
         parts = [f"other code ({first_few(self.files)})"] if self.files else []
-        return " and ".join([*parts, *(["other data"] if self.has_other_data else [])])
+        parts += ["other data"] if self.has_other_data else []
+        return " and ".join([*parts, *([f"data that are damaged now ({self.unreadable})"] if self.unreadable else [])])
 
     def require_answer(self, stale: object, alternative: str | None = None, keep: str = f"stale={KEEP}") -> None:
         """Raises ConfigError unless `stale` says what to do with the runs.
@@ -66,29 +71,61 @@ class Changes:
 def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], str | None]) -> Changes:
     """Those of the runs whose code or data differ now, by directory with their config.
 
-    `fingerprint` gives that of a data config, or None if the data cannot be read. Only runs with a result or a
-    checkpoint count. Runs of versions of Litmus that did not record code or data count as unchanged.
+    `fingerprint` gives that of a data config, as `data_fingerprint` does. Only runs with a result or a checkpoint
+    count. Runs of versions of Litmus that did not record code or data count as unchanged.
     """
-    records = {path: read_json(path / "run.json") for path in runs if _has_progress(path)}
-    digests = current_digests({name for record in records.values() for name in record.get("code", {})})
-    found, now = Changes(), dict[str, str | None]()
-    state_of = functools.cache(lambda sources: source_state(map(Path, sources)))  # the runs of a sweep share them
+    records = {path: read_record(path / "run.json") for path in runs if _has_progress(path)}
+    now = files_now({module for record in records.values() for module in record.get("modules", {})})
+    digests = current_digests(
+        {name for record in records.values() for name in record.get("code", {})} | {*now.values()}
+    )
+    data_now = _DataNow(fingerprint)
+    found = Changes()
     for path, record in records.items():
-        files = changed_files(record.get("code", {}), digests)
-        before = record.get("data_fingerprint")
-        has_other_data = False
-        untouched = "data_state" in record and record["data_state"] == state_of(tuple(record["data_sources"]))
-        if before is not None and not untouched:
-            source: Any = OmegaConf.to_container(runs[path].data, resolve=True)
-            key = json.dumps({k: v for k, v in source.items() if k not in NOT_THE_SOURCE}, sort_keys=True)
-            if key not in now:
-                now[key] = fingerprint(source)
-            has_other_data = now[key] not in (None, before)
-        if files or has_other_data:
+        modules = record.get("modules", {}).items()
+        moved = {file: now[module] for module, file in modules if now.get(module, file) != file}
+        files = changed_files(record.get("code", {}), digests, moved)
+        other_data = data_now.differing(record, runs[path].data)
+        if files or other_data is not None:
             found.paths.append(path)
             found.files += [name for name in files if name not in found.files]
-            found.has_other_data |= has_other_data
+        if isinstance(other_data, Unreadable):
+            found.unreadable = other_data
+        elif other_data is not None:
+            found.has_other_data = True
     return found
+
+
+@dataclass
+class _DataNow:
+    """The data as they are now. The runs of a sweep share their sources."""
+
+    fingerprint: Callable[[Any], str | None]
+    states: dict[tuple[str, ...], str] = field(default_factory=dict)
+    fingerprints: dict[str, str | None] = field(default_factory=dict)
+
+    def differing(self, record: Mapping[str, Any], data: DictConfig) -> str | None:
+        """The fingerprint of the data now, or `Unreadable`; None if it is that of the record or cannot be compared."""
+        before, sources = record.get("data_fingerprint"), tuple(record.get("data_sources", ()))
+        is_gone = bool(sources) and not any(Path(source).exists() for source in sources)
+        if before is None or is_gone or record.get("data_state") == self._state(sources):
+            return None
+        key = source_key(data)
+        if key not in self.fingerprints:
+            self.fingerprints[key] = self.fingerprint(OmegaConf.to_container(data, resolve=True))
+        now = self.fingerprints[key]
+        return now if now != before else None
+
+    def _state(self, sources: tuple[str, ...]) -> str:
+        if sources not in self.states:
+            self.states[sources] = source_state(map(Path, sources))
+        return self.states[sources]
+
+
+def source_key(data: DictConfig) -> str:
+    """The options of a data config that decide what is read, as text."""
+    options: Any = OmegaConf.to_container(data, resolve=True)
+    return json.dumps({k: v for k, v in options.items() if k not in NOT_THE_SOURCE}, sort_keys=True)
 
 
 def source_state(sources: Iterable[Path]) -> str:
@@ -108,14 +145,16 @@ def _files(path: Path) -> list[Path]:
 
 
 def data_fingerprint(config: Any) -> str | None:
-    """The fingerprint of a data config; None if the data module has none, or cannot be read."""
+    """The fingerprint of a data config, or `Unreadable`; None if the data module has none, or lacks its files."""
     from litmus.data.protocol import complete_data_module
     from litmus.runs.building import build
 
     try:
         return complete_data_module(build(OmegaConf.create(config))).fingerprint()
-    except (ConfigError, OSError):
+    except FileNotFoundError:
         return None
+    except (ConfigError, OSError) as error:
+        return Unreadable(error)
 
 
 def data_fingerprint_elsewhere(config: Any) -> str | None:
@@ -126,6 +165,7 @@ def data_fingerprint_elsewhere(config: Any) -> str | None:
 
 def set_aside(path: Path) -> Path:
     """Renames a run directory that is replaced. Reports leave it out."""
+    path = Path(os.path.abspath(path))  # `runs/..` has no name of its own
     to = path.with_name(f"{path.name}{SET_ASIDE}{datetime.now():%Y%m%d-%H%M%S-%f}")
     path.rename(to)
     return to

@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from litmus.core.counts import format_count
 from litmus.core.terminal import overwrite_line
 from litmus.sweeps.jobs import Job, JobOutcome
 
@@ -52,8 +53,14 @@ def _outcome(ended: JobOutcome) -> str:
     return f"{outcome}, pruned after epoch {ended.result['epochs']}" if ended.result.get("pruned") else outcome
 
 
-def format_count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def describe_jobs(total: int, finished: int, started: int, stale: int, repeated: int) -> str:
+    """What a sweep consists of; `stale` jobs run again because of stale=rerun, and `repeated` ones equal others."""
+    parts = [f"{finished} finished already" if finished else "", f"{started} started before" if started else ""]
+    if stale:
+        parts.append(f"{stale} run{'s' * (stale == 1)} again because code or data have changed (stale=rerun)")
+    listed = ", ".join(filter(None, parts))
+    text = f"{format_count(total, 'job')}{f', of which {listed}' if listed else ''}"
+    return f"{text}; {repeated} more {'is' if repeated == 1 else 'are'} the same as others" if repeated else text
 
 
 def duration(seconds: float) -> str:

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from litmus.core.metric_direction import mode_of_result
-from litmus.runs.stale import KEEP, RERUN, data_fingerprint_elsewhere, find_changes
-from litmus.sweeps.console import format_count
+from litmus.runs.stale import RERUN, data_fingerprint_elsewhere, find_changes, source_key
+from litmus.sweeps.console import describe_jobs
 from litmus.sweeps.jobs import Composer, Job, JobOutcome
 from litmus.sweeps.leaderboard import Row, ranked
 from litmus.sweeps.space import Space, fixed, grid
+from litmus.sweeps.versions import version_columns
 
 log = logging.getLogger("litmus")
 
@@ -28,18 +29,14 @@ class Grid:
         stale = self._stale(composer.master.stale)
         self.results = {job.hash: result for job in self.all if job.path not in stale and (result := job.result())}
         self.done = len(self.results)
-        begun = sum(job.started for job in self.all) - self.done
-        counts = [f"{self.done} finished already" if self.done else "", f"{begun} begun" if begun else ""]
-        repeated = len(jobs) - self.total
-        counts.append(f"{repeated} more are the same as others" if repeated else "")
-        self.introduction = ", ".join([format_count(self.total, "job"), *filter(None, counts)])
+        started = sum(job.started and job.path not in stale for job in self.all) - self.done
+        self.introduction = describe_jobs(self.total, self.done, started, len(stale), len(jobs) - self.total)
 
     def _stale(self, stale: str | None) -> Sequence[Path]:
         """The jobs to run again. Raises ConfigError if code or data have changed and `stale` is null."""
         changes = find_changes({job.path: job.config for job in self.all}, data_fingerprint_elsewhere)
         changes.require_answer(stale)
         changes.warn_if_kept(stale)
-        self.kept = set(changes.paths) if stale == KEEP else set()
         return changes.paths if stale == RERUN else []
 
     @property
@@ -61,31 +58,18 @@ class Grid:
             self.results[ended.job.hash] = ended.result
         return ended.result is None
 
-    @property
-    def setting(self) -> list[str]:
-        """The columns of a setting: its keys but the seed, and which results are of other code or data."""
-        return [*self._compared, *(["stale"] if self.kept else [])]
-
-    @property
-    def _compared(self) -> list[str]:
-        return [key for key in self.keys if key != "seed"]
-
-    def _cells(self, job: Job) -> tuple[str, ...]:
-        kept = [KEEP if job.path in self.kept else "no"] if self.kept else []
-        return (*(job.settings[key] for key in self._compared), *kept)
-
-    def rows(self) -> list[Row]:
-        return ranked(
-            (
-                self._cells(job),
-                result["objective_name"],
-                mode_of_result(result),
-                job.config.seed,
-                result["objective"],
-            )
-            for job in self.all
-            if (result := self.results.get(job.hash))
-        )
+    def rows(self) -> tuple[list[str], list[Row]]:
+        """The columns of a setting (its keys except the seed, and code or data that differ), and the settings."""
+        keys = [key for key in self.keys if key != "seed"]
+        finished = [job for job in self.all if job.hash in self.results]
+        versions = version_columns({job.path: source_key(job.config.data) for job in finished})
+        results = []
+        for job in finished:
+            result = self.results[job.hash]
+            setting = (*(job.settings[key] for key in keys), *(cells[job.path] for cells in versions.values()))
+            mode = mode_of_result(result)
+            results.append((setting, result["objective_name"], mode, job.config.seed, result["objective"]))
+        return [*keys, *versions], ranked(results)
 
     def summary(self) -> str:
         return ""

@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from litmus.core.atomic_files import read_json
 from litmus.errors import ConfigError, require
 from litmus.runs.identity import config_hash, experiment, is_hash_of, job_directory
 from litmus.runs.monitors import find_monitors
+from litmus.runs.records import read_record
 from litmus.training.trainer_options import check_trainer_options
 
 Settings = dict[str, str]  # override key and value, as on the command line
@@ -48,7 +48,7 @@ class Job:
     def result(self, pruned_too: bool = False) -> dict[str, Any] | None:
         """The contents of result.json if the run is complete; a pruned run is not."""
         path = self.path / "result.json"
-        found = read_json(path, "config_hash", "objective", "metrics") if path.exists() else None
+        found = read_record(path, "config_hash", "objective", "metrics") if path.exists() else None
         if not found or (found.get("pruned") and not pruned_too):
             return None
         if found["config_hash"] != self.hash and not is_hash_of(found["config_hash"], experiment(self.config)):

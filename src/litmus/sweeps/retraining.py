@@ -13,6 +13,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
+from litmus.core.counts import format_count
 from litmus.core.hydra_values import as_hydra_value, key_of
 from litmus.core.saved_config import read_config
 from litmus.errors import ConfigError, require
@@ -67,8 +68,8 @@ def plan(sweep: Path, changes: Sequence[str], conf: Path, stale: str | None = No
     run = best.runs[0]
     epochs, reason = _epochs(best.runs)
     overrides, new = _reproduce(run, _wanted(run, epochs), changes, conf)
-    among = f"of {len(comparison.settings)} setting{'s' * (len(comparison.settings) != 1)}"
-    over = f"over {len(best.runs)} seed{'s' * (len(best.runs) != 1)}"
+    among = f"of {format_count(len(comparison.settings), 'setting')}"
+    over = f"over {format_count(len(best.runs), 'seed')}"
     value = f"{best.mean(comparison.metric):.5g}"
     why = f"the best {among} by mean {comparison.metric}, {value} {over}"
     if comparison.ties:
@@ -91,7 +92,7 @@ def _refuse_own(changes: Sequence[str]) -> None:
 def _notes(setting: Setting, new: Sequence[str], changes: Sequence[str]) -> list[str]:
     notes = []
     if diverged := sum(other.diverged for other in setting.runs):
-        notes.append(f"training diverged in {diverged} of the setting's {len(setting.runs)} runs")
+        notes.append(f"training diverged in {diverged} of the setting's {format_count(len(setting.runs), 'run')}")
     size = unresolved_config(setting.runs[0])["data"].get("train_size")
     if size is not None and "data.train_size" not in map(key_of, changes):
         notes.append(f"data.train_size={size} as in the sweep; set data.train_size=null to train on every image")
@@ -129,10 +130,13 @@ def _epochs(runs: Sequence[Run]) -> tuple[int, str]:
     planned = int(config["trainer"]["max_epochs"])
     if spans_whole_run(config["scheduler"]["scheduler"]):
         schedule = runs[0].choices.get("scheduler", "the scheduler")
-        return planned, f"{planned} epochs as in the sweep, because scheduler={schedule} is laid out over all of them"
+        return planned, (
+            f"{format_count(planned, 'epoch')} as in the sweep, because scheduler={schedule} is laid out over "
+            "all of them"
+        )
     needed = math.floor(median(run.best_epoch for run in runs) + 0.5)
     best = ", ".join(str(run.best_epoch) for run in runs)
-    return needed, f"{needed} epochs, the median best epoch of the sweep's runs ({best})"
+    return needed, f"{format_count(needed, 'epoch')}, the median best epoch of the sweep's runs ({best})"
 
 
 def _wanted(run: Run, epochs: int) -> dict[str, Any]:

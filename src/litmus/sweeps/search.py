@@ -8,16 +8,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from litmus.core.counts import format_count
 from litmus.core.seeds import epoch_seed
 from litmus.errors import require, whole_number
 from litmus.runs.identity import sweep_folder
 from litmus.runs.monitors import objective
 from litmus.runs.stale import data_fingerprint_elsewhere, find_changes
 from litmus.sweeps import study
-from litmus.sweeps.console import format_count
 from litmus.sweeps.jobs import Composer, Job, JobOutcome, Settings
 from litmus.sweeps.leaderboard import Row, ranked
 from litmus.sweeps.space import Interval, Space, fixed
+from litmus.sweeps.versions import version_columns
 
 log = logging.getLogger("litmus")
 
@@ -37,7 +38,7 @@ class Search:
         self.name = str(config.sweep_name)
         self.fixed = fixed(space)
         self.space = {key: values for key, values in space.items() if key not in self.fixed}
-        self.keys = self.setting = list(self.space)
+        self.keys = list(self.space)
         require(bool(self.keys), "there is nothing to search: give a key several values, or an interval")
         require(
             "seed" not in self.keys,
@@ -155,11 +156,18 @@ class Search:
             self.study.tell(trial, state=study.state("FAIL"), skip_if_finished=True)
         return result is None and not ended.diverged
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> tuple[list[str], list[Row]]:
+        """The columns of a setting (its keys, and code or data that differ), and the settings."""
         trials = self.study.get_trials(states=(study.state("COMPLETE"),))
-        settings = [tuple(self._text(key, trial.params[key]) for key in self.keys) for trial in trials]
+        paths = [sweep_folder(self.name) / study.job_name(trial) for trial in trials]
+        data = [str({k: v for k, v in trial.params.items() if k.startswith("data")}) for trial in trials]
+        versions = version_columns(dict(zip(paths, data, strict=True)))
+        settings = [
+            (*(self._text(key, trial.params[key]) for key in self.keys), *(cells[path] for cells in versions.values()))
+            for trial, path in zip(trials, paths, strict=True)
+        ]
         # A setting that the sampler repeats has one seed, and so one value.
-        return ranked(
+        return [*self.keys, *versions], ranked(
             (setting, self.objective, self.mode, self.seed, trial.value)
             for setting, trial in zip(settings, trials, strict=True)
         )

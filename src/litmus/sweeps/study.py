@@ -99,6 +99,11 @@ def sign(trial: Any, job: str = "") -> None:
         trial.set_user_attr("worker", who)
 
 
+def job_name(trial: Any) -> str:
+    """The name of the directory of its run; empty before it is chosen."""
+    return str(trial.user_attrs.get("worker", {}).get("job", ""))
+
+
 def stale_trials(study: Any) -> list[Any]:
     """The trials that are marked as running, although no process works on them."""
     running = study.get_trials(states=(state("RUNNING"),))

@@ -41,7 +41,7 @@ class Progress(Checkpoint):
             left = (now - self.started) * (1 - done) / done
             self._draw(
                 f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {'━' * round(30 * done):<30}  "
-                f"{batch_idx + 1}/{total} batches, {left:.0f} s left"
+                f"batch {batch_idx + 1}/{total}, {left:.0f} s left"
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

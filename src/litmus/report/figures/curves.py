@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from litmus.core.counts import format_count
 from litmus.report.blocks import Image
 from litmus.report.figures.style import (
     MOST_LINES,
@@ -84,7 +85,7 @@ def _label(setting: Setting, rank: int, common: Sequence[str]) -> str:
     """The label with the rank of the setting in the table, for labels that are too long."""
     own = [f"{key}={format_value(value)}" for key, value in setting.values.items() if key not in common]
     seeds = len(setting.runs)
-    return f"#{rank} {short(' '.join(own) or 'all runs')} ({seeds} seed{'s' * (seeds != 1)})"
+    return f"#{rank} {short(' '.join(own) or 'all runs')} ({format_count(seeds, 'seed')})"
 
 
 def _paint(
