@@ -8,7 +8,7 @@ from litmus.core.metric_direction import mode_of_result
 from litmus.runs.stale import KEEP, RERUN, data_fingerprint_elsewhere, find_changes
 from litmus.sweeps.console import format_count
 from litmus.sweeps.jobs import Composer, Job, JobOutcome
-from litmus.sweeps.leaderboard import Row, ranked
+from litmus.sweeps.leaderboard import JobResult, Row, ranked
 from litmus.sweeps.space import Space, fixed, grid
 
 log = logging.getLogger("litmus")
@@ -76,14 +76,15 @@ class Grid:
 
     def rows(self) -> list[Row]:
         return ranked(
-            (
+            JobResult(
                 self._cells(job),
                 result["objective_name"],
                 mode_of_result(result),
                 job.config.seed,
                 result["objective"],
+                result["metrics"].get("val/loss"),
             )
-            for job in self.all
+            for job in sorted(self.all, key=lambda job: job.path)
             if (result := self.results.get(job.hash))
         )
 

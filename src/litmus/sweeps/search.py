@@ -16,7 +16,7 @@ from litmus.runs.stale import data_fingerprint_elsewhere, find_changes
 from litmus.sweeps import study
 from litmus.sweeps.console import format_count
 from litmus.sweeps.jobs import Composer, Job, JobOutcome, Settings
-from litmus.sweeps.leaderboard import Row, ranked
+from litmus.sweeps.leaderboard import JobResult, Row, ranked
 from litmus.sweeps.space import Interval, Space, fixed
 
 log = logging.getLogger("litmus")
@@ -142,6 +142,7 @@ class Search:
         result = ended.result
         if result is not None:
             trial.set_user_attr("epochs", result["epochs"])
+            trial.set_user_attr("val/loss", result["metrics"].get("val/loss"))
             if result.get("pruned") and not study.reported(trial):  # the result is an earlier trial's
                 trial.report(result["objective"], result["epochs"])
         if result is not None and not result.get("pruned"):
@@ -157,11 +158,17 @@ class Search:
 
     def rows(self) -> list[Row]:
         trials = self.study.get_trials(states=(study.state("COMPLETE"),))
-        settings = [tuple(self._text(key, trial.params[key]) for key in self.keys) for trial in trials]
         # A setting that the sampler repeats has one seed, and so one value.
         return ranked(
-            (setting, self.objective, self.mode, self.seed, trial.value)
-            for setting, trial in zip(settings, trials, strict=True)
+            JobResult(
+                tuple(self._text(key, trial.params[key]) for key in self.keys),
+                self.objective,
+                self.mode,
+                self.seed,
+                trial.value,
+                trial.user_attrs.get("val/loss"),
+            )
+            for trial in sorted(trials, key=lambda trial: trial.user_attrs["worker"]["job"])
         )
 
     def _text(self, key: str, value: Any) -> str:
