@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from litmus.core.atomic_files import read_json
 from litmus.core.digests import file_state
 from litmus.errors import ConfigError, first_few
-from litmus.runs.code_version import changed_files, current_digests
+from litmus.runs.code_version import PROJECT, changed_files, current_digests
 
 log = logging.getLogger("litmus")
 
@@ -89,6 +90,19 @@ def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], s
             found.files += [name for name in files if name not in found.files]
             found.has_other_data |= has_other_data
     return found
+
+
+def changed_modules(run: Path, modules: Iterable[str]) -> list[str]:
+    """The files of imported modules that have changed since the run imported them.
+
+    Raises ConfigError if its run.json is damaged. A run without one, or with other files, counts as unchanged.
+    """
+    record = run / "run.json"
+    code = read_json(record).get("code") if record.exists() else None
+    files = {Path(file).resolve() for name in modules if (file := getattr(sys.modules.get(name), "__file__", None))}
+    recorded = code.items() if isinstance(code, dict) else ()
+    known = {name: digest for name, digest in recorded if PROJECT / name in files}
+    return changed_files(known, current_digests(known))
 
 
 def source_state(sources: Iterable[Path]) -> str:
