@@ -17,7 +17,7 @@ from litmus.core.saved_config import check_nothing_evaluated, check_stored_size,
 from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
 from litmus.models.optimizers import complete_groups
-from litmus.models.warm_start import describe_mismatch
+from litmus.models.warm_start import describe_mismatch, is_class_names
 from litmus.runs.allocation_limit import AllocationLimit
 from litmus.runs.identity import without_bystanders
 from litmus.runs.model_building import build_network_alone
@@ -134,7 +134,7 @@ def _is_shape(value: Any) -> bool:
 
 CHECKS: dict[str, Callable[[Any], bool]] = {
     "config": lambda value: isinstance(value, dict),
-    "class_names": lambda value: _is_list(value) and all(isinstance(name, str | int) for name in value),
+    "class_names": is_class_names,
     "image_shape": _is_shape,
     "source_shape": lambda value: value is None or _is_shape(value),
     "image_size": lambda value: value is None or _is_shape([1, value, value]),

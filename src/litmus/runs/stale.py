@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.core.atomic_files import read_json
+from litmus.core.atomic_files import MOST_BYTES, read_json
 from litmus.core.digests import file_state
 from litmus.errors import ConfigError, first_few
 from litmus.runs.code_version import PROJECT, changed_files, current_digests
@@ -71,11 +71,12 @@ def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], s
     checkpoint count. Runs of versions of Litmus that did not record code or data count as unchanged.
     """
     records = {path: read_json(path / "run.json") for path in runs if _has_progress(path)}
-    digests = current_digests({name for record in records.values() for name in record.get("code", {})})
+    digests = current_digests({name for record in records.values() for name in _readable(record.get("code", {}))})
     found, now = Changes(), dict[str, str | None]()
     state_of = functools.cache(lambda sources: source_state(map(Path, sources)))  # the runs of a sweep share them
     for path, record in records.items():
-        files = changed_files(record.get("code", {}), digests)
+        code = record.get("code", {})
+        files = changed_files(code, dict.fromkeys(code, "") | digests)
         before = record.get("data_fingerprint")
         has_other_data = False
         untouched = "data_state" in record and record["data_state"] == state_of(tuple(record["data_sources"]))
@@ -103,6 +104,15 @@ def changed_modules(run: Path, modules: Iterable[str]) -> list[str]:
     recorded = code.items() if isinstance(code, dict) else ()
     known = {name: digest for name, digest in recorded if PROJECT / name in files}
     return changed_files(known, current_digests(known))
+
+
+def _readable(code: Iterable[str]) -> list[str]:
+    """The names without devices and huge files, which the record of someone else may have; they count as changed."""
+    return [name for name in code if not (file := PROJECT / name).exists() or _is_source(file)]
+
+
+def _is_source(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size <= MOST_BYTES and file.resolve().parts[1] not in ("proc", "sys")
 
 
 def source_state(sources: Iterable[Path]) -> str:

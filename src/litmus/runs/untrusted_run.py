@@ -1,0 +1,76 @@
+"""Checks of a run directory to resume, which may come from someone else."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from litmus.errors import ConfigError, require
+from litmus.runs.trusted_targets import TargetCheck
+
+WRITING = ("callbacks", "logger", "trainer")  # groups whose parts may write where an option says
+FOLDERS = ("dirpath", "directory", "save_dir", "log_dir", "root_dir", "default_root_dir")  # options of those parts
+HERE = Path("/run")  # stands for the run directory
+
+IS_VALID: dict[str, Callable[[Any], bool]] = {  # entries of run.json
+    "config_hash": lambda value: isinstance(value, str),
+    "choices": lambda value: _is_of_text(value),
+    "starts": lambda value: isinstance(value, list) and all(isinstance(start, dict) for start in value),
+    "code": lambda value: _is_of_text(value),
+    "data_sources": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+    **dict.fromkeys(("data_state", "data_fingerprint"), lambda value: value is None or isinstance(value, str)),
+    "threads": lambda value: value is None or isinstance(value, int),
+}
+
+
+def check_no_links(folder: Path) -> None:
+    """Raises ConfigError if there is a link or a device at or below `folder`: writing would change another place."""
+    for path in (folder, *folder.rglob("*")):
+        mode = path.lstat().st_mode if os.path.lexists(path) else stat.S_IFDIR
+        require(
+            stat.S_ISREG(mode) or stat.S_ISDIR(mode),
+            f"{path} is a link or a device, through which the run could write to another place; replace it with a copy "
+            "of what it leads to, or delete it",
+        )
+
+
+def check_record(record: Mapping[str, Any], file: Path) -> None:
+    """Raises ConfigError if an entry of run.json is of another type than Litmus writes."""
+    wrong = [name for name, is_valid in IS_VALID.items() if name in record and not is_valid(record[name])]
+    require(not wrong, f"{file} is damaged ({', '.join(wrong)}); restore it from a backup, or start a new run")
+
+
+def _is_of_text(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+
+
+def check_written_paths(cfg: DictConfig, check: TargetCheck) -> None:
+    """Raises ConfigError if a callback, a logger or the trainer names a place outside the run directory, unless the
+    user trusts its class by name.
+    """
+    cfg = OmegaConf.merge(cfg, {"output_dir": str(HERE)})  # type: ignore[assignment]
+    for group in WRITING:
+        for target, key, value in _strings(OmegaConf.to_container(cfg[group], resolve=True), ""):
+            is_path = key in FOLDERS or value.startswith(("/", "~")) or ".." in Path(value).parts
+            is_inside = Path(value).is_relative_to(HERE) and ".." not in Path(value).parts
+            if is_path and not is_inside and not check.is_named(target):
+                raise ConfigError(
+                    f"{check.file} has {key}={value[:80]} of {target[:80]}, which is outside the run directory, so the "
+                    f"run is not resumed; if you know and trust it, set {check.advice.format(target[:80])}"
+                )
+
+
+def _strings(value: Any, target: str, key: str = "") -> Iterator[tuple[str, str, str]]:
+    """The strings at or below `value`, each with the `_target_` around it and its key."""
+    if isinstance(value, str):
+        yield target, key, value
+    elif isinstance(value, dict):
+        target = str(value.get("_target_", target))
+        for name, inner in value.items():
+            yield from _strings(inner, target, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner, target, key)
