@@ -14,6 +14,7 @@ from litmus.core.atomic_files import read_text
 from litmus.errors import ConfigError, require
 
 MOST_BYTES, MOST_VALUES, MOST_LEVELS = 2**22, 50_000, 50  # of a stored config
+LONGEST = 10_000  # text, which an error may repeat
 YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 REFERENCE = r"\$\{(\.*)(\w[\w.]*)\}"  # to another key, from here if it begins with a dot
 
@@ -37,17 +38,21 @@ def _check_events(text: str, file: Path) -> None:
     """Raises ConfigError for a YAML file that would take much time or memory to load: OmegaConf needs 50 µs for a
     value, and an alias, which Litmus does not write, could repeat values without end.
     """
+    level = 0
     for number, event in enumerate(yaml.parse(text, Loader=YAML_LOADER)):
-        is_alias = isinstance(event, yaml.AliasEvent)
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        is_alias, is_small = isinstance(event, yaml.AliasEvent), number <= MOST_VALUES and level <= MOST_LEVELS
         require(not is_alias, f"{file} contains a YAML alias; use another run, or start a new one")
-        require(number <= MOST_VALUES, f"{file} is too large for a config; use another run, or start a new one")
+        require(is_small, f"{file} is too large for a config; use another run, or start a new one")
 
 
 def check_stored_size(config: Any, file: Path) -> None:
-    """Raises ConfigError unless a stored config is made of plain values, and of a limited number of them."""
+    """Raises ConfigError unless a stored config is made of plain, short values, and of a limited number of them."""
     for value in _values(config, file):
         is_plain = isinstance(value, dict | list | str | int | float | None)
         require(is_plain, f"the config in {file} contains a {type(value).__name__}; use another file")
+        is_short = not isinstance(value, str) or len(value) <= LONGEST
+        require(is_short, f"the config in {file} contains a text of more than {LONGEST:,} characters; use another file")
 
 
 def check_nothing_evaluated(config: Any, file: Path) -> None:

@@ -19,7 +19,7 @@ from litmus.runs.directory import LOCK
 from litmus.runs.distributed import is_rank_zero
 from litmus.runs.identity import experiment, is_hash_of
 from litmus.runs.trusted_targets import RUNS, TargetCheck
-from litmus.runs.untrusted_run import check_no_links, check_record, check_written_paths
+from litmus.runs.untrusted_run import check_groups, check_no_links, check_record, check_written_paths
 from litmus.training.lightning_callbacks import find_averaging_over_run
 
 EPOCHS, EARLY_STOPPING = "trainer.max_epochs", "callbacks.early_stopping"
@@ -92,6 +92,7 @@ def resume_config(
         is_hash_of(facts["config_hash"], config),
         f"{path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start a new run",
     )
+    check_groups(config, path / ".hydra" / "config.yaml")
     missing = missing_targets(cfg)
     require(
         not missing,

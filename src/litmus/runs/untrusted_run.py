@@ -8,9 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from litmus.errors import ConfigError, require
+from litmus.errors import ConfigError, require, whole_number
 from litmus.runs.trusted_targets import TargetCheck
 
+GROUPS = ("data", "model", "loss", "penalty", "optim", "scheduler", "callbacks", "logger", "trainer", "accelerator")
 WRITING = ("callbacks", "logger", "trainer")  # groups whose parts may write where an option says
 FOLDERS = ("dirpath", "directory", "save_dir", "log_dir", "root_dir", "default_root_dir")  # options of those parts
 HERE = Path("/run")  # stands for the run directory
@@ -41,6 +42,16 @@ def check_record(record: Mapping[str, Any], file: Path) -> None:
     """Raises ConfigError if an entry of run.json is of another type than Litmus writes."""
     wrong = [name for name, is_valid in IS_VALID.items() if name in record and not is_valid(record[name])]
     require(not wrong, f"{file} is damaged ({', '.join(wrong)}); restore it from a backup, or start a new run")
+
+
+def check_groups(config: Mapping[str, Any], file: Path) -> None:
+    """Raises ConfigError if a group of the config is not a group, or its seed not one."""
+    groups = {name: config.get(name, {}) for name in GROUPS}
+    wrong = [name for name, group in groups.items() if not isinstance(group, dict)]
+    if not wrong and not isinstance(groups["scheduler"].get("scheduler", {}), dict):
+        wrong = ["scheduler.scheduler"]
+    require(not wrong, f"{file} is damaged ({', '.join(wrong)}); restore it from a backup, or start a new run")
+    whole_number("seed", config.get("seed"), least=0, most=2**32 - 1)
 
 
 def _is_of_text(value: Any) -> bool:
