@@ -115,6 +115,19 @@ def test_a_link_out_of_the_run_is_refused(run, refused, name):
     assert "link" in refused()
 
 
+@pytest.mark.parametrize("name", ["evaluation", "evaluation/own", "evaluation/own/calibration.png"])
+def test_an_evaluation_does_not_follow_a_link(run, capsys, script, tmp_path, name):
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    (run / name).symlink_to(tmp_path / "notes.txt")
+    assert "link" in refuse(capsys, lambda: script("evaluate.py", "run"), tmp_path)
+
+
+def test_an_export_does_not_follow_a_link(run, capsys, script, tmp_path):
+    (run / "export").mkdir()
+    (run / "export" / "model.safetensors").symlink_to(tmp_path / "notes.txt")
+    assert "link" in refuse(capsys, lambda: script("export.py", "run", "--format", "safetensors"), tmp_path)
+
+
 @pytest.mark.parametrize("name", [RECORD, CONFIG, OVERRIDES, RESULT, "metrics.csv", LAST])
 def test_a_pipe_in_place_of_a_file_is_refused(run, refused, name):
     (run / name).unlink()
@@ -163,6 +176,15 @@ ENTRIES = {
 def test_an_entry_of_another_type_is_refused(run, refused, key, value):
     set_entry(run, RECORD, key, value)
     assert key in refused() or key == "config_hash"
+
+
+FIGURES = [("objective", "x"), ("seconds", []), ("metrics", 3), ("metrics", {"val/acc": "x", "val/loss": 1.0})]
+
+
+@pytest.mark.parametrize(("key", "value"), FIGURES)
+def test_a_result_of_another_type_is_refused(run, capsys, script, train, tmp_path, key, value):
+    set_entry(run, RESULT, key, value)
+    assert "result.json" in refuse(capsys, lambda: train("resume=run", small=False), tmp_path)
 
 
 @pytest.mark.parametrize("key", ["seed", "data", "callbacks", "logger", "trainer", "scheduler", "scheduler.scheduler"])

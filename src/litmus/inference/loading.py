@@ -14,6 +14,7 @@ from litmus.data.preprocess import Preprocess, UnknownPreprocess
 from litmus.errors import ConfigError, first_few, require
 from litmus.runs.checkpoints import rebuild_model
 from litmus.runs.stale import changed_modules
+from litmus.runs.untrusted_run import check_no_links
 
 log = logging.getLogger("litmus")
 
@@ -83,6 +84,13 @@ def load_checked(
     trained = TrainedModel(model, preprocess, decode, metadata)
     _warn_if_code_changed(trained, file.absolute().parent.parent)
     return trained
+
+
+def output_folder(run: Path, name: str) -> Path:
+    """The folder of this name in a run directory, or beside a checkpoint. Raises ConfigError if it leads elsewhere."""
+    folder = (run if run.is_dir() else run.parent) / name
+    check_no_links(folder)
+    return folder
 
 
 def _warn_if_code_changed(trained: TrainedModel, run: Path) -> None:

@@ -1,9 +1,12 @@
 """result.json and the final summary."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+
+from litmus.errors import require
 
 DIVERGED = 10
 
@@ -33,6 +36,15 @@ def build_result(
         "last": _metrics(last),
         "epochs": last["epoch"],
     }
+
+
+def check_result(result: Mapping[str, Any], file: Path) -> None:
+    """Raises ConfigError if a figure in result.json is not a number."""
+    metrics = result["metrics"]
+    figures = [result[name] for name in ("objective", "best_epoch", "epochs", "seconds")]
+    figures += metrics.values() if isinstance(metrics, dict) else [None]
+    are_numbers = all(isinstance(figure, int | float) for figure in figures)
+    require(are_numbers, f"{file} is damaged (a figure is not a number): delete it and start the run again")
 
 
 def has_diverged(last: Mapping[str, float], uninformed: float | None) -> bool:
@@ -65,6 +77,6 @@ def summary(result: dict[str, Any]) -> str:
         "         loss     accuracy",
     ]
     for part in ("train", "val", "test"):
-        if f"{part}/acc" in metrics:
+        if {f"{part}/acc", f"{part}/loss"} <= metrics.keys():
             lines.append(f"{part:<5}  {metrics[f'{part}/loss']:8.4f}  {100 * metrics[f'{part}/acc']:8.2f} %")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from litmus.runs.distributed import check_processes, read_rank_env
 from litmus.runs.identity import COMBINED, config_hash, experiment, is_hash_of, job_directory, run_name
 from litmus.runs.job_channel import JobChannel
 from litmus.runs.monitors import find_monitors
-from litmus.runs.result import summary
+from litmus.runs.result import check_result, summary
 from litmus.runs.resume import check_same_experiment, resume_config
 from litmus.runs.stale import OPTIONS, RERUN, data_fingerprint, find_changes
 from litmus.training.trainer_options import check_trainer_options
@@ -111,6 +111,7 @@ class Run:
         found = read_json(path, *RESULT_KEYS) if path.exists() and not self.is_replaced else None
         if not found or not is_hash_of(found["config_hash"], self.config):
             return None
+        check_result(found, path)
         accepts_pruned = self.channel is not None and self.channel.prunes
         return None if found.get("pruned") and not accepts_pruned else found
 

@@ -33,7 +33,7 @@ def check_no_links(folder: Path) -> None:
         mode = path.lstat().st_mode if os.path.lexists(path) else stat.S_IFDIR
         require(
             stat.S_ISREG(mode) or stat.S_ISDIR(mode),
-            f"{path} is a link or a device, through which the run could write to another place; replace it with a copy "
+            f"{path} is a link or a device, through which another place would be written to; replace it with a copy "
             "of what it leads to, or delete it",
         )
 
