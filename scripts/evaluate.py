@@ -36,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from litmus.inference.evaluation import evaluate, other_data, own_data, stored_data, warn_if_unlike_run
-    from litmus.inference.loading import load_checked
+    from litmus.inference.loading import load_checked, output_folder
 
     trained = load_checked(args.run, args.checkpoint, args.trust, with_loss=True)
     data_dir = args.data_dir or stored_data_dir(stored_data(trained))
@@ -46,7 +46,7 @@ def main() -> None:
     else:
         data = other_data(trained, config_of(args.data, data_dir, args.data_dir is not None))
     name = ("own" if is_own else data.name) + ("-last" if args.checkpoint == "last" else "")
-    directory = args.out or (above if above.is_dir() else above.parent) / "evaluation" / name
+    directory = args.out or output_folder(above, "evaluation") / name
     found = evaluate(trained, data, directory)
     if is_own and args.checkpoint == "best":
         warn_if_unlike_run(above, found.figures)

@@ -23,11 +23,11 @@ def main() -> None:
     args = parser.parse_args()
 
     from litmus.inference.export import export_onnx, export_safetensors
-    from litmus.inference.loading import load
+    from litmus.inference.loading import load, output_folder
 
     trained = load(args.run, args.checkpoint, args.trust)
     above = Path(args.run).expanduser()
-    out = args.out or (above if above.is_dir() else above.parent) / "export" / f"model.{args.format}"
+    out = args.out or output_folder(above, "export") / f"model.{args.format}"
     difference = (export_onnx if args.format == "onnx" else export_safetensors)(trained, out)
     shape = " × ".join(map(str, trained.decode.shape))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, for images of {shape}; logits differ by {difference:.1e} at most")

@@ -153,9 +153,9 @@ def test_labels_of_test_arrays_are_matched_by_name(train, script, capsys, tmp_pa
 def test_another_accuracy_than_the_runs_own_is_a_warning(train, script, capsys):
     run = train(*SMALL[:2], *FEW, "trainer.max_epochs=1", "accelerator=cpu", "output_dir=run")
     script("evaluate.py", "run")
-    assert "measured a test accuracy" not in capsys.readouterr().out
+    assert "measured a test accuracy" not in capsys.readouterr().err
     result = json.loads((run.path / "result.json").read_text())
     result["metrics"]["test/acc"] -= 0.1
     (run.path / "result.json").write_text(json.dumps(result))
     script("evaluate.py", "run")
-    assert "measured a test accuracy" in capsys.readouterr().out
+    assert "measured a test accuracy" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,9 @@ import yaml
 from conftest import ROOT, assert_same, weights
 from starter import processes
 
+from litmus.report import compare, read_runs
+from litmus.report.blocks import Paragraph
+from litmus.report.contents import summary
 from litmus.runs.directory import lock_directory
 
 SMALL = ("data=synthetic", "model.hidden=[16]", "accelerator=cpu", "accelerator.threads=1", "logger=none")
@@ -159,6 +163,24 @@ def test_an_extended_grid_reuses_jobs_and_averages_over_seeds(starter, tmp_path)
     assert row["n"] == "2"
     assert [float(row["mean"]) for row in rows] == sorted((float(row["mean"]) for row in rows), reverse=True)
     assert "test/acc" not in next(iter(results(tmp_path, "more").values()))["metrics"]
+
+
+@pytest.mark.parametrize("swept", [("seed=0,1",), ("sampler=grid",)], ids=["grid", "search"])
+def test_screen_and_report_rank_ties_and_judge_the_same(starter, tmp_path, swept):
+    # The learning rates are too low to change an accuracy. The penalties change nothing at all.
+    tied = ("penalty=l2,l1", "optim.lr=3e-6,2e-6", "penalty.weight=0")
+    quick = ("data.num_images=100", "model.hidden=[8]", "callbacks=none", "logger=none", "trainer.max_epochs=1")
+    done = starter.start("-m", *SMALL, *quick, *tied, *swept, "sweep_name=tied", cwd=tmp_path)
+    assert done.wait() == 0, done.text
+    with (folder(tmp_path, "tied") / "leaderboard.csv").open() as file:
+        board = [(row["penalty"], float(row["optim.lr"]), float(row["mean"])) for row in csv.DictReader(file)]
+    found, _ = compare(read_runs([folder(tmp_path, "tied")])[0])
+    settings = [(s.values["penalty"], s.values["optim.lr"], s.mean("val/acc")) for s in found.settings]
+    assert found.ties == 3
+    assert board == settings
+    assert f"Verdict: {re.search('^val/acc: (.*)', done.text, re.MULTILINE)[1]}" in [
+        block.text for block in summary(found, []) if isinstance(block, Paragraph)
+    ]
 
 
 def test_a_key_that_each_combination_has_may_be_absent_from_the_default(starter, tmp_path):

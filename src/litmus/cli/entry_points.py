@@ -75,7 +75,7 @@ def script(main: Callable[[], Any]) -> Callable[[], Any]:
         folders = Path(main.__code__.co_filename).resolve().parents
         sys.path.append(str(next((folder for folder in folders if (folder / "train.py").exists()), folders[0])))
         traceback_wanted = os.environ.get(FULL_ERROR) == "1"
-        _prepare_process(traceback_wanted)
+        _prepare_process(traceback_wanted, warnings_to_stderr=True)
         return _answer(main, traceback_wanted)
 
     return wrapped
@@ -92,10 +92,10 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _prepare_process(traceback_wanted: bool) -> None:
+def _prepare_process(traceback_wanted: bool, warnings_to_stderr: bool = False) -> None:
     prepare_streams()
     _answer(prepare_environment, traceback_wanted)
-    start_logging()
+    start_logging(warnings_to_stderr)
 
 
 @contextmanager

@@ -4,13 +4,16 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import link as hard_link
 from pathlib import Path
 from typing import Any
 
-from litmus.errors import ConfigError
+from litmus.errors import ConfigError, require
+
+MOST_BYTES = 2**24  # of a file that is read at once; it may come from someone else
 
 
 @contextmanager
@@ -56,11 +59,23 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """The text of a file. Raises ConfigError if it is a device, or has more than `most_bytes`."""
+    found = path.stat()
+    require(
+        stat.S_ISREG(found.st_mode) and found.st_size <= most_bytes,
+        f"{path} is not a file of at most {most_bytes >> 20} MiB; use another run, or start a new one",
+    )
+    return path.read_text(encoding="utf-8")
+
+
 def read_json(path: Path, *keys: str) -> dict[str, Any]:
     """Reads a JSON object. Raises ConfigError if it is damaged or lacks one of `keys`."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        found = json.loads(read_text(path))
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged ({error}): delete it and start the run again") from None
     missing = list(keys) if not isinstance(found, dict) else [key for key in keys if key not in found]
     if missing or not isinstance(found, dict):

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import stat
 import zipfile
 from typing import Any
 
@@ -16,7 +17,10 @@ def check_archive(path: str | os.PathLike[str]) -> None:
 
     torch.save compresses nothing, and writes each part once.
     """
-    size = os.path.getsize(path)
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is not a file")
+    size = found.st_size
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content[:4] == b"PK\x03\x04" or zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:

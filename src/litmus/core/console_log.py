@@ -12,12 +12,20 @@ class ConsoleHandler(logging.StreamHandler):
             super().handleError(record)
 
 
-def start_logging() -> None:
-    """Logs to the terminal without prefixes; train.log adds the time."""
+def start_logging(warnings_to_stderr: bool = False) -> None:
+    """Logs to stdout without prefixes; train.log adds the time. A script whose output programs read sends its warnings
+    to stderr.
+    """
     logger = logging.getLogger("litmus")
     if not logger.handlers:
         screen = ConsoleHandler(sys.stdout)
         screen.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(screen)
+        if warnings_to_stderr:
+            screen.addFilter(lambda record: record.levelno < logging.WARNING)
+            errors = ConsoleHandler(sys.stderr)
+            errors.setFormatter(screen.formatter)
+            errors.setLevel(logging.WARNING)
+            logger.addHandler(errors)
         logger.setLevel(logging.INFO)
         logger.propagate = False

@@ -4,8 +4,10 @@ import csv
 import io
 from pathlib import Path
 
+from litmus.core.atomic_files import read_text
 from litmus.errors import ConfigError
 
+MOST_BYTES = 2**27  # half a million epochs of the default run
 Row = dict[str, float]
 
 
@@ -17,11 +19,11 @@ def read_metrics(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MOST_BYTES)
         names, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
         if not text.endswith("\n") or "epoch" not in names or any(len(line) != len(names) for line in lines):
             raise ValueError("it is truncated, or its rows differ in length")
-        return [
+        rows = [
             {
                 name: int(value) if name == "epoch" else float(value)
                 for name, value in zip(names, line, strict=True)
@@ -29,5 +31,10 @@ def read_metrics(path: Path) -> list[Row]:
             }
             for line in lines
         ]
+        if any("epoch" not in row for row in rows):
+            raise ValueError("a row has no epoch")
+        return rows
+    except ConfigError:
+        raise
     except (ValueError, csv.Error) as error:
         raise ConfigError(f"{path} is damaged ({error}): put it back, or start a new run") from None

@@ -6,37 +6,53 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import AliasEvent, YAMLError, parse
 
+from litmus.core.atomic_files import read_text
 from litmus.errors import ConfigError, require
 
-MOST_BYTES, MOST_VALUES, MOST_LEVELS = 2**22, 100_000, 50  # of a stored config
+MOST_BYTES, MOST_VALUES, MOST_LEVELS = 2**22, 50_000, 50  # of a stored config
+LONGEST = 10_000  # text, which an error may repeat
+YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 REFERENCE = r"\$\{(\.*)(\w[\w.]*)\}"  # to another key, from here if it begins with a dot
 
 
 def read_config(file: Path) -> Any:
     """Reads a YAML file of the .hydra folder of a run. Raises ConfigError if it is absent or damaged."""
     try:
-        require(file.stat().st_size <= MOST_BYTES, f"{file} is too large for a config; use another run")
-        text = file.read_text(encoding="utf-8")
-        # Aliases, which Litmus does not write, could make a few lines fill the memory.
-        has_alias = "&" in text and any(isinstance(event, AliasEvent) for event in parse(text))
-        require(not has_alias, f"{file} contains a YAML alias; use another run, or start a new one")
+        text = read_text(file, MOST_BYTES)
+        _check_events(text, file)
         return OmegaConf.load(StringIO(text))
     except FileNotFoundError:
         raise ConfigError(f"{file} is gone: put it back, or start a new run") from None
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError, RecursionError) as error:
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file} is damaged ({reason}): put it back, or start a new run") from None
 
 
+def _check_events(text: str, file: Path) -> None:
+    """Raises ConfigError for a YAML file that would take much time or memory to load: OmegaConf needs 50 µs for a
+    value, and an alias, which Litmus does not write, could repeat values without end.
+    """
+    level = 0
+    for number, event in enumerate(yaml.parse(text, Loader=YAML_LOADER)):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        is_alias, is_small = isinstance(event, yaml.AliasEvent), number <= MOST_VALUES and level <= MOST_LEVELS
+        require(not is_alias, f"{file} contains a YAML alias; use another run, or start a new one")
+        require(is_small, f"{file} is too large for a config; use another run, or start a new one")
+
+
 def check_stored_size(config: Any, file: Path) -> None:
-    """Raises ConfigError unless a stored config is made of plain values, and of a limited number of them."""
+    """Raises ConfigError unless a stored config is made of plain, short values, and of a limited number of them."""
     for value in _values(config, file):
         is_plain = isinstance(value, dict | list | str | int | float | None)
         require(is_plain, f"the config in {file} contains a {type(value).__name__}; use another file")
+        is_short = not isinstance(value, str) or len(value) <= LONGEST
+        require(is_short, f"the config in {file} contains a text of more than {LONGEST:,} characters; use another file")
 
 
 def check_nothing_evaluated(config: Any, file: Path) -> None:

@@ -1,6 +1,7 @@
 """Loads a trained model from a run directory or a checkpoint."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ from torch import Tensor, nn
 from litmus.core.environment import flush_denormals
 from litmus.data.image_decoder import ImageDecoder
 from litmus.data.preprocess import Preprocess, UnknownPreprocess
-from litmus.errors import require
+from litmus.errors import ConfigError, first_few, require
 from litmus.runs.checkpoints import rebuild_model
+from litmus.runs.stale import changed_modules
+from litmus.runs.untrusted_run import check_no_links
+
+log = logging.getLogger("litmus")
 
 
 class TrainedModel(nn.Module):
@@ -55,8 +60,9 @@ def load(run: str | Path, checkpoint: str = "best", trust: str | Sequence[str] =
     """The trained model of a run directory (its best checkpoint, or `last`) or of a checkpoint file, on the CPU.
 
     The network alone is built, so the file may come from someone else: of litmus, torch.nn, torchvision.models, timm
-    and the project. `trust` names other modules or classes that it may use, such as ["mine"]. Raises ConfigError if
-    there is no checkpoint, if Litmus has not written it, or if it needs anything else.
+    and the project. `trust` names other modules or classes that it may use, such as ["mine"]. Logs a warning if the
+    code of the model has changed since the run. Raises ConfigError if there is no checkpoint, if Litmus has not written
+    it, or if it needs anything else.
     """
     return load_checked(run, checkpoint, trust)
 
@@ -75,4 +81,37 @@ def load_checked(
     preprocess = kind(metadata["mean"], metadata["std"], metadata["image_size"])
     # Checkpoints of early versions lack these keys.
     decode = ImageDecoder(metadata.get("source_shape") or metadata["image_shape"], metadata.get("pipeline", "resize"))
-    return TrainedModel(model, preprocess, decode, metadata)
+    trained = TrainedModel(model, preprocess, decode, metadata)
+    _warn_if_code_changed(trained, file.absolute().parent.parent)
+    return trained
+
+
+def output_folder(run: Path, name: str) -> Path:
+    """The folder of this name in a run directory, or beside a checkpoint. Raises ConfigError if it leads elsewhere."""
+    folder = (run if run.is_dir() else run.parent) / name
+    check_no_links(folder)
+    return folder
+
+
+def _warn_if_code_changed(trained: TrainedModel, run: Path) -> None:
+    parts = [*trained.modules(), trained.decode]
+    modules = {cls.__module__ for part in parts for cls in type(part).__mro__}
+    modules |= {target.rpartition(".")[0] for target in _targets(trained.config["model"])}
+    try:
+        files = changed_modules(run, modules)
+    except ConfigError as error:  # the checkpoint is whole
+        log.warning(f"{error}; whether the code of the model has changed is unknown")
+        return
+    if files:
+        log.warning(
+            f"the code of the model has changed since {run} was trained ({first_few(files)}), so its outputs may "
+            "differ; check out the commit in run.json and apply code.patch, or train the model again"
+        )
+
+
+def _targets(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        yield from [config["_target_"]] if "_target_" in config else []
+        config = list(config.values())
+    for value in config if isinstance(config, list) else ():
+        yield from _targets(value)

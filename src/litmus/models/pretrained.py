@@ -16,6 +16,7 @@ from litmus.core.checkpoint_limits import is_state_dict
 from litmus.errors import ConfigError, closest, require
 from litmus.models.warm_start import (
     are_reordered,
+    class_names_of,
     describe_mismatch,
     network_weights,
     resolve_checkpoint,
@@ -132,11 +133,9 @@ def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]
     else:
         state = load_checkpoint(path)
         if CHECKPOINT_KEY in state:
-            metadata = state[CHECKPOINT_KEY]
-            names = metadata.get("class_names") if isinstance(metadata, dict) else None
-            if not isinstance(names, list | tuple):
-                raise ConfigError(f"{option}={path} is damaged (it lacks class_names): use another file")
-            return _read_run_checkpoint(state, path, option), list(names)
+            class_names = class_names_of(state)
+            require(class_names is not None, f"{option}={path} is damaged (it lacks class_names): use another file")
+            return _read_run_checkpoint(state, path, option), class_names
     require(
         bool(state) and is_state_dict(state),
         f"{option}={path} is not of torchvision's layout, a plain dictionary of tensors: use another file",

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from torch import Tensor, nn
 
@@ -36,9 +36,18 @@ def warm_start(network: nn.Module, path: str, strict: bool) -> list[str] | None:
     network.load_state_dict(fitting, strict=False)
     if misfits:
         log.info(f"took {len(fitting)} of {len(own)} tensors from {path}; not taken: {misfits}")
+    return class_names_of(checkpoint)
+
+
+def class_names_of(checkpoint: Mapping[str, Any]) -> list[str] | None:
+    """The class names in the metadata of a checkpoint, if they are known."""
     metadata = checkpoint.get(CHECKPOINT_KEY)
     names = metadata.get("class_names") if isinstance(metadata, dict) else None
-    return names if isinstance(names, list) else None
+    return list(names) if is_class_names(names) else None
+
+
+def is_class_names(names: Any) -> TypeGuard[Sequence[str]]:
+    return isinstance(names, list | tuple) and len(names) > 0 and all(isinstance(name, str | int) for name in names)
 
 
 def are_reordered(names: Sequence[str], others: Sequence[str]) -> bool:

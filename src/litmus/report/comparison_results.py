@@ -76,7 +76,7 @@ def rank_trials(trials: Sequence[Run], plan: Plan) -> list[Run]:
         trials,
         lambda run: [run.metrics[plan.objective]],
         plan.objective_mode,
-        lambda run: run.metrics.get("val/loss", 0.0),
+        lambda run: [run.metrics["val/loss"]] if "val/loss" in run.metrics else [],
     )
 
 

@@ -106,9 +106,7 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
         Setting({key: value for key in keys if (value := value_of(members[0], key)) is not None}, members)
         for members in groups
     ]
-    settings = rank_by_mean(
-        settings, lambda s: s.all(metric), mode, lambda s: s.mean("val/loss") if s.all("val/loss") else 0.0
-    )
+    settings = rank_by_mean(settings, lambda s: s.all(metric), mode, lambda s: s.all("val/loss"))
     shared = [o for o in runs[0].overrides if compared(key_of(o)) and all(o in run.overrides for run in runs)]
     return Comparison(metric, mode, keys, along, settings, shared), left_out
 

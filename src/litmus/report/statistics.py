@@ -30,16 +30,25 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def rank_by_mean(
-    items: Sequence[T], values: Callable[[T], Sequence[float]], mode: str, tie: Callable[[T], float] = lambda _: 0.0
+    items: Sequence[T],
+    values: Callable[[T], Sequence[float]],
+    mode: str,
+    losses: Callable[[T], Sequence[float]],
 ) -> list[T]:
-    """Items with the best mean of their `values` first (`mode` max or min), and among equals by the lowest `tie`.
+    """Items with the best mean of their `values` first (`mode` max or min), and among equals the lowest mean of their
+    validation `losses`, then those without losses. Items that are equal in both keep their order.
 
     Items with fewer values than the median come last: with few seeds, luck wins.
     """
     if not items:
         return []
     enough, sign = median(len(values(item)) for item in items), -1 if mode == "max" else 1
-    return sorted(items, key=lambda item: (len(values(item)) < enough, sign * fmean(values(item)), tie(item)))
+
+    def place(item: T) -> tuple[bool, float, float]:
+        tie = fmean(losses(item)) if losses(item) else math.inf
+        return len(values(item)) < enough, sign * fmean(values(item)), tie
+
+    return sorted(items, key=place)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
 from litmus.core.checkpoint_limits import is_state_dict
 from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import check_nothing_evaluated, check_stored_size, differences
-from litmus.errors import ConfigError, require
+from litmus.errors import MOST, ConfigError, require
 from litmus.models.classifier import Classifier
 from litmus.models.optimizers import complete_groups
-from litmus.models.warm_start import describe_mismatch
+from litmus.models.warm_start import describe_mismatch, is_class_names
 from litmus.runs.allocation_limit import AllocationLimit
 from litmus.runs.identity import without_bystanders
 from litmus.runs.model_building import build_network_alone
@@ -134,7 +134,7 @@ def _is_shape(value: Any) -> bool:
 
 CHECKS: dict[str, Callable[[Any], bool]] = {
     "config": lambda value: isinstance(value, dict),
-    "class_names": lambda value: _is_list(value) and all(isinstance(name, str | int) for name in value),
+    "class_names": is_class_names,
     "image_shape": _is_shape,
     "source_shape": lambda value: value is None or _is_shape(value),
     "image_size": lambda value: value is None or _is_shape([1, value, value]),
@@ -220,7 +220,10 @@ def _check_training_state(contents: dict[str, Any], metadata: dict[str, Any], mo
     """Raises ConfigError for a checkpoint that training cannot continue from."""
     wrong = [name for name, kind in TRAINING_STATE.items() if type(contents.get(name)) is not kind]
     wrong += [name for name in ("trainer", "callbacks") if not isinstance(metadata["config"].get(name), dict)]
-    wrong += [] if type(metadata.get("batches")) is int else ["batches"]
+    counts = {"batches": metadata.get("batches"), **{name: contents.get(name) for name in ("epoch", "global_step")}}
+    wrong += [name for name, count in counts.items() if type(count) is not int or not 0 <= count <= MOST]
+    states = {"lr_schedulers": contents.get("lr_schedulers"), "callbacks": (contents.get("callbacks") or {}).values()}
+    wrong += [name for name, found in states.items() if not all(isinstance(state, dict) for state in found or ())]
     require(not wrong, f"{file} is damaged ({', '.join(wrong)}); {OTHER}")
     try:
         for state in contents["optimizer_states"]:

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,10 +48,24 @@ def translate_errors(trainer: pl.Trainer, path: Path) -> Iterator[None]:
             "last epoch that was saved"
         ) from error
     except Exception as error:
-        sentence = failed_rank_of(error, child_processes(trainer))
+        sentence = failed_rank_of(error, child_processes(trainer)) or _unusable_checkpoint(error, trainer)
         if sentence is None:
             raise
         raise StoppedRun(sentence) from error
+
+
+def _unusable_checkpoint(error: Exception, trainer: pl.Trainer) -> str | None:
+    """A sentence for an error that the training state in the checkpoint of a resumed run has caused."""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    innermost = next((name for name in reversed(files) if "/torch/" not in name or "/torch/optim/" in name), "")
+    is_restoring = any(name.endswith("/checkpoint_connector.py") for name in files)
+    if trainer.ckpt_path is None or not (is_restoring or "/torch/optim/" in innermost):
+        return None
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return (
+        f"the training state in {trainer.ckpt_path} cannot be used ({reason}); restore the file from a backup, or "
+        "start a new run"
+    )
 
 
 @contextmanager

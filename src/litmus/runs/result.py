@@ -65,6 +65,6 @@ def summary(result: dict[str, Any]) -> str:
         "         loss     accuracy",
     ]
     for part in ("train", "val", "test"):
-        if f"{part}/acc" in metrics:
+        if {f"{part}/acc", f"{part}/loss"} <= metrics.keys():
             lines.append(f"{part:<5}  {metrics[f'{part}/loss']:8.4f}  {100 * metrics[f'{part}/acc']:8.2f} %")
     return "\n".join(lines)

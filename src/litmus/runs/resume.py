@@ -20,6 +20,7 @@ from litmus.runs.distributed import is_rank_zero
 from litmus.runs.identity import experiment, is_hash_of
 from litmus.runs.records import read_record
 from litmus.runs.trusted_targets import RUNS, TargetCheck
+from litmus.runs.untrusted_run import check_groups, check_no_links, check_written_paths
 from litmus.training.lightning_callbacks import find_averaging_over_run
 
 EPOCHS, EARLY_STOPPING = "trainer.max_epochs", "callbacks.early_stopping"
@@ -83,27 +84,37 @@ def resume_config(
                 key.lstrip("+") in CHANGEABLE,
                 f"resume takes the run's own config, and only {', '.join(CHANGEABLE)} may change; leave out {line}",
             )
-    facts = read_record(record, "config_hash", "choices")
+    check_no_links(path.resolve())
+    facts = read_record(record, "config_hash", "choices", "starts")
     cfg = read_run_config(path)
     config = experiment(cfg)
     require(
         is_hash_of(facts["config_hash"], config),
         f"{path / '.hydra' / 'config.yaml'} is not what the run was started with: put it back, or start a new run",
     )
+    check_groups(config, path / ".hydra" / "config.yaml")
     missing = missing_targets(cfg)
     require(
         not missing,
         f"{path} was made by another version of Litmus, with {', '.join(missing)}, so it cannot be resumed here; "
         "start a new run, or resume it with the code that made it",
     )
-    is_of_libraries = TargetCheck(RUNS, path / ".hydra" / "config.yaml", trust, "trust=[{}]").check(config)
+    check = TargetCheck(RUNS, path / ".hydra" / "config.yaml", trust, "trust=[{}]")
+    is_of_libraries = check.check(config)
+    check_written_paths(cfg, check)
     last = path / "checkpoints" / "last.ckpt"
     if last.exists():
         check_network(last, config, is_of_libraries)
-    choices, overrides_of_run = facts["choices"], list(read_config(path / ".hydra" / "overrides.yaml"))
     _set_patience(cfg, path, given)
     _set_epochs(cfg, path, given)
-    return cfg, choices, overrides_of_run
+    return cfg, facts["choices"], _read_overrides(path / ".hydra" / "overrides.yaml")
+
+
+def _read_overrides(file: Path) -> list[str]:
+    found = OmegaConf.to_container(read_config(file), resolve=False)
+    if not isinstance(found, list) or not all(isinstance(line, str) for line in found):
+        raise ConfigError(f"{file} is damaged (it is not a list of overrides): put it back, or start a new run")
+    return found
 
 
 def _set_patience(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:

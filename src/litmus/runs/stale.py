@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from litmus.core.atomic_files import MOST_BYTES
 from litmus.core.digests import file_state
 from litmus.errors import ConfigError, first_few
-from litmus.runs.code_version import changed_files, current_digests, files_now
+from litmus.runs.code_version import PROJECT, changed_files, current_digests, files_now
 from litmus.runs.records import read_record
 
 log = logging.getLogger("litmus")
@@ -76,9 +78,8 @@ def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], s
     """
     records = {path: read_record(path / "run.json") for path in runs if _has_progress(path)}
     now = files_now({module for record in records.values() for module in record.get("modules", {})})
-    digests = current_digests(
-        {name for record in records.values() for name in record.get("code", {})} | {*now.values()}
-    )
+    recorded = {name for record in records.values() for name in record.get("code", {})} | {*now.values()}
+    digests = dict.fromkeys(recorded, "") | current_digests(_readable(recorded))
     data_now = _DataNow(fingerprint)
     found = Changes()
     for path, record in records.items():
@@ -126,6 +127,27 @@ def source_key(data: DictConfig) -> str:
     """The options of a data config that decide what is read, as text."""
     options: Any = OmegaConf.to_container(data, resolve=True)
     return json.dumps({k: v for k, v in options.items() if k not in NOT_THE_SOURCE}, sort_keys=True)
+
+
+def changed_modules(run: Path, modules: Iterable[str]) -> list[str]:
+    """The files of imported modules that have changed since the run imported them.
+
+    Raises ConfigError if its run.json is damaged. A run without one, or with other files, counts as unchanged.
+    """
+    record = run / "run.json"
+    code = read_record(record).get("code", {}) if record.exists() else {}
+    files = {Path(file).resolve() for name in modules if (file := getattr(sys.modules.get(name), "__file__", None))}
+    known = {name: digest for name, digest in code.items() if PROJECT / name in files}
+    return changed_files(known, current_digests(known), {})
+
+
+def _readable(code: Iterable[str]) -> list[str]:
+    """The names without devices and huge files, which the record of someone else may have; they count as changed."""
+    return [name for name in code if not (file := PROJECT / name).exists() or _is_source(file)]
+
+
+def _is_source(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size <= MOST_BYTES and file.resolve().parts[1] not in ("proc", "sys")
 
 
 def source_state(sources: Iterable[Path]) -> str:

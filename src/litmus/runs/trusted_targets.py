@@ -115,7 +115,7 @@ class TargetCheck:
         if not isinstance(target, str) or re.fullmatch(NAME, target) is None:
             raise ConfigError(f"{self.file} has a _target_ of {str(target)[:80]!r}, which is not the name of a class")
         module, _, name = target.rpartition(".")
-        if not (self._is_named(target) or self._in_library(module) or self._in_project(module)):
+        if not (self.is_named(target) or self._in_library(module) or self._in_project(module)):
             raise self._refusal(target, module)
         try:
             found = getattr(importlib.import_module(module), name)
@@ -136,7 +136,7 @@ class TargetCheck:
                 _check_timm_name(node.get("model_name"), self.file)
             return True
         is_own = isinstance(found, type) or (isinstance(found, FunctionType) and place != "__main__")
-        is_named = self._is_named(f"{place}.{getattr(found, '__qualname__', '')}") and callable(found)
+        is_named = self.is_named(f"{place}.{getattr(found, '__qualname__', '')}") and callable(found)
         if not is_named and not (is_own and self._in_project(place)):
             raise self._refusal(target, place)
         return False
@@ -150,7 +150,7 @@ class TargetCheck:
             f"built; if you know and trust it, {add}set {self.advice.format(top)}"
         )
 
-    def _is_named(self, target: str) -> bool:
+    def is_named(self, target: str) -> bool:
         names = [self.trust] if isinstance(self.trust, str) else self.trust
         return any(_is_within(target, name) for name in names)
 

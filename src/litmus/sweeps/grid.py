@@ -8,7 +8,7 @@ from litmus.core.metric_direction import mode_of_result
 from litmus.runs.stale import RERUN, data_fingerprint_elsewhere, find_changes, source_key
 from litmus.sweeps.console import describe_jobs
 from litmus.sweeps.jobs import Composer, Job, JobOutcome
-from litmus.sweeps.leaderboard import Row, ranked
+from litmus.sweeps.leaderboard import JobResult, Row, ranked
 from litmus.sweeps.space import Space, fixed, grid
 from litmus.sweeps.versions import version_columns
 
@@ -61,14 +61,16 @@ class Grid:
     def rows(self) -> tuple[list[str], list[Row]]:
         """The columns of a setting (its keys except the seed, and code or data that differ), and the settings."""
         keys = [key for key in self.keys if key != "seed"]
-        finished = [job for job in self.all if job.hash in self.results]
+        finished = sorted((job for job in self.all if job.hash in self.results), key=lambda job: job.path)
         versions = version_columns({job.path: source_key(job.config.data) for job in finished})
         results = []
         for job in finished:
             result = self.results[job.hash]
             setting = (*(job.settings[key] for key in keys), *(cells[job.path] for cells in versions.values()))
             mode = mode_of_result(result)
-            results.append((setting, result["objective_name"], mode, job.config.seed, result["objective"]))
+            ties = result["metrics"].get("val/loss")
+            of_job = JobResult(setting, result["objective_name"], mode, job.config.seed, result["objective"], ties)
+            results.append(of_job)
         return [*keys, *versions], ranked(results)
 
     def summary(self) -> str:

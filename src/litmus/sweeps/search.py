@@ -16,7 +16,7 @@ from litmus.runs.monitors import objective
 from litmus.runs.stale import data_fingerprint_elsewhere, find_changes
 from litmus.sweeps import study
 from litmus.sweeps.jobs import Composer, Job, JobOutcome, Settings
-from litmus.sweeps.leaderboard import Row, ranked
+from litmus.sweeps.leaderboard import JobResult, Row, ranked
 from litmus.sweeps.space import Interval, Space, fixed
 from litmus.sweeps.versions import version_columns
 
@@ -143,6 +143,7 @@ class Search:
         result = ended.result
         if result is not None:
             trial.set_user_attr("epochs", result["epochs"])
+            trial.set_user_attr("val/loss", result["metrics"].get("val/loss"))
             if result.get("pruned") and not study.reported(trial):  # the result is an earlier trial's
                 trial.report(result["objective"], result["epochs"])
         if result is not None and not result.get("pruned"):
@@ -158,7 +159,7 @@ class Search:
 
     def rows(self) -> tuple[list[str], list[Row]]:
         """The columns of a setting (its keys, and code or data that differ), and the settings."""
-        trials = self.study.get_trials(states=(study.state("COMPLETE"),))
+        trials = sorted(self.study.get_trials(states=(study.state("COMPLETE"),)), key=study.job_name)
         paths = [sweep_folder(self.name) / study.job_name(trial) for trial in trials]
         data = [str({k: v for k, v in trial.params.items() if k.startswith("data")}) for trial in trials]
         versions = version_columns(dict(zip(paths, data, strict=True)))
@@ -168,7 +169,7 @@ class Search:
         ]
         # A setting that the sampler repeats has one seed, and so one value.
         return [*self.keys, *versions], ranked(
-            (setting, self.objective, self.mode, self.seed, trial.value)
+            JobResult(setting, self.objective, self.mode, self.seed, trial.value, trial.user_attrs.get("val/loss"))
             for setting, trial in zip(settings, trials, strict=True)
         )
 

@@ -56,7 +56,10 @@ class Checkpoint(LightningCheckpoint):
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+        score, epoch = state_dict["best_score"], state_dict["best_epoch"]
+        if not isinstance(score, int | float | None) or type(epoch) is not int:  # the file may come from someone else
+            raise TypeError(f"best_score and best_epoch must be numbers, got {score!r:.80} and {epoch!r:.80}")
+        self.best_score, self.best_epoch = score, epoch
 
     # Not earlier: the optimizer state is in the order of the unmasked parameters.
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
