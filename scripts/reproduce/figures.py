@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from litmus.report.blocks import Image
 from litmus.report.figures.style import COLOURS, LINES, WIDTH, draw, legend_below, logarithmic_ticks, look
 from litmus.report.formatting import scaled
-from litmus.report.reading import Run
 from litmus.report.statistics import spread
+from litmus.runs.reading import Run
 from protocol import Experiment, measured, value_in
 
 AXES = {

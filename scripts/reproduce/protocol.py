@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from litmus.report.reading import Row, Run, Value, read_runs
+from litmus.runs.reading import Row, Run, Value, read_runs
 
 Measure = dict[str, Any]  # metric, at (an epoch, last or best), title
 

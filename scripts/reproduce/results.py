@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from litmus.core.atomic_files import write_text
-from litmus.report.reading import Run
+from litmus.runs.reading import Run
 from protocol import Experiment, Measure, measured
 
 FACTS = ("setting", "seed", "seconds", "git_commit", "torch", "machine")

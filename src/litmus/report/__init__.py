@@ -16,9 +16,9 @@ from litmus.report.html import html
 from litmus.report.markdown import markdown
 from litmus.report.pairs import pair_tables
 from litmus.report.progress import write_progress
-from litmus.report.reading import ExcludedRun, Run, read_commands, read_runs
 from litmus.report.retrained import retrained
 from litmus.report.settings import Comparison, Setting, compare
+from litmus.runs.reading import ExcludedRun, Run, read_commands, read_runs
 
 __all__ = ["Comparison", "ExcludedRun", "Run", "Setting", "compare", "read_runs", "write_progress", "write_report"]
 

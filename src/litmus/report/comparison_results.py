@@ -7,11 +7,11 @@ from pathlib import Path
 from litmus.core.hydra_values import key_of
 from litmus.errors import first_few
 from litmus.report.comparison_plan import Arm, Plan
-from litmus.report.reading import ExcludedRun, Run, Value, read_runs
 from litmus.report.settings import mixes_data, value_of
 from litmus.report.statistics import LEVEL, paired_difference, rank_by_mean, seeds_for_power
 from litmus.report.verdicts import Verdict, judge
 from litmus.runs.code_version import differing_files
+from litmus.runs.reading import ExcludedRun, Run, Value, read_runs
 
 
 @dataclass(frozen=True)

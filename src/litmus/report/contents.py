@@ -12,11 +12,11 @@ from litmus.errors import first_few
 from litmus.report.blocks import Block, Code, Folded, Heading, Lead, Paragraph, Table
 from litmus.report.formatting import axis, format_metric, format_p, format_value, is_percentage, title, unit
 from litmus.report.pairs import PairTable, better_is
-from litmus.report.reading import ExcludedRun, Run, Value
 from litmus.report.settings import Comparison, Setting, compared, mixes_data
 from litmus.report.statistics import spread
 from litmus.report.verdicts import describe, format_interval, verdict_line
 from litmus.runs.code_version import differing_files
+from litmus.runs.reading import ExcludedRun, Run, Value
 
 METRICS = ("val/acc", "val/loss", "train/acc", "gap/acc", "test/acc", "test/loss")
 INTERVAL = "corrected 95 % interval"

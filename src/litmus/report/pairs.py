@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from litmus.errors import ConfigError
 from litmus.report.formatting import format_value
-from litmus.report.reading import Value
 from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import Difference, paired_difference
 from litmus.report.verdicts import SAME_RUNS, Verdict, judge
+from litmus.runs.reading import Value
 
 MOST_ROWS, MOST_KEYS, MOST_OPTIONS = 15, 4, 4
 BASELINES = ("none", "null", "false", "constant")  # the baseline of each group, if it is among the options

@@ -7,8 +7,8 @@ from litmus.core.atomic_files import write_text
 from litmus.report import contents
 from litmus.report.blocks import Block, Heading, Paragraph
 from litmus.report.html import html
-from litmus.report.reading import read_runs
 from litmus.report.settings import compare
+from litmus.runs.reading import read_runs
 
 RELOAD_AFTER = 10  # seconds
 

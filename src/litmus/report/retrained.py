@@ -5,7 +5,7 @@ from pathlib import Path
 
 from litmus.report.blocks import Block, Code, Heading, Paragraph, Table
 from litmus.report.formatting import format_metric
-from litmus.report.reading import DAMAGE
+from litmus.runs.reading import DAMAGE
 
 
 def retrained(folder: Path) -> list[Block]:

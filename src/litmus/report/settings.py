@@ -8,9 +8,9 @@ from statistics import fmean
 
 from litmus.core.hydra_values import key_of
 from litmus.report.formatting import format_value
-from litmus.report.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
 from litmus.report.statistics import rank_by_mean
 from litmus.runs.code_version import SHOWN_DIGITS, code_labels
+from litmus.runs.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
 from litmus.runs.stale import NOT_THE_SOURCE
 
 

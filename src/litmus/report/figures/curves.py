@@ -24,9 +24,9 @@ from litmus.report.figures.style import (
     show_errors,
 )
 from litmus.report.formatting import format_value, scaled, title, unit
-from litmus.report.reading import Row
 from litmus.report.settings import Comparison, Setting, by_values, in_order
 from litmus.report.statistics import spread
+from litmus.runs.reading import Row
 
 MOST_SETTINGS = 24
 PARTS, KINDS = ("train", "val", "gap", "test"), {"loss": "loss", "acc": "accuracy"}

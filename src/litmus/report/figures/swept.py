@@ -16,9 +16,9 @@ from matplotlib.ticker import NullLocator
 from litmus.report.blocks import Image
 from litmus.report.figures.style import MOST_LINES, draw, file_name, legend_below, look, reach, short
 from litmus.report.formatting import axis, format_metric, format_value, scaled
-from litmus.report.reading import Value
 from litmus.report.settings import Comparison, Setting, by_values
 from litmus.report.statistics import spread
+from litmus.runs.reading import Value
 
 MOST_KEYS, MOST_TICKS, MOST_WORDS = 8, 12, 24
 GREY = "#999999"

@@ -15,8 +15,8 @@ from litmus.report.comparison_results import ArmResult
 from litmus.report.figures.style import draw, file_name, legend_below, look, reach, short
 from litmus.report.figures.swept import Scale, dress_x_axis, scale
 from litmus.report.formatting import axis, scaled
-from litmus.report.reading import Value
 from litmus.report.settings import in_order, value_of
+from litmus.runs.reading import Value
 
 SIZE = (8.0, 5.0)  # inches
 
