@@ -19,6 +19,8 @@ record_imports()  # here, so that a notebook's own modules are imported later
 
 def __getattr__(name: str) -> Any:
     # Late, because the command line answers a mistyped option before torch is imported.
+    if name == "runs":
+        return import_module("litmus.runs")
     if name in PLACES:
         return getattr(import_module(f"litmus.{PLACES[name]}"), name)
     raise AttributeError(f"module 'litmus' has no attribute {name!r}")

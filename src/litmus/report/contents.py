@@ -12,11 +12,11 @@ from litmus.errors import first_few
 from litmus.report.blocks import Block, Code, Folded, Heading, Lead, Paragraph, Table
 from litmus.report.formatting import axis, format_metric, format_p, format_value, is_percentage, title, unit
 from litmus.report.pairs import PairTable, better_is
-from litmus.report.settings import Comparison, Setting, compared, mixes_data
+from litmus.report.settings import Comparison, Setting, mixes_data
 from litmus.report.statistics import spread
 from litmus.report.verdicts import describe, format_interval, verdict_line
 from litmus.runs.code_version import differing_files
-from litmus.runs.reading import ExcludedRun, Run, Value
+from litmus.runs.reading import ExcludedRun, Run, Value, is_compared
 
 METRICS = ("val/acc", "val/loss", "train/acc", "gap/acc", "test/acc", "test/loss")
 INTERVAL = "corrected 95 % interval"
@@ -172,7 +172,7 @@ def _with_python(command: str) -> str:
 
 def to_repeat(runs: Sequence[Run]) -> str:
     """The command line that repeats the setting, with its seeds."""
-    overrides = [override for override in runs[0].overrides if compared(key_of(override))]
+    overrides = [override for override in runs[0].overrides if is_compared(key_of(override))]
     seeds = ",".join(str(run.seed) for run in runs)
     return command_line([*["-m"] * (len(runs) > 1), *overrides, f"seed={seeds}"])
 

@@ -10,7 +10,7 @@ from litmus.core.hydra_values import key_of
 from litmus.report.formatting import format_value
 from litmus.report.statistics import rank_by_mean
 from litmus.runs.code_version import SHOWN_DIGITS, code_labels
-from litmus.runs.reading import NOT_COMPARED, NOT_COMPARED_BELOW, ExcludedRun, Run, Value
+from litmus.runs.reading import ExcludedRun, Run, Value, is_compared
 from litmus.runs.stale import NOT_THE_SOURCE
 
 
@@ -107,12 +107,8 @@ def compare(runs: Sequence[Run]) -> tuple[Comparison | None, list[ExcludedRun]]:
         for members in groups
     ]
     settings = rank_by_mean(settings, lambda s: s.all(metric), mode, lambda s: s.all("val/loss"))
-    shared = [o for o in runs[0].overrides if compared(key_of(o)) and all(o in run.overrides for run in runs)]
+    shared = [o for o in runs[0].overrides if is_compared(key_of(o)) and all(o in run.overrides for run in runs)]
     return Comparison(metric, mode, keys, along, settings, shared), left_out
-
-
-def compared(key: str) -> bool:
-    return re.split(r"[./@]", key)[0] not in NOT_COMPARED and key not in NOT_COMPARED_BELOW
 
 
 def _by_config(runs: Sequence[Run], differing: Sequence[str]) -> list[list[Run]]:
@@ -153,7 +149,7 @@ def _differing(runs: Sequence[Run]) -> list[str]:
     """The flat keys whose value differs between runs."""
     first = runs[0].config
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    return [key for key in keys if compared(key) and any(run.config.get(key) != first.get(key) for run in runs)]
+    return [key for key in keys if is_compared(key) and any(run.config.get(key) != first.get(key) for run in runs)]
 
 
 def _one_for_each_seed(members: list[Run], left_out: list[ExcludedRun]) -> list[Run]:
@@ -185,7 +181,7 @@ def _difference(run: Run, other: Run) -> str:
 
 def _asked(runs: Sequence[Run]) -> list[str]:
     """The keys of all overrides, in the order of the command line."""
-    return [key for key in dict.fromkeys(key_of(o) for run in runs for o in run.overrides) if compared(key)]
+    return [key for key in dict.fromkeys(key_of(o) for run in runs for o in run.overrides) if is_compared(key)]
 
 
 def _columns(groups: Sequence[Sequence[Run]], differing: list[str], asked: list[str]) -> tuple[list[str], list[str]]:
@@ -199,7 +195,9 @@ def _columns(groups: Sequence[Sequence[Run]], differing: list[str], asked: list[
     def is_theirs(key: str) -> bool:  # an experiment may be one config under two names
         return all(value_of(run, key) == value_of(members[0], key) for members in groups for run in members[1:])
 
-    options = [key for key in dict.fromkeys(name for members in groups for name in members[0].choices) if compared(key)]
+    options = [
+        key for key in dict.fromkeys(name for members in groups for name in members[0].choices) if is_compared(key)
+    ]
     keys = [key for key in asked if parts([key]) > 1 and is_theirs(key)]
     for key in filter(is_theirs, options + differing):
         if parts(keys) == len(groups):

@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from litmus.runs.building import build
+    from litmus.runs.data_frame import frame
     from litmus.runs.model_building import build_model
     from litmus.runs.run import Run
     from litmus.runs.training import train
 
-__all__ = ["Run", "build", "build_model", "train"]
+__all__ = ["Run", "build", "build_model", "frame", "train"]
 
 PLACES = {
     "Run": "run",
     "build": "building",
     "build_model": "model_building",
+    "frame": "data_frame",
     "train": "training",
 }
 

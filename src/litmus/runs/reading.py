@@ -111,6 +111,11 @@ def read_commands(folder: Path) -> list[str]:
         return []
 
 
+def is_compared(key: str) -> bool:
+    """Whether runs that differ in this key are different settings."""
+    return re.split(r"[./@]", key)[0] not in NOT_COMPARED and key not in NOT_COMPARED_BELOW
+
+
 def _find(folder: Path, runs: list[Path], others: list[ExcludedRun]) -> bool:
     """Whether there is a run at or below `folder`. Collects the topmost folders without one as foreign."""
     if (folder / "run.json").is_file():

@@ -1,0 +1,71 @@
+"""Runs as a pandas DataFrame, for a notebook."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from litmus.errors import ConfigError, require
+from litmus.runs.reading import Run, Value, is_compared, read_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACTS = ("best_epoch", "epochs", "seconds", "stop_reason", "diverged")
+
+
+def frame(*folders: str | Path, curves: bool = False) -> pd.DataFrame:
+    """The finished runs at or below the folders, one row each, sorted by directory.
+
+    Columns: `directory`; the options and values in which the runs differ, by their names on the command line; `seed`;
+    the metrics of the best epoch and of the test, as fractions and in the units of the losses; `best_epoch`, `epochs`,
+    `seconds` of training, `stop_reason`, `diverged`. A value that a run lacks is NaN.
+
+    With `curves`, one row per run and epoch: `epoch` and the metrics of metrics.csv take the place of the metrics and
+    what follows them.
+
+    Raises ConfigError for a folder without a run.
+    """
+    import pandas as pd
+
+    paths = [Path(folder).expanduser() for folder in folders]
+    require(bool(paths), "litmus.runs.frame needs a folder, such as outputs/sweeps/NAME")
+    for path in paths:
+        require(path.is_dir(), f"{path} is not a folder; give that of a sweep, such as outputs/sweeps/NAME")
+    runs, left_out = read_runs(paths)
+    if not runs:
+        reasons = "; ".join(dict.fromkeys(run.why for run in left_out[:3])) or "there is none"
+        raise ConfigError(f"no run has finished in {', '.join(map(str, paths))} ({reasons})")
+    keys = differing_keys(runs)
+    rows = [row for run in runs for row in (_curve_rows(run, keys) if curves else [_row(run, keys)])]
+    return pd.DataFrame(rows)
+
+
+def differing_keys(runs: Sequence[Run]) -> list[str]:
+    """The options of groups, then the keys of the config, in which the runs differ. The seed is not one."""
+    groups = [name for name in _names(run.choices for run in runs) if _differs(run.choices.get(name) for run in runs)]
+    keys = [name for name in _names(run.config for run in runs) if _differs(run.config.get(name) for run in runs)]
+    return [key for key in dict.fromkeys([*groups, *keys]) if is_compared(key) and not re.search(r"(^|\.)_", key)]
+
+
+def _names(dictionaries: Iterable[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for dictionary in dictionaries for name in dictionary))
+
+
+def _differs(values: Iterable[Value | None]) -> bool:
+    return len(set(values)) > 1
+
+
+def _identify(run: Run, keys: Sequence[str]) -> dict[str, Value | None]:
+    values = {key: run.choices.get(key, run.config.get(key)) for key in keys}
+    return {"directory": str(run.path), **values, "seed": run.seed}
+
+
+def _row(run: Run, keys: Sequence[str]) -> dict[str, Value | None]:
+    return {**_identify(run, keys), **run.metrics, **{name: getattr(run, name) for name in FACTS}}
+
+
+def _curve_rows(run: Run, keys: Sequence[str]) -> list[dict[str, Value | None]]:
+    return [{**_identify(run, keys), **row, "epoch": int(row["epoch"])} for row in run.curves()]
