@@ -12,6 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import ROOT, assert_same, option, snapshot, weights
+from fake_runs import fake_sweep
 from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -272,7 +273,9 @@ def test_a_torchvision_constructor_gets_the_number_of_classes(train, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*(LeafSpec|many workers|logging interval).*")
-def test_the_examples_of_the_readme_run(capsys):
+def test_the_examples_of_the_readme_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fake_sweep(tmp_path / "outputs" / "sweeps" / "losses", "loss=cross_entropy,mse", "seed=0,1")
     lines = (ROOT / "README.md").read_text().partition("### From Python")[2].partition("\n## ")[0].splitlines()
     blocks = "\n".join(line[4:] if line.startswith("    ") else "#" for line in lines)
     composed, alone = blocks.split("#\nimport pytorch_lightning")

@@ -69,10 +69,10 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def read_json(path: Path, *keys: str) -> dict[str, Any]:
+def read_json(path: Path, *keys: str, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
     """Reads a JSON object. Raises ConfigError if it is damaged or lacks one of `keys`."""
     try:
-        found = json.loads(read_text(path))
+        found = json.loads(read_text(path, most_bytes))
     except ConfigError:
         raise
     except (ValueError, RecursionError) as error:

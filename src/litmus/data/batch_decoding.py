@@ -20,6 +20,7 @@ from litmus.data.image_decoder import ImageDecodeError, ImageDecoder
 from litmus.data.listing import readable
 from litmus.errors import StoppedRun
 
+MOST_BYTES = 2**32  # of a file of cached results; one for a million files has 0.2 GB
 Bad = dict[Path, str]  # what is wrong with a file
 
 
@@ -62,7 +63,7 @@ def cached_results(
     """
     record = memory / kind / f"{file_state(files)[:32]}.json"
     if record.exists():
-        return {Path(name): said for name, said in read_json(record).items()}
+        return {Path(name): said for name, said in read_json(record, most_bytes=MOST_BYTES).items()}
     found = find(files)
     write_json(record, {str(file): said for file, said in found.items()})
     return found

@@ -184,7 +184,7 @@ class ImageFolder(InMemory):
 
         For folders above `memory_gb` it is cached in `data_dir` until a size or modification time changes.
         """
-        files = sorted(file for listing in self.listings.values() for file in listing.files)
+        files = [file for listing in self.listings.values() for file in listing.files]
         fits = self._fits_in_memory()
         found = file_digests(files) if fits else cached_results("digests", files, Path(self.data_dir), file_digests)
         return combine_digests({str(file.relative_to(self.root)): digest for file, digest in found.items()})
