@@ -28,6 +28,11 @@ def main() -> None:
         help="the largest difference that does not matter, in percentage points of accuracy (of a loss: in its unit); "
         "settings that are shown to differ by less are called equivalent",
     )
+    parser.add_argument(
+        "--latex",
+        action="store_true",
+        help="also write table.tex (booktabs), methods.md (a paragraph for a methods section), and the figures as PDF",
+    )
     args = parser.parse_args()
     for folder in args.folder:
         require(folder.is_dir(), f"{folder} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
@@ -40,9 +45,9 @@ def main() -> None:
                 f"--{name} is not for a comparison, whose plan says what is judged: leave it out, or give "
                 f"{args.folder[0] / 'evaluate'}",
             )
-        page = write_comparison(args.folder[0], args.out)
+        page = write_comparison(args.folder[0], args.out, for_paper=args.latex)
     else:
-        page = write_report(args.folder, args.out, args.pair, args.equivalence)
+        page = write_report(args.folder, args.out, args.pair, args.equivalence, args.latex)
     print(page)
 
 

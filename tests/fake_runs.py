@@ -57,6 +57,7 @@ def fake_run(
     digest = config_hash(experiment(config))
     (path / ".hydra").mkdir(parents=True)
     (path / ".hydra" / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    record = {"images": {"train": 54000, "val": 6000, "test": 10000}} | record
     start = {"time": "2026-01-02T03:04:05", "command": f"train.py {' '.join(overrides)}"}
     facts = {"config_hash": digest, "overrides": list(overrides), "choices": choices, "starts": [start]}
     (path / "run.json").write_text(json.dumps({"format": 1, **facts, "threads": 1, **record}))

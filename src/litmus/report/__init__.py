@@ -5,11 +5,12 @@ import io
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from litmus.core.atomic_files import write_text
 from litmus.errors import require
-from litmus.report import contents
+from litmus.report import contents, latex, methods
 from litmus.report.blocks import Block, Folded, Heading, Image, Paragraph
 from litmus.report.formatting import scaled
 from litmus.report.html import html
@@ -32,9 +33,10 @@ def write_report(
     out: Path | None = None,
     pair: tuple[str, str] | None = None,
     equivalence: float | None = None,
+    for_paper: bool = False,
 ) -> Path:
     """Writes index.html, report.md, runs.csv and the figures of all runs at or below the folders. Returns the path of
-    index.html.
+    index.html. If it is `for_paper`, also table.tex, methods.md, and the figures as PDF.
 
     They are written to `out`, or to `report` in the first folder. Other content of the folders is named in the report,
     and a complete run that is not counted also on the terminal. `pair` holds two settings, each as `key=value
@@ -64,7 +66,11 @@ def write_report(
     blocks += [block for folder in folders for block in retrained(folder)]
     html_only: list[Block] = []
     if comparison is not None:
-        blocks += _results(comparison, out, pair, delta)
+        with pdf_figures(for_paper):
+            blocks += _results(comparison, out, pair, delta)
+        if for_paper:
+            write_text(out / "table.tex", latex.settings_table(comparison, delta))
+            write_text(out / "methods.md", methods.methods_of_settings(comparison, delta))
         blocks += contents.commands(comparison, [command for folder in folders for command in read_commands(folder)])
         html_only = [Heading("Runs"), Folded("All runs that are counted", [contents.runs_table(comparison)])]
     end = contents.excluded_runs_table(left_out)
@@ -95,8 +101,16 @@ def _results(comparison: Comparison, out: Path, pair: tuple[str, str] | None, de
     return blocks
 
 
+def pdf_figures(for_paper: bool) -> AbstractContextManager[None]:
+    """Inside, figures are written as PDF too, if they are for a paper."""
+    from litmus.report.figures import also_as_pdf
+
+    return also_as_pdf() if for_paper else nullcontext()
+
+
 def _remove_old_pictures(folder: Path, new: set[str]) -> None:
     for pattern in PICTURES:
         for file in folder.glob(pattern):
             if file.name not in new:
                 file.unlink()
+                file.with_suffix(".pdf").unlink(missing_ok=True)

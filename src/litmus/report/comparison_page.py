@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 
 from litmus.core.atomic_files import write_text
-from litmus.report import contents
+from litmus.report import contents, latex, methods, pdf_figures
 from litmus.report.blocks import Block, Code, Folded, Heading, Lead, Paragraph, Table
 from litmus.report.comparison_plan import Plan, read_command, read_plan
 from litmus.report.comparison_results import (
@@ -30,8 +30,9 @@ from litmus.report.verdicts import Verdict, amount, contrast_sentence
 NAME = "contrasts"
 
 
-def write_comparison(folder: Path, out: Path | None = None, is_running: bool = False) -> Path:
-    """Writes index.html, report.md and the figures of a comparison. Returns the path of index.html.
+def write_comparison(folder: Path, out: Path | None = None, is_running: bool = False, for_paper: bool = False) -> Path:
+    """Writes index.html, report.md and the figures of a comparison. Returns the path of index.html. If it is
+    `for_paper`, also table.tex, methods.md, and the figures as PDF.
 
     They are written to `out`, or to `report` in the folder. If it `is_running`, index.html alone is written: without
     figures, and so that it reloads itself. Raises ConfigError if the plan is damaged.
@@ -45,7 +46,12 @@ def write_comparison(folder: Path, out: Path | None = None, is_running: bool = F
         blocks = [running_note(), *_blocks(folder, plan, results)]
         write_text(out / "index.html", html(name, blocks, out, RELOAD_AFTER))
         return out / "index.html"
-    blocks = _blocks(folder, plan, results, out)
+    with pdf_figures(for_paper):
+        blocks = _blocks(folder, plan, results, out)
+    if for_paper:
+        judged = contrasts(plan, {result.arm.name: result.by_seed(plan.metric) for result in results})
+        write_text(out / "table.tex", latex.arms_table(plan, results, judged))
+        write_text(out / "methods.md", methods.methods_of_comparison(plan, results))
     write_text(out / "report.md", markdown(name, blocks))
     write_text(out / "index.html", html(name, blocks, out))
     return out / "index.html"

@@ -137,9 +137,15 @@ def _alike_but_for(key: str, setting: Setting, reference: Setting) -> bool:
     )
 
 
+def judge_against_best(comparison: Comparison, delta: float | None) -> list[Pair]:
+    """Every other setting minus the best, as one family."""
+    best, *others = comparison.settings
+    return _judged(comparison, [(str(setting), setting, best) for setting in others], delta)
+
+
 def _against_best(comparison: Comparison, delta: float | None) -> PairTable:
     best, *others = comparison.settings
-    found = _judged(comparison, [(str(setting), setting, best) for setting in others], delta)
+    found = judge_against_best(comparison, delta)
     total = f"the next {MOST_ROWS} of {len(found)}" if len(found) > MOST_ROWS else "each other setting"
     heading = f"{total} minus the best ({best})".capitalize()
     return PairTable("best", heading, found[:MOST_ROWS], SAME_RUNS if len(others) > 1 else "")

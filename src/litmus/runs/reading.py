@@ -59,6 +59,7 @@ class Run:
     data: str | None = None
     is_mixed: bool = False  # resumed after code or data had changed
     started: str = ""  # ISO 8601
+    images: dict[str, int] = field(default_factory=dict)  # of train, val and test; empty if not recorded
 
     def curves(self) -> list[Row]:
         """The rows of metrics.csv, one per epoch; empty if it is absent or damaged."""
@@ -198,6 +199,7 @@ def _read(path: Path) -> Run | ExcludedRun:
         code={str(name): str(digest) for name, digest in record.get("code", {}).items()},
         data=record.get("data_fingerprint"),
         is_mixed=len({(start.get("code"), start.get("data")) for start in record.get("starts", [])}) > 1,
+        images={str(part): int(count) for part, count in (record.get("images") or {}).items()},
         started=str(next((start["time"] for start in record.get("starts", [])), "")),
     )
 

@@ -52,6 +52,6 @@ VALID = {
     **dict.fromkeys(("overrides", "data_sources"), _list_of(_is_text)),
     "starts": _list_of(lambda start: isinstance(start, dict) and _is_text(start.get("command"))),
     **dict.fromkeys(("objective", "best_epoch", "epochs", "seconds"), _is_number),
-    "metrics": _object_of(_is_number),
+    **dict.fromkeys(("metrics", "images"), _object_of(_is_number)),
     "threads": lambda value: value is None or isinstance(value, int),
 }

@@ -104,6 +104,7 @@ def _write_first_files(run: Run, data: Any) -> None:
     starts[-1] |= {"code": combine_digests(code.digests), "data": fingerprint}
     facts: dict[str, Any] = {"format": FORMAT, "config_hash": run.hash, "overrides": run.overrides}
     facts |= {"choices": run.choices, **collect_environment(), "starts": starts}
+    facts["images"] = {part: data.size(part) for part in ("train", "val", "test")}
     if sources is not None:
         facts |= {"data_sources": [str(path) for path in sources], "data_state": source_state(sources)}
     write_json(record, {**facts, "data_fingerprint": fingerprint, "code": code.digests, "modules": code.modules})

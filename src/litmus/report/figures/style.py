@@ -1,7 +1,9 @@
 """Figure style: settings differ in color, line style and marker."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +47,23 @@ STYLE: Any = {
 }
 
 
+_WITH_PDF = ContextVar("with_pdf", default=False)
+
+
 def look(index: int) -> dict[str, Any]:
     """The color, line and marker of the index-th line."""
     i = index % MOST_LINES
     return {"color": COLOURS[i], "linestyle": LINES[i], "marker": MARKERS[i]}
+
+
+@contextmanager
+def also_as_pdf() -> Iterator[None]:
+    """Inside, `draw` writes each figure as PDF too, beside the PNG."""
+    token = _WITH_PDF.set(True)
+    try:
+        yield
+    finally:
+        _WITH_PDF.reset(token)
 
 
 def draw(folder: Path, name: str, size: tuple[float, float], paint: Callable[[Figure], str]) -> Image:
@@ -59,6 +74,9 @@ def draw(folder: Path, name: str, size: tuple[float, float], paint: Callable[[Fi
         caption = paint(figure)
         with replacing(folder / name) as draft:
             figure.savefig(draft, format="png", dpi=120)
+        if _WITH_PDF.get():
+            with replacing((folder / name).with_suffix(".pdf")) as draft:
+                figure.savefig(draft, format="pdf")
     return Image(name, caption)
 
 
