@@ -79,7 +79,7 @@ def test_the_paragraph_has_the_numbers_of_the_runs(tmp_path):
         "chosen by validation accuracy",
         "in 3 of 6 runs",
         "within 0.50 points",
-        "on 1 CPU threads (Linux), with Python 3.12.1, torch 2.15.0",
+        "on the CPU with 1 thread(s) (Linux), with Python 3.12.1, torch 2.15.0",
         "PyTorch Lightning not recorded",
         "commit abc1234",
     ):

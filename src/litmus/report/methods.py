@@ -100,7 +100,7 @@ def _made_with(runs: Sequence[Run]) -> str:
     names = {"torch": "torch", "torchvision": "torchvision", "pytorch-lightning": "PyTorch Lightning"}
     versions = ", ".join(f"{shown} {_fact(runs, f'version of {name}')}" for name, shown in names.items())
     gpu = _fact(runs, "gpu")
-    device = f"{_fact(runs, 'threads')} CPU threads" if gpu in ("None", UNKNOWN) else gpu
+    device = f"the CPU with {_fact(runs, 'threads')} thread(s)" if gpu in ("None", UNKNOWN) else gpu
     return (
         f"The runs took {sum(run.seconds for run in runs) / 60:.1f} minutes of training in total, on {device} "
         f"({_fact(runs, 'machine')}), with Python {_fact(runs, 'python')}, {versions} and Litmus "
