@@ -24,7 +24,7 @@ from starter import Starter
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
-SMALL = ("data=synthetic", "data.batch_size=32", "trainer.max_epochs=2", "accelerator=cpu")
+SMALL = ("data=synthetic", "data.batch_size=32", "trainer.max_epochs=2", "accelerator=cpu", "logger=none")
 
 sys.path[:0] = [str(ROOT / folder) for folder in (".", "scripts/reproduce", "scripts/benchmark")]
 torch.set_num_threads(1)  # small networks gain nothing from more

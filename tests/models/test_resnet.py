@@ -199,10 +199,10 @@ def test_the_backbones_learning_rate_is_its_factor_of_the_heads_all_along(schedu
 def test_it_computes_what_torchvisions_network_does(tmp_path, arch):
     theirs = getattr(torchvision.models, arch)(num_classes=10).eval()
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
-    ours = model(arch=arch, weights=str(tmp_path / "w.pth")).eval()
-    images = torch.randn(2, 3, 32, 32)
+    ours = model(arch=arch, weights=str(tmp_path / "w.pth")).eval().double()
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(ours(images), theirs(images))
+        torch.testing.assert_close(ours(images), theirs.double()(images))
 
 
 def test_a_gray_image_is_repeated_to_three_channels():
