@@ -75,6 +75,12 @@ def train(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def train_logged(train):
+    """The same with TensorBoard, which draws figures and takes most of the time of a small run."""
+    return lambda *overrides, **options: train("logger=tensorboard", *overrides, **options)
+
+
+@pytest.fixture
 def added(tmp_path):
     """Writes a file of conf/callbacks as a user would, and gives the overrides that choose it."""
 

@@ -39,8 +39,8 @@ def test_rows_are_true_classes_and_columns_are_predictions(train):
     assert expected.trace() / expected.sum() == pytest.approx(run.result["metrics"]["test/acc"])
 
 
-def test_the_picture_is_in_the_run_directory_and_in_tensorboard(train):
-    run = train(*OPTIONS)
+def test_the_picture_is_in_the_run_directory_and_in_tensorboard(train_logged):
+    run = train_logged(*OPTIONS)
     saved = np.asarray(Image.open(run.path / "test" / "confusion_matrix.png").convert("RGB"))
     (shown,) = Board(run.path).images("confusion_matrix").values()
     assert np.array_equal(saved, shown)

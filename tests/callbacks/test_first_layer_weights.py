@@ -29,9 +29,9 @@ def test_weights_that_do_not_lie_on_an_image_are_no_picture():
 
 
 @pytest.mark.parametrize(("epochs", "every", "shown"), [(3, 2, [0, 2, 3]), (2, 1, [0, 1, 2]), (1, 5, [0, 1])])
-def test_they_are_shown_before_training_every_n_epochs_and_at_the_end(train, epochs, every, shown):
+def test_they_are_shown_before_training_every_n_epochs_and_at_the_end(train_logged, epochs, every, shown):
     steps_per_epoch = 2
-    run = train(
+    run = train_logged(
         "data.num_images=64",
         "data.val_size=0.1",
         f"trainer.max_epochs={epochs}",
@@ -41,10 +41,12 @@ def test_they_are_shown_before_training_every_n_epochs_and_at_the_end(train, epo
     assert list(Board(run.path).images("first_layer_weights")) == [epoch * steps_per_epoch for epoch in shown]
 
 
-def test_the_picture_holds_the_first_units_of_the_first_layer(train, monkeypatch):
+def test_the_picture_holds_the_first_units_of_the_first_layer(train_logged, monkeypatch):
     drawn, grid = [], first_layer_weights.weight_grid
     monkeypatch.setattr(first_layer_weights, "weight_grid", lambda *args: drawn.append(args) or grid(*args))
-    run = train("data.num_images=64", "callbacks.first_layer_weights.units=3", "trainer.max_epochs=1", "test=false")
+    run = train_logged(
+        "data.num_images=64", "callbacks.first_layer_weights.units=3", "trainer.max_epochs=1", "test=false"
+    )
     images, title = drawn[-1]
     assert title == "weights of hidden1, after epoch 1"
     assert torch.equal(images, weights(run.path)["network.hidden1.weight"][:3].view(3, 1, 28, 28))

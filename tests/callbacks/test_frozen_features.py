@@ -122,8 +122,8 @@ def test_pictures_from_disk_are_decoded_once(train, tmp_path, seen):
     assert_close(weights(with_it.path), weights(without.path))
 
 
-def test_the_picture_of_the_first_batch_is_still_of_images(train):
-    run = train(*TINY, "test=false", "trainer.max_epochs=2")
+def test_the_picture_of_the_first_batch_is_still_of_images(train_logged):
+    run = train_logged(*TINY, "test=false", "trainer.max_epochs=2")
     assert len(Board(run.path).images("sample_images")) == 1
 
 

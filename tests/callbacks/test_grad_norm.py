@@ -22,8 +22,8 @@ def measurements(monkeypatch):
     return steps
 
 
-def test_it_looks_every_n_steps_of_each_epoch_and_at_no_other(train, measurements):
-    run = train(*TEN_STEPS, "callbacks.grad_norm.every_n_steps=4")
+def test_it_looks_every_n_steps_of_each_epoch_and_at_no_other(train_logged, measurements):
+    run = train_logged(*TEN_STEPS, "callbacks.grad_norm.every_n_steps=4")
     assert measurements == [0, 4, 8, 10, 14, 18]
     for layer in ("hidden1", "hidden2", "output"):
         assert list(Board(run.path).scalars(f"grad_norm/{layer}")) == measurements
@@ -39,16 +39,16 @@ def test_accumulated_gradients_are_measured_when_the_optimizer_steps(train, meas
     assert measurements == [0, 1, 2, 3]
 
 
-def test_it_is_the_gradient_norm_before_clipping(train):
+def test_it_is_the_gradient_norm_before_clipping(train_logged):
     lr, penalty = 0.5, "penalty.weight=0.01"
     options = (*TEN_STEPS, "optim=sgd", f"optim.lr={lr}", "scheduler=constant", "penalty=l2", penalty)
-    run = train(*options, "trainer.max_steps=1", "trainer.max_epochs=1", "model.dropout=0")
+    run = train_logged(*options, "trainer.max_steps=1", "trainer.max_epochs=1", "model.dropout=0")
     before = initial_weights(*options, "model.dropout=0")
     after = torch.load(run.path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for layer in ("hidden1", "hidden2", "output"):
         moved = (before[f"network.{layer}.weight"] - after[f"network.{layer}.weight"]).norm() / lr
         assert Board(run.path).scalars(f"grad_norm/{layer}")[0] == pytest.approx(moved.item(), rel=1e-4)
-    clipped = train(*options, "trainer.gradient_clip_val=0.01", "model.dropout=0")
+    clipped = train_logged(*options, "trainer.gradient_clip_val=0.01", "model.dropout=0")
     assert Board(clipped.path).scalars("grad_norm/output")[0] == Board(run.path).scalars("grad_norm/output")[0]
 
 
@@ -62,8 +62,8 @@ def initial_weights(*options):
     return build_model(composed(*SMALL, *options), num_classes=10, image_shape=(1, 28, 28)).state_dict()
 
 
-def test_metrics_csv_gets_the_mean_of_the_epoch(train):
-    run = train(*TEN_STEPS, "callbacks.grad_norm.every_n_steps=4")
+def test_metrics_csv_gets_the_mean_of_the_epoch(train_logged):
+    run = train_logged(*TEN_STEPS, "callbacks.grad_norm.every_n_steps=4")
     values = Board(run.path).scalars("grad_norm/hidden1")
     with (run.path / "metrics.csv").open() as file:
         means = [float(row["grad_norm/hidden1"]) for row in csv.DictReader(file)]

@@ -6,7 +6,7 @@ from litmus.callbacks.plots import image_grid
 from litmus.models import MLP
 
 
-def test_the_picture_shows_the_first_batch_as_the_network_gets_it(train, monkeypatch):
+def test_the_picture_shows_the_first_batch_as_the_network_gets_it(train_logged, monkeypatch):
     drawn, trained_on, step = [], [], MLP.training_step
 
     def training_step(self, batch, batch_idx):
@@ -19,7 +19,7 @@ def test_the_picture_shows_the_first_batch_as_the_network_gets_it(train, monkeyp
 
     monkeypatch.setattr(MLP, "training_step", training_step)
     monkeypatch.setattr(sample_images, "image_grid", spy)
-    run = train("data.num_images=64", "data.augment.shift=4", "callbacks.sample_images.images=5", "test=false")
+    run = train_logged("data.num_images=64", "data.augment.shift=4", "callbacks.sample_images.images=5", "test=false")
 
     ((images, captions),) = drawn
     data, batch, target = trained_on[0]
@@ -31,7 +31,7 @@ def test_the_picture_shows_the_first_batch_as_the_network_gets_it(train, monkeyp
     assert list(Board(run.path).images("sample_images")) == [0]
 
 
-def test_a_resumed_run_does_not_show_them_again(train):
-    train("data.num_images=64", "trainer.max_epochs=1", "scheduler=constant", "output_dir=run")
+def test_a_resumed_run_does_not_show_them_again(train, train_logged):
+    train_logged("data.num_images=64", "trainer.max_epochs=1", "scheduler=constant", "output_dir=run")
     run = train("resume=run", "trainer.max_epochs=2", small=False)
     assert list(Board(run.path).images("sample_images")) == [0]

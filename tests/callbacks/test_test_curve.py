@@ -15,8 +15,8 @@ def curve(run, name):
         return [float(row[name]) for row in csv.DictReader(file)]
 
 
-def test_every_epoch_has_its_test_metrics_in_metrics_csv_and_tensorboard(train):
-    run = train(*OPTIONS)
+def test_every_epoch_has_its_test_metrics_in_metrics_csv_and_tensorboard(train_logged):
+    run = train_logged(*OPTIONS)
     assert len(curve(run, "test/acc")) == 3
     shown = list(Board(run.path).scalars("test/acc").values())
     assert shown[:3] == pytest.approx(curve(run, "test/acc"))

@@ -6,8 +6,8 @@ from board import Board
 from conftest import weights
 
 
-def test_it_is_the_root_of_the_sum_of_squares_at_the_epochs_end(train):
-    run = train("data.num_images=64", "test=false")
+def test_it_is_the_root_of_the_sum_of_squares_at_the_epochs_end(train_logged):
+    run = train_logged("data.num_images=64", "test=false")
     norms = {name: value for name, value in run.result["last"].items() if name.startswith("weight_norm/")}
     assert list(norms) == ["weight_norm/hidden1", "weight_norm/hidden2", "weight_norm/output"]
     for name, value in norms.items():

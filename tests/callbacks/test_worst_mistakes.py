@@ -77,8 +77,8 @@ def test_probabilities_too_small_for_a_float_still_have_an_order(drawn, tmp_path
     assert not any(math.isnan(value) for value in callback.worst[0].exp().flatten().tolist())
 
 
-def test_a_run_shows_its_mistakes_in_tensorboard_and_in_its_directory(train):
-    run = train("data.num_images=64", "optim.lr=1e-9", "trainer.max_epochs=1")
+def test_a_run_shows_its_mistakes_in_tensorboard_and_in_its_directory(train_logged):
+    run = train_logged("data.num_images=64", "optim.lr=1e-9", "trainer.max_epochs=1")
     assert run.result["metrics"]["test/acc"] < 1
     assert (run.path / "test" / "worst_mistakes.png").exists()
     assert len(Board(run.path).images("worst_mistakes")) == 1

@@ -225,7 +225,7 @@ def test_a_run_ends_with_its_figures_and_its_directory(tmp_path):
     assert run.parent.parent == tmp_path / "outputs"
     assert (run / "result.json").stat().st_mtime >= started - 1
     files = {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file() and "events" not in file.name}
-    assert files == {
+    assert files - {"code.patch"} == {
         ".hydra/config.yaml", ".hydra/overrides.yaml", ".lock", "run.json", "train.log", "checkpoints/best.ckpt",
         "checkpoints/last.ckpt", "metrics.csv", "result.json", "tensorboard/hparams.yaml",
             "test/confusion_matrix.csv", "test/confusion_matrix.png",

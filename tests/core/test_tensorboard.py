@@ -12,8 +12,8 @@ def columns(run):
     return {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
 
 
-def test_hparams_are_the_options_chosen_and_the_values_below_them(train):
-    run = train("penalty=l2", "penalty.weight=0.01", "data.num_images=64", "test=false", "seed=3")
+def test_hparams_are_the_options_chosen_and_the_values_below_them(train_logged):
+    run = train_logged("penalty=l2", "penalty.weight=0.01", "data.num_images=64", "test=false", "seed=3")
     found = columns(run)
     assert found["penalty"] == "l2"
     assert found["penalty.weight"] == 0.01
@@ -22,16 +22,16 @@ def test_hparams_are_the_options_chosen_and_the_values_below_them(train):
     assert "data.seed" not in found
 
 
-def test_no_run_lists_the_columns_for_all(train):
+def test_no_run_lists_the_columns_for_all(train_logged):
     # If one did, TensorBoard would show that run's and no other's.
-    run = train("data.num_images=64", "test=false")
+    run = train_logged("data.num_images=64", "test=false")
     tags = Board(run.path).events.PluginTagToContent(metadata.PLUGIN_NAME)
     assert metadata.EXPERIMENT_TAG not in tags
     assert metadata.SESSION_START_INFO_TAG in tags
 
 
-def test_hparams_have_the_best_epochs_figures(train):
-    run = train("data.num_images=64")
+def test_hparams_have_the_best_epochs_figures(train_logged):
+    run = train_logged("data.num_images=64")
     for name in ("test/acc", "val/acc", "train/acc", "test/loss", "val/loss"):
         (value,) = Board(run.path).scalars(f"best/{name.replace('/', '_')}").values()
         assert abs(value - run.result["metrics"][name]) < 1e-6

@@ -97,7 +97,7 @@ def test_pictures_in_no_class_folder_are_counted_and_named(tmp_path):
     picture(tmp_path / "loose.png")
     (tmp_path / "README").write_text("hello")
     (note,) = made(tmp_path).notes
-    assert note.startswith("left out 1 pictures")
+    assert note.startswith("left out 1 picture ")
 
 
 @pytest.mark.parametrize(

@@ -424,7 +424,9 @@ def test_the_record_says_what_a_result_depends_on(train):
 
 def test_a_job_is_named_by_what_it_is(train):
     first = train("model.hidden=[20]").path.name
-    assert first.split("-", 3)[3].startswith("accelerator-cpu+data.batch_size-32+data-synthetic+model.hidden-20")
+    assert first.split("-", 3)[3].startswith(
+        "accelerator-cpu+data.batch_size-32+data-synthetic+logger-none+model.hidden-20"
+    )
     assert len(train("model.hidden=[" + ",".join(["20"] * 30) + "]").path.name.split("-", 3)[3].encode()) <= 100
 
 

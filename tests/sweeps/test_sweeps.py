@@ -17,7 +17,7 @@ from conftest import ROOT, assert_same, weights
 from starter import processes
 
 from litmus.report import compare, read_runs
-from litmus.report.blocks import Paragraph
+from litmus.report.blocks import Lead
 from litmus.report.contents import summary
 from litmus.runs.directory import lock_directory
 
@@ -178,9 +178,8 @@ def test_screen_and_report_rank_ties_and_judge_the_same(starter, tmp_path, swept
     settings = [(s.values["penalty"], s.values["optim.lr"], s.mean("val/acc")) for s in found.settings]
     assert found.ties == 3
     assert board == settings
-    assert f"Verdict: {re.search('^val/acc: (.*)', done.text, re.MULTILINE)[1]}" in [
-        block.text for block in summary(found, []) if isinstance(block, Paragraph)
-    ]
+    (verdict,) = (block.text for block in summary(found, []) if isinstance(block, Lead))
+    assert re.search("^val/acc: (.*)", done.text, re.MULTILINE)[1] == verdict
 
 
 def test_a_key_that_each_combination_has_may_be_absent_from_the_default(starter, tmp_path):
