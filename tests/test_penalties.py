@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from litmus.errors import ConfigError
-from litmus.penalties import L1, L2, ElasticNet, NoPenalty, named_weights
+from litmus.penalties import L1, L2, ElasticNet, NoPenalty, Penalty, named_weights
 
 
 @pytest.fixture
@@ -109,3 +109,25 @@ def test_no_penalty_costs_nothing(network):
 def test_an_impossible_weight_is_refused(weight):
     with pytest.raises(ConfigError, match="penalty.weight is"):
         L1(weight)
+
+
+class OverridesForward(L2):
+    def forward(self, weight):
+        return weight.abs().sum()
+
+
+class WithoutOmega(Penalty):
+    pass
+
+
+@pytest.mark.parametrize("kind", [OverridesForward, WithoutOmega])
+def test_a_penalty_defines_omega_and_not_forward(kind):
+    with pytest.raises(ConfigError, match=r"omega\(self, weight\)"):
+        kind()
+
+
+@pytest.mark.parametrize("omega", [lambda _, weight: weight.abs(), lambda _, weight: float(weight.detach().sum())])
+def test_omega_that_is_not_one_number_is_refused(network, omega):
+    penalty = type("Own", (Penalty,), {"omega": omega})()
+    with pytest.raises(ConfigError, match="omega of the penalty Own"):
+        penalty(network)

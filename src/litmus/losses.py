@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from litmus.core.counts import format_count
-from litmus.errors import ConfigError, number, one_of, require
+from litmus.errors import ConfigError, StoppedRun, number, one_of, require
 
 CLASS_WEIGHTS = ("weight", "pos_weight")  # tensors that hold a number for each class
 OUTPUTS = {"linear": lambda logits: logits, "sigmoid": torch.sigmoid, "softmax": lambda logits: logits.softmax(dim=1)}
@@ -160,3 +160,22 @@ def check_loss(loss: object, num_classes: int) -> None:
             f"loss.{name} has {format_count(length, 'number')}, and there are {num_classes} classes: give one "
             "for each, in the order of the class names"
         )
+
+
+def as_scalar(loss: object, function: Callable[..., Tensor]) -> Tensor:
+    """A loss with one element as a scalar. Raises StoppedRun, with the fix, for anything else."""
+    name = name_of(function)
+    if not isinstance(loss, Tensor):
+        raise StoppedRun(f"the loss {name} gave a {type(loss).__name__} for a batch; return one tensor")
+    if not loss.is_floating_point():
+        raise StoppedRun(f"the loss {name} gave a tensor of {loss.dtype} for a batch; return a real number")
+    if loss.numel() != 1:
+        has_option = hasattr(function, "reduction") or "reduction" in getattr(function, "keywords", {})
+        fix = "set loss.reduction=mean" if has_option else "return their mean"
+        raise StoppedRun(f"the loss {name} gave {loss.numel()} numbers for a batch, and must give one; {fix}")
+    return loss.reshape(())
+
+
+def name_of(function: Callable[..., Tensor]) -> str:
+    """The name of a loss in messages: of its function or its class."""
+    return getattr(getattr(function, "func", function), "__name__", type(function).__name__)

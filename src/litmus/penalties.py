@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from litmus.errors import number, require
+from litmus.errors import ConfigError, number, require
 
 NORMALISATION = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -44,6 +44,12 @@ class Penalty(nn.Module):
 
     def __init__(self, weight: float = 1e-4, include_bias: bool = False, per_layer: Mapping[str, float] | None = None):
         super().__init__()
+        kind = type(self)
+        require(
+            kind.forward is Penalty.forward and (kind.omega is not Penalty.omega or weight == 0),
+            f"the penalty {kind.__name__} must define omega(self, weight), which returns Ω of one weight tensor, and "
+            "must not override forward",
+        )
         self.weight = number("penalty.weight", weight, least=0)
         self.include_bias = include_bias
         require(
@@ -65,8 +71,15 @@ class Penalty(nn.Module):
             self._seen = module, self.weight, self._weighted(module)
         # Looked up each time: torch.func puts other tensors in the parameters' places.
         weights = [(factor, getattr(layer, name)) for factor, layer, name in self._seen[2]]
-        terms = [factor * self.omega(weight) for factor, weight in weights if weight.requires_grad]
-        return torch.stack(terms).sum() if terms else 0.0
+        values = [(factor, self.omega(weight)) for factor, weight in weights if weight.requires_grad]
+        for _, value in values:
+            if not (isinstance(value, Tensor) and value.ndim == 0):
+                shown = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise ConfigError(
+                    f"omega of the penalty {type(self).__name__} returned {shown} for a weight; return a tensor with "
+                    "one number, such as weight.abs().sum()"
+                )
+        return torch.stack([factor * value for factor, value in values]).sum() if values else 0.0
 
     def _weighted(self, module: nn.Module) -> list[tuple[float, nn.Module, str]]:
         """The factor, the layer and the attribute of each weight that is penalized."""

@@ -3,6 +3,7 @@ import functools
 import math
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from conftest import SMALL, composed, option, parts, weights
 from torch import nn
@@ -169,8 +170,59 @@ def test_a_loss_of_several_numbers_is_refused():
         return nn.functional.cross_entropy(logits, target, reduction="none")
 
     model = MLP(3, (1, 4, 4), hidden=[], **{**parts(), "loss": for_each_image})
-    with pytest.raises(StoppedRun, match=r"gives 5 numbers for a batch.*loss.reduction=mean"):
+    with pytest.raises(StoppedRun, match=r"gave 5 numbers for a batch.*return their mean"):
         model.loss_terms(torch.randn(5, 1, 4, 4), torch.arange(5) % 3)
+
+
+class Misbehaves(nn.Module):
+    """Cross-entropy, changed by `change` from the eleventh batch on, or when the model is evaluated."""
+
+    def __init__(self, change, in_eval=False):
+        super().__init__()
+        self.change, self.in_eval, self.batches = change, in_eval, 0
+
+    def forward(self, logits, target):
+        loss = nn.functional.cross_entropy(logits, target, reduction="none")
+        self.batches += 1
+        is_due = not self.training if self.in_eval else self.batches > 10
+        return self.change(loss) if is_due else loss.mean()
+
+
+CHANGES = {
+    "a float": (lambda loss: float(loss.mean()), "gave a float"),
+    "None": (lambda loss: None, "gave a NoneType"),
+    "complex": (lambda loss: loss.mean().to(torch.complex64), "complex64"),
+    "a number per image": (lambda loss: loss, "return their mean"),
+    "detached": (lambda loss: loss.mean().detach(), "detach()"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's, of a loader without workers and the like
+@pytest.mark.parametrize("in_eval", [False, True], ids=["training", "validation"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_loss_that_misbehaves_later_stops_the_run(change, in_eval):
+    if change == "detached" and in_eval:
+        return  # as it is there anyway
+    function, named = CHANGES[change]
+    model = MLP(3, (1, 4, 4), hidden=[], **{**parts(), "loss": Misbehaves(function, in_eval)})
+    images = torch.randn(64, 1, 4, 4)
+    loader = torch.utils.data.DataLoader([(image, i % 3) for i, image in enumerate(images)], batch_size=4)
+    trainer = pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    with pytest.raises(StoppedRun) as stopped:
+        trainer.fit(model, loader, loader)
+    assert named in str(stopped.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_schedule_over_data_without_a_length_is_refused():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter([(torch.randn(1, 4, 4), 0)] * 4)
+
+    model = MLP(3, (1, 4, 4), hidden=[], **parts(scheduler="onecycle"))
+    trainer = pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    with pytest.raises(ConfigError, match=r"trainer\.max_steps"):
+        trainer.fit(model, torch.utils.data.DataLoader(Stream(), batch_size=2))
 
 
 class OwnStep(MLP):

@@ -12,11 +12,12 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from litmus.errors import Diverged, StoppedRun, require
+from litmus.losses import as_scalar, name_of
 from litmus.models.defaults import ADAM, one_cycle
 from litmus.models.layers import lazy_parameters
 from litmus.models.optimizers import complete_groups, restore_state_layout
 from litmus.models.option_checks import validate_options
-from litmus.models.schedule import build_lr_scheduler
+from litmus.models.schedule import build_lr_scheduler, spans_whole_run
 from litmus.models.warm_start import warm_start
 from litmus.penalties import NoPenalty, Penalty
 
@@ -93,6 +94,11 @@ class Classifier(pl.LightningModule):
         images, target = batch
         self.check_batch(len(target))
         terms = self.loss_terms(images, target)
+        if not terms.total.requires_grad:
+            raise StoppedRun(
+                f"the loss {name_of(self.loss)} gave no gradient for a batch; leave out detach(), torch.no_grad() and "
+                "what else takes the gradient away"
+            )
         self.record_step(terms.detached(), target)
         return terms.total
 
@@ -101,11 +107,16 @@ class Classifier(pl.LightningModule):
 
     def loss_terms(self, images: Tensor, target: Tensor) -> LossTerms:
         logits = self(images)
-        loss = self.loss(logits, target)
-        if loss.ndim:
-            loss = _as_scalar(loss, self.loss)
+        loss = self._loss_of_batch(logits, target)
         penalty = self.penalty(self.network)
         return LossTerms(loss + penalty if isinstance(penalty, Tensor) else loss, loss, penalty, logits)
+
+    def _loss_of_batch(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss, a scalar. Raises StoppedRun if the loss gives anything else."""
+        loss = self.loss(logits, target)
+        if isinstance(loss, Tensor) and loss.ndim == 0 and loss.is_floating_point():
+            return loss
+        return as_scalar(loss, self.loss)
 
     def record_step(self, terms: LossTerms, target: Tensor) -> None:
         """Counts the detached `LossTerms` of a step in the metrics of the epoch.
@@ -200,7 +211,7 @@ class Classifier(pl.LightningModule):
         images, target = batch
         logits = self(images)
         loss, accuracy = getattr(self, f"{part}_loss"), getattr(self, f"{part}_acc")
-        loss.update(self.loss(logits, target), weight=len(target))
+        loss.update(self._loss_of_batch(logits, target), weight=len(target))
         accuracy.update(logits, target)
         self.log_dict({f"{part}/loss": loss, f"{part}/acc": accuracy})
         return logits
@@ -219,6 +230,11 @@ class Classifier(pl.LightningModule):
         optimizer.register_load_state_dict_post_hook(restore_state_layout)
         epochs = self.trainer.max_epochs or 0
         steps = int(self.trainer.estimated_stepping_batches) if self.scheduler["interval"] == "step" else epochs
+        require(
+            steps >= 0 or not spans_whole_run(getattr(self.scheduler["scheduler"], "keywords", {})),
+            "the train_dataloader has no length, over which the scheduler could be laid out; set trainer.max_steps, or "
+            "scheduler=constant",
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": build_lr_scheduler(self.scheduler, optimizer, steps) | self._frequency(),
@@ -230,12 +246,3 @@ class Classifier(pl.LightningModule):
         if every is None or monitor.startswith("train/"):
             return {}
         return {"frequency": math.lcm(self.scheduler.get("frequency", 1), every)}
-
-
-def _as_scalar(loss: Tensor, function: Callable[..., Tensor]) -> Tensor:
-    if loss.numel() != 1:
-        raise StoppedRun(
-            f"the loss {type(function).__name__} gives {loss.numel()} numbers for a batch, and must give one; set "
-            "loss.reduction=mean"
-        )
-    return loss.reshape(())

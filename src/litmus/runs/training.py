@@ -50,8 +50,11 @@ def _fit(run: Run, prepared: Preparation) -> FitOutcome:
                 f"objective={run.objective} was nan in every epoch, so no epoch is the best; correct what logs it, or "
                 "choose another objective"
             )
+        if not trainer.global_step:
+            raise StoppedRun("no training step was taken, so there is no result; the train_dataloader gave no batch")
         raise StoppedRun(
-            f"{outcome.stop_reason} before the first epoch was measured, so there is no result; give it more time"
+            f"{outcome.stop_reason} before {run.objective} was measured, so there is no result; raise the limit, or "
+            "check that the val_dataloader gives batches"
         )
     return outcome
 
