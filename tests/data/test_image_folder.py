@@ -309,3 +309,11 @@ def test_standardize_needs_the_images_in_memory(tmp_path):
     with pytest.raises(ConfigError, match="raise it, or set data.scaling=unit"):
         ready(tmp_path, "data.memory_gb=0", "data.scaling=standardize")
     assert ready(tmp_path, "data.scaling=standardize").preprocess.mean.flatten()[0] > 1
+
+
+@pytest.mark.parametrize(("options", "count"), [([], 1), (["data.test_share=0"], 0)])
+def test_a_test_part_split_off_beside_a_val_folder_is_named(tmp_path, options, count):
+    data = ready(parts_of(tmp_path, train=10, val=3), *options)
+    notes = [note for note in data.notes if "data.test_share=0" in note]
+    assert len(notes) == count
+    assert all(" images of train/" in note for note in notes)

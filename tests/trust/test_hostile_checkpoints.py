@@ -85,6 +85,16 @@ def _deep(config, _):
     config["model"]["hidden"] = [1] * 1_000_000
 
 
+def _copies(config, _):
+    """A billion layers without weights."""
+    layer = {"_target_": "torch.nn.Identity"}
+    config["model"] = {"_target_": "torch.nn.TransformerEncoder", "encoder_layer": layer, "num_layers": 10**9}
+
+
+def _other_channels(config, contents):
+    contents[CHECKPOINT_KEY].update(mean=torch.zeros(3), std=torch.ones(3))
+
+
 def _huge_image(config, contents):
     contents[CHECKPOINT_KEY]["image_shape"] = [1, 10**6, 10**6]
 
@@ -135,6 +145,8 @@ def test_a_value_of_an_odd_type_is_refused(save, refused, name):
 DAMAGE = {
     "a huge layer": _huge,
     "a million layers": _deep,
+    "a billion layers without weights": _copies,
+    "three means for one channel": _other_channels,
     "a huge image": _huge_image,
     "an expanded tensor": _expanded,
     "no config": lambda config, contents: contents[CHECKPOINT_KEY].update(config=None),

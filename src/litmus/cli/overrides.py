@@ -119,6 +119,8 @@ def _parse(lines: list[str], loader: ConfigLoader) -> list[Override]:
             overrides += parser.parse_overrides([line])
         except OverrideParseException:
             raise unreadable(line) from None
+        except ValueError:  # of Python, for an integer of more than 4,300 digits
+            raise ConfigError(f"{line[:40]}… is too long for a number; write one with fewer digits") from None
     for override in overrides:
         check_sweep(override)
     return overrides
@@ -198,7 +200,10 @@ def _refuse_unknown(problem: str, key: str, known: list[str], configs: Configs) 
     options = configs.options(group) if group in configs.groups else []
     keys = {option: set(_keys(configs.compose({group: option}))) for option in options}
     if others := [option for option in options if key in keys[option]]:
-        raise ConfigError(f"{key} is an option of {group}={' and '.join(others)} only: choose that, or leave it out")
+        add = f", or add it to your own model as +{key}=VALUE" if group == "model" and parent == group else ""
+        raise ConfigError(
+            f"{key} is an option of {group}={' and '.join(others)} only: choose that, or leave it out{add}"
+        )
     if not parent or parent in known:
         raise ConfigError(f"{problem}: " + _meant(key, known, "see --help, or add it to a file in conf/"))
     if others := [option for option in options if parent in keys[option]]:

@@ -155,6 +155,11 @@ class ImageFolder(InMemory):
                 "set data.test_share=0 for no test",
             )
             parts["test"], parts["train"] = parts["train"][chosen], parts["train"][rest]
+            if len(chosen) and "val" in parts:
+                self.notes.append(
+                    f"{readable(self.root)} has no test/, so the test takes {format_count(len(chosen), 'image')} of "
+                    "train/; add test/, or set data.test_share=0"
+                )
         for part, size in (("train", self.train_size), ("test", self.test_size)):
             count = len(parts[part])
             require(size is None or size <= count, f"data.{part}_size={size} is more than the {count:,} pictures there")

@@ -14,7 +14,7 @@ from litmus.core.checkpoint_io import CHECKPOINT_KEY, load_checkpoint
 from litmus.core.checkpoint_limits import is_state_dict
 from litmus.core.metrics_file import read_metrics
 from litmus.core.saved_config import check_nothing_evaluated, check_stored_size, differences
-from litmus.errors import MOST, ConfigError, require
+from litmus.errors import MOST, ConfigError, require, short_number
 from litmus.models.classifier import Classifier
 from litmus.models.optimizers import complete_groups
 from litmus.models.warm_start import describe_mismatch, is_class_names
@@ -34,6 +34,7 @@ FORMER_NAMES = ("litmus",)  # renaming keeps this
 OTHER = "use another file"
 RESTORE = "restore it from a backup, or delete it to start the run again from its first epoch"
 MOST_PIXELS, MOST_CHANNELS = 2**26, 1000  # of an image that a checkpoint declares; pixels times channels
+MOST_COUNT = 10**6  # of a number in the config of a network
 FORMAT = 1  # version of the run directory and of the metadata in a checkpoint
 
 
@@ -71,8 +72,21 @@ def _check_parts(config: dict[str, Any], file: Path, trust: str | Sequence[str])
     for part, node in config.items():
         require(isinstance(node, dict) and "_target_" in node, f"{file} is damaged (its config has no {part}); {OTHER}")
         check_nothing_evaluated(node, file)
+        _check_counts(node, file)
     checks = [TargetCheck(LOSSES if part == "loss" else NETWORKS, file, trust).check(config[part]) for part in config]
     return all(checks)
+
+
+def _check_counts(node: Any, file: Path) -> None:
+    """Raises ConfigError for a number with which a class could build layers without end, even such without weights."""
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else [node]:
+        if isinstance(value, dict | list):
+            _check_counts(value, file)
+        elif isinstance(value, int):
+            require(
+                abs(value) <= MOST_COUNT,
+                f"the network of {file} names the number {short_number(value)}, and {MOST_COUNT:,} is the most; {OTHER}",
+            )
 
 
 @contextmanager
@@ -111,8 +125,9 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     require(not missing, f"{file} is damaged (it lacks {', '.join(missing)}); {OTHER}")
     wrong = [key for key, is_valid in CHECKS.items() if not is_valid(metadata.get(key))]
     wrong += [] if is_state_dict(contents["state_dict"]) else ["state_dict"]
-    if not wrong and metadata["mean"].shape != metadata["std"].shape:
-        wrong = ["std"]
+    if not wrong:
+        channels = metadata["image_shape"][0]
+        wrong = [key for key in ("mean", "std") if metadata[key].numel() != channels]
     require(not wrong, f"{file} is damaged ({', '.join(wrong)} cannot be right); {OTHER}")
     check_stored_size(metadata["config"], file)
     metadata["config"] = with_own_targets(metadata["config"])
