@@ -85,7 +85,7 @@ def _check_counts(node: Any, file: Path) -> None:
         elif isinstance(value, int):
             require(
                 abs(value) <= MOST_COUNT,
-                f"the network of {file} names the number {short_number(value)}, and {MOST_COUNT:,} is the most; {OTHER}",
+                f"the network of {file} has the number {short_number(value)}, above {MOST_COUNT:,}; {OTHER}",
             )
 
 
