@@ -27,7 +27,7 @@ class CheckDirection(pl.Callback):
         for metric, mode, option in self.watched:
             logged = logged_mode(trainer, metric)
             if logged not in (None, mode):
-                higher = logged == "max"
+                better = "higher" if logged == "max" else "lower"
                 raise StoppedRun(
                     f"{metric} is logged by a metric of which {better} is better, and its name says otherwise: set "
                     f"{option}={logged}, or {option}={mode} if the name is right"

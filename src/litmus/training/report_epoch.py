@@ -25,7 +25,7 @@ class ReportEpoch(Checkpoint):
         if self.monitor not in metrics:  # in an epoch without validation
             return
         epoch, value = trainer.current_epoch + 1, float(metrics[self.monitor])
-        is_pruned = self.report(epoch, value)
-        if is_pruned and not trainer.should_stop and epoch != trainer.max_epochs:
+        hopeless = self.report(epoch, value)
+        if hopeless and not trainer.should_stop and epoch != trainer.max_epochs:
             self.reason = f"pruned: {self.monitor} of {value:.4g} after epoch {epoch} was behind the other trials"
             trainer.should_stop = True

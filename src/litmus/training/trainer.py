@@ -47,23 +47,18 @@ def build(
     """A Trainer on an available accelerator. Raises ConfigError if there is none, or if Lightning refuses an option."""
     devices = whole_number("accelerator.devices", devices, least=1)
     if accelerator in ACCELERATORS:
-        is_available, what = ACCELERATORS[accelerator]
+        available, what = ACCELERATORS[accelerator]
         require(
-            is_available(),
-            f"accelerator={accelerator} needs {what}, and there is none here; set accelerator=cpu or auto",
+            available(), f"accelerator={accelerator} needs {what}, and there is none here; set accelerator=cpu or auto"
         )
     if accelerator == "gpu":
-        available_gpus = torch.cuda.device_count()
-        require(
-            devices <= available_gpus, f"accelerator.devices={devices} is more than the {there} GPUs here: lower it"
-        )
+        there = torch.cuda.device_count()
+        require(devices <= there, f"accelerator.devices={devices} is more than the {there} GPUs here: lower it")
     require(
         devices == 1 or strategy != "auto",
         f"accelerator.devices={devices} with accelerator={accelerator} is not possible: it runs on one device",
     )
-    on_cpu = accelerator == "cpu" or (
-        accelerator == "auto" and not any(is_available() for is_available, _ in ACCELERATORS.values())
-    )
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not any(there() for there, _ in ACCELERATORS.values()))
     require(
         not (on_cpu and str(options.get("precision")) in ("16", "16-mixed")),
         f"accelerator.precision={options.get('precision')} needs a GPU; set bf16-mixed on the CPU",
