@@ -1,4 +1,4 @@
-"""Callbacks that conf/callbacks switches on or off. Callbacks of every run are in litmus.training."""
+"""Callbacks that conf/callbacks turns on or off. The callbacks of every run are in litmus.training."""
 
 from litmus.callbacks.calibration import Calibration
 from litmus.callbacks.confusion_matrix import ConfusionMatrix

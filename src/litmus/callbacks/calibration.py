@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Calibration(pl.Callback):
-    """Draws the reliability diagram of a test and saves it as calibration.png in `directory`.
+    """Plots the reliability diagram of the test predictions and saves it as calibration.png in `directory`.
 
-    `error` is then the expected calibration error.
+    After the test, `error` is the expected calibration error.
     """
 
     only_observes = True
@@ -58,8 +58,8 @@ class Calibration(pl.Callback):
 
 
 def binned(confidence: Tensor, right: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Bins images by the probability of the predicted class, in `bins` bins of equal width, (0, 1/bins] and so on.
-    Returns count, mean probability and accuracy per bin, (bins,) each; 0 for an empty bin.
+    """Bins images by the probability of the predicted class, with `bins` bins of equal width: (0, 1/bins] and so on.
+    Returns the count, the mean probability and the accuracy of each bin, (bins,) each; 0 for an empty bin.
     """
     place = ((confidence.double() * bins).ceil().long() - 1).clamp(0, bins - 1)
     counts = torch.bincount(place, minlength=bins)
@@ -69,14 +69,14 @@ def binned(confidence: Tensor, right: Tensor, bins: int) -> tuple[Tensor, Tensor
 
 
 def expected_error(counts: Tensor, sure: Tensor, correct: Tensor) -> float:
-    """Expected calibration error (Guo et al. 2017): mean over images of |accuracy − mean probability| in their bin."""
+    """Expected calibration error (Guo et al. 2017): |accuracy − mean probability| of each bin, averaged over images."""
     return float((counts * (correct - sure).abs()).sum() / counts.sum())
 
 
 @plain_text()
 def draw(counts: Tensor, sure: Tensor, correct: Tensor, title: str) -> Figure:
-    """The reliability diagram, above the number of images per bin; the distance of a bar from the diagonal is the
-    error.
+    """The reliability diagram, and below it the number of images per bin. The distance of a bar from the diagonal is
+    the calibration error of the bin.
     """
     from matplotlib.figure import Figure
 

@@ -19,13 +19,13 @@ from litmus.data.labels import class_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COUNTED = 30  # number of classes up to which cells show their counts
+COUNTED = 30  # classes; with more, the cells do not show their counts
 
 
 class ConfusionMatrix(pl.Callback):
     """Counts the test images per true class (row) and predicted class (column).
 
-    Shows the matrix, and saves it as confusion_matrix.png and .csv in `directory`.
+    Logs the matrix as a figure, and saves it as confusion_matrix.png and .csv in `directory`.
     """
 
     only_observes = True
@@ -50,7 +50,7 @@ class ConfusionMatrix(pl.Callback):
         self.counts += torch.bincount(cells, minlength=len(self.counts))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.counts = trainer.strategy.reduce(self.counts, reduce_op="sum")  # each process has counted its share
+        self.counts = trainer.strategy.reduce(self.counts, reduce_op="sum")  # each process counted its own images
         if not trainer.is_global_zero:
             return
         counts = self.counts.view(len(self.names), -1).cpu()
@@ -72,8 +72,8 @@ def as_csv(counts: Tensor, names: list[str]) -> str:
 
 @plain_text()
 def draw(counts: Tensor, names: list[str], title: str) -> Figure:
-    """Darker cells hold a larger share of their row. Colors follow the square root of the share, so that 1 % is
-    visible.
+    """The matrix as a figure. A darker cell has a larger share of its row; the color is proportional to the square root
+    of the share, so that 1 % is visible.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
@@ -96,5 +96,5 @@ def draw(counts: Tensor, names: list[str], title: str) -> Figure:
             color = "white" if shares[row, column] > 0.3 else "black"
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=9)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # fix the layout, or the next drawing changes it
+    figure.set_layout_engine("none")  # keep this layout when the figure is drawn again
     return figure

@@ -13,10 +13,11 @@ from litmus.errors import StoppedRun, number, require, whole_number
 
 
 class EarlyStopping(LightningEarlyStopping):
-    """Ends the run when `monitor` has not improved by more than `min_delta` for `patience` epochs that measured it.
+    """Ends the run if `monitor` has not improved by more than `min_delta` in the last `patience` epochs that measured
+    it, or if it is NaN or infinite.
 
-    It also ends it when `monitor` is NaN or infinite. `mode` is max or min; None: as the metric's name says
-    (`litmus.core.metric_direction`). `reason` says why it stopped, or is None.
+    `mode` is max or min; None infers it from the name of the metric (`litmus.core.metric_direction`). `reason` is the
+    stop reason, or None.
     """
 
     def __init__(self, monitor: str = "val/loss", patience: int = 10, min_delta: float = 0.0, mode: str | None = None):
@@ -35,7 +36,7 @@ class EarlyStopping(LightningEarlyStopping):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps the current patience: a resumed run may have a larger one than the checkpoint."""
+        """Keeps the patience of the config: a resumed run may have a larger one than the checkpoint."""
         patience = self.patience
         super().load_state_dict(state_dict)
         self.patience = patience

@@ -12,9 +12,10 @@ from litmus.penalties import weights_by_layer
 
 
 class FirstLayerWeights(pl.Callback):
-    """Shows the weights of the first `units` units of the first layer: linear as images, convolutional as kernels.
+    """Plots the weights of the first `units` units of the first layer: images for a linear layer, kernels for a
+    convolution.
 
-    Before training, every `every_n_epochs` epochs, and at the end.
+    Plots them before training, every `every_n_epochs` epochs, and at the end.
     """
 
     only_observes = True
@@ -50,7 +51,7 @@ class FirstLayerWeights(pl.Callback):
 
 
 def as_images(weights: Tensor, image_shape: tuple[int, ...]) -> Tensor | None:
-    """(N, C, H, W) with one or three channels, or None for weights that do not correspond to pixels."""
+    """The weights as images (N, C, H, W) of one or three channels, or None if they do not correspond to pixels."""
     if weights.dim() == 2 and weights.shape[1] == math.prod(image_shape):
         weights = weights.unflatten(1, image_shape)
     if weights.dim() != 4:

@@ -27,18 +27,19 @@ STEP = (
 
 
 class FrozenFeatures(Callback):
-    """While the backbone is frozen and nothing in the training images is random, what it makes of an image is always
-    the same: it is computed once, for the training and the validation part, and the head is trained and measured on
-    that. It ends when the backbone is unfrozen; training continues with the images.
+    """Computes the features of a frozen backbone once, for the training and the validation images, and trains and
+    validates the head on them. When the backbone is unfrozen, training continues with the images.
 
-    An overridden step may do with images what must not be done with features, such as mixing them. So nothing is
-    computed once if the model overrides a part of the step below the class that defines `features`, if a callback from
-    outside Lightning and Litmus has on_train_batch_start, or if the model or the data module changes how a batch gets
-    to the device; one log line then says which.
+    The features of an image are constant only while the backbone is frozen and the images are not augmented. A custom
+    training step may also change images in a way that is wrong for features, such as mixing them. So the cache is not
+    used if the model overrides a part of the step below the class that defines `features`, if a callback from outside
+    Lightning and Litmus overrides on_train_batch_start, or if the model or the data module overrides the transfer of a
+    batch to the device; one log line gives the reason.
 
-    It changes no more than the last bits of what is learned, and nothing of what is saved. It leaves runs alone that
-    would gain nothing: with one such epoch, or more features than `memory_gb` holds. It works with models that have
-    `frozen_at(epoch)`, `features(images)` of shape (N, F), and `feature_count` F, and whose `forward` takes those too.
+    The cache changes at most the last bits of the weights, and does not change what is saved. It is not used if it
+    saves no time (a single frozen epoch) or if the features need more than `memory_gb`. The model needs
+    `frozen_at(epoch)`, `features(images)` of shape (N, F), `feature_count` F, and a `forward` that accepts features
+    too.
     """
 
     def __init__(self, memory_gb: float = 2.0):
@@ -92,7 +93,7 @@ class FrozenFeatures(Callback):
         return torch.cat(found)
 
     def _hand_over(self, trainer: pl.Trainer, data: Any) -> None:
-        """Lets the loaders that Lightning holds continue with what `data` has now."""
+        """Replaces the inputs of Lightning's loaders by the current inputs of `data`: features or images."""
         for part, loader in (("train", trainer.train_dataloader), ("val", trainer.val_dataloaders)):
             if data.size(part):
                 inputs, _, preprocess = data.inputs(part)
@@ -100,7 +101,7 @@ class FrozenFeatures(Callback):
 
 
 def _own_step(trainer: pl.Trainer, model: Any) -> str | None:
-    """What may change the images of a batch or expect images, or None."""
+    """The reason why the step may change the images of a batch or expect images, or None."""
     if names := overridden_below(model, STEP, defining="features"):
         return f"{type(model).__name__} overrides {', '.join(names)}"
     if overrides_transfer(trainer):

@@ -19,10 +19,10 @@ def training_accuracy(trainer: pl.Trainer, pl_module: pl.LightningModule, first:
 
 class GeneralizationGap(pl.Callback):
     """Logs `gap/acc`: accuracy on the first `images` training images, in eval mode and without augmentation, minus
-    `val/acc`. The running `train/acc` would not do: dropout lowers it, and it lags behind the weights.
+    `val/acc`. The running `train/acc` is not comparable: dropout lowers it, and it lags behind the weights.
 
-    Never on more images than there are to validate: the difference is no surer than the less sure of its two sides.
-    Only with data of litmus.data: the training batches of another data module may be augmented.
+    It uses at most as many images as the validation part has, because more would not make the difference more precise.
+    It works only with the data modules of litmus.data: the training batches of others may be augmented.
     """
 
     only_observes = True
@@ -31,7 +31,7 @@ class GeneralizationGap(pl.Callback):
         self.images = whole_number("callbacks.generalization_gap.images", images, least=1)
         self.accuracy: float | None = None
 
-    # Not at the epoch's end, when the weights may be others than those validated, as with weight averaging.
+    # Not at the end of the epoch, when a callback such as weight averaging may have replaced the validated weights.
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:

@@ -10,8 +10,9 @@ from litmus.penalties import weights_by_layer
 
 
 class GradNorm(pl.Callback):
-    """Logs `grad_norm/<layer>`, the L2 norm of the gradient of each layer's weight, penalty included and before any
-    clipping: at the first step of each epoch and every `every_n_steps` after it. metrics.csv gets their mean."""
+    """Logs `grad_norm/<layer>`, the L2 norm of the gradient of each layer's weight, with the penalty and before
+    clipping: at the first step of each epoch and every `every_n_steps` steps after it. metrics.csv contains their mean.
+    """
 
     only_observes = True
 
@@ -26,8 +27,8 @@ class GradNorm(pl.Callback):
         self.measured: dict[str, list[float]] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # A compiled step has no place for a hook before the update, but leaves the gradients behind. With clipping they
-        # are not those from before, so the hook stays, which a compiled step refuses.
+        # A compiled step calls no hook before the update, but its gradients can be read after the step. With clipping
+        # those are the clipped gradients; then this keeps the hook, and trainer.compile raises its error.
         is_compiled = getattr(trainer.fit_loop.epoch_loop, "compile", False) and trainer.gradient_clip_val is None
         setattr(self, "on_train_batch_end" if is_compiled else "on_before_optimizer_step", self._count_step)
 
@@ -40,7 +41,9 @@ class GradNorm(pl.Callback):
         gradients = {layer: weight.grad for layer, weight in self.weights.items() if weight.grad is not None}
         if not gradients:
             return
-        norms = torch.stack([gradient.norm() for gradient in gradients.values()]).tolist()  # one wait for the device
+        norms = torch.stack(
+            [gradient.norm() for gradient in gradients.values()]
+        ).tolist()  # one synchronization with the device
         found = {f"grad_norm/{layer}": norm for layer, norm in zip(gradients, norms, strict=True)}
         for name, norm in found.items():
             self.measured.setdefault(name, []).append(norm)

@@ -1,4 +1,4 @@
-"""Which metrics an epoch has logged."""
+"""The metrics that an epoch has logged."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torchmetrics import Metric
 
 
 class KeepEarlier(pl.Callback):
-    """Keeps what was logged before the epoch, for `metrics_of_epoch`. Put it before all callbacks that log."""
+    """Keeps the metrics of earlier epochs for `metrics_of_epoch`. Put it before all callbacks that log."""
 
     def __init__(self) -> None:
         self.earlier: dict[str, Any] = {}
@@ -23,8 +23,8 @@ class KeepEarlier(pl.Callback):
 def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, Any]:
     """The metrics that this epoch logged.
 
-    `trainer.callback_metrics` also holds the metrics of earlier epochs, as the same tensors, such as `val/acc` in an
-    epoch without validation.
+    `trainer.callback_metrics` also contains metrics of earlier epochs (the same tensor objects), such as `val/acc` in
+    an epoch without validation.
     """
     keeper = _keeper(trainer)
     earlier = keeper.earlier if keeper else {}
@@ -46,7 +46,7 @@ def _keeper(trainer: pl.Trainer) -> KeepEarlier | None:
 def logged_mode(trainer: pl.Trainer, name: str) -> str | None:
     """max or min if the metric was logged as a torchmetrics object with `higher_is_better`, otherwise None."""
     loop: Any = trainer.fit_loop.epoch_loop
-    for results in (loop.val_loop._results, loop._results):  # Lightning has no public way from a name to its object
+    for results in (loop.val_loop._results, loop._results):  # Lightning has no public API that returns the object
         for result in results.values():
             if result.meta.name == name and isinstance(result.value, Metric) and not result.is_tensor:
                 higher = result.value.higher_is_better

@@ -14,10 +14,10 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     measure: Callable[[Tensor, Tensor], Any],
 ) -> list[Any]:
-    """`measure(logits, target)` of each batch, in eval mode, without gradients and in the precision of the run.
+    """Calls `measure(logits, target)` with each batch, in eval mode, without gradients and in the precision of the run.
 
-    Training is not affected: the mode of each submodule and the random state of torch, which a DataLoader draws from,
-    are restored.
+    Training is not affected: the mode of each submodule is restored, and so is the random state of torch, which a
+    DataLoader changes.
     """
     modes = [(part, part.training) for part in module.modules()]
     precision: Any = trainer.precision_plugin

@@ -9,10 +9,10 @@ from litmus.errors import StoppedRun
 
 
 class OverfitCheck(Checkpoint):
-    """Ends the run when every training image is classified correctly in eval mode. Raises StoppedRun if that never
-    happens.
+    """Ends the run when every training image is classified correctly in eval mode. Raises StoppedRun if that does not
+    happen in any epoch.
 
-    Derives from Checkpoint because Lightning calls checkpoints after the callbacks that log.
+    Derives from Checkpoint because Lightning calls Checkpoint callbacks after the callbacks that log.
     """
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from matplotlib.artist import Artist  # torchmetrics imports matplotlib anyway
+from matplotlib.artist import Artist  # costs nothing: torchmetrics imports matplotlib
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 100
-# From dark to light, so that the sign can be seen without color too; zero is the gray in the middle.
+# From dark to light, so that the sign is visible without color; zero is the gray in the middle.
 SIGNED = ("#02023a", "#2b55b8", "#8f8f8f", "#f0a040", "#fff6c8")
 
 
@@ -44,7 +44,7 @@ def show(trainer: pl.Trainer, tag: str, figure: Figure) -> None:
     image = np.asarray(canvas.buffer_rgba())[..., :3]
     for board in tensorboard_loggers(trainer):
         write_image(board, tag, image, trainer.global_step)
-    # A figure's parts refer to each other, so that Python's collector finds them late: 2.5 MB each time until then.
+    # A figure has reference cycles, so 2.5 MB would stay in memory until Python's garbage collector runs.
     for artist in [*figure.artists, *figure.texts]:
         artist.remove()
     figure.clear()
@@ -58,20 +58,20 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def pixels(images: Tensor, preprocess: Any) -> Tensor:
-    """The network's input (N, C, H, W) as uint8 pixels on the CPU, with the `mean` and `std` of `preprocess`."""
+    """Converts the network's input (N, C, H, W) back to uint8 pixels on the CPU, by mean and std of `preprocess`."""
     values = images.detach().float() * preprocess.std + preprocess.mean
     return values.round().clamp(0, 255).to(torch.uint8).cpu()
 
 
 def shorten_names(names: Sequence[object], most: int) -> list[str]:
-    """Class names that can be drawn, at most `most` characters long."""
+    """Class names of at most `most` characters that the font can draw."""
     texts = [replace_missing_glyphs(class_name(name)) for name in names]
     return [text if len(text) <= most else f"{text[: most - 1]}…" for text in texts]
 
 
 @plain_text()
 def sheet(width: float, height: float, title: str) -> Figure:
-    """A white figure with a title, size in inches, without axes, which take longer to draw than the images."""
+    """A white figure with a title; its size is in inches. It has no axes, which take longer to draw than the images."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
@@ -82,9 +82,9 @@ def sheet(width: float, height: float, title: str) -> Figure:
 
 
 class Pixels(Artist):
-    """Pixels (H, W, 3 or 4), uint8, drawn unscaled, `left` and `bottom` inches from the figure's lower left corner.
+    """Draws uint8 pixels (H, W, 3 or 4) unscaled, `left` and `bottom` inches from the lower left corner of the figure.
 
-    matplotlib's own images are resampled even where nothing changes, which takes longer than all the rest.
+    matplotlib's own images are resampled even at their original size, which takes longer than everything else.
     """
 
     def __init__(self, image: np.ndarray, left: float, bottom: float):
@@ -101,13 +101,13 @@ class Pixels(Artist):
 
 @plain_text()
 def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int, wide: float = 1.15) -> Figure:
-    """uint8 images (N, C, H, W), `wide` inches each, above captions of one or more lines."""
+    """A figure of uint8 images (N, C, H, W), each `wide` inches wide above its caption of one or more lines."""
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     tall = wide * images.shape[2] / images.shape[3]
     captions = [replace_missing_glyphs(caption) for caption in captions]
     lines = [line for caption in captions for line in caption.split("\n")]
-    size = min(13.0, 72 * wide / (0.6 * max(map(len, lines))))  # in points, of which a letter is about 0.6 wide
+    size = min(13.0, 72 * wide / (0.6 * max(map(len, lines))))  # font size in points; a letter is about 0.6 of it wide
     cell = tall + 1.4 * size / 72 * len(lines) / len(captions) + 0.15
     figure = sheet(max(columns * (wide + 0.1) + 0.1, 5.0), rows * cell + 0.4, title)
     colors = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
@@ -120,7 +120,7 @@ def image_grid(images: Tensor, captions: Sequence[str], title: str, columns: int
 
 
 def resize(images: Tensor, wide: float, tall: float) -> np.ndarray:
-    """uint8 images (N, C, H, W) as (N, H, W, C) for `wide` × `tall` inches. Small ones keep their pixels visible."""
+    """Resizes uint8 images (N, C, H, W) to (N, H, W, C) of `wide` × `tall` inches; enlarged pixels stay squares."""
     size = max(1, round(tall * DOTS_PER_INCH)), round(wide * DOTS_PER_INCH)
     if size[1] > 2 * images.shape[3]:
         return F.interpolate(images, size, mode="nearest-exact").permute(0, 2, 3, 1).numpy()
@@ -130,10 +130,10 @@ def resize(images: Tensor, wide: float, tall: float) -> np.ndarray:
 
 @plain_text()
 def weight_grid(weights: Tensor, title: str) -> Figure:
-    """Weights (N, C, H, W) of N units on a common scale, centered at zero.
+    """A figure of the weights (N, C, H, W) of N units, with one color scale centered at zero.
 
-    One channel is drawn in signed colors, three as the color that a unit responds to, gray for none. The scale ends at
-    the 99th percentile, so that a few large weights do not hide the rest.
+    One channel is drawn in signed colors; three channels as the color that the unit responds to, gray for none. The
+    scale ends at the 99th percentile, so that a few large weights do not hide the others.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -147,7 +147,7 @@ def weight_grid(weights: Tensor, title: str) -> Figure:
         picture = (255 * np.nan_to_num(scale(tiles), nan=1.0)).astype(np.uint8)
     else:
         picture = colors.to_rgba(tiles[..., 0], bytes=True)
-    dots = max(1, round(600 / max(tiles.shape[:2])))  # on a side of each weight
+    dots = max(1, round(600 / max(tiles.shape[:2])))  # per side of a weight
     tall, wide = tiles.shape[0] * dots / DOTS_PER_INCH, tiles.shape[1] * dots / DOTS_PER_INCH
     width, height = max(wide + 1.0, 5.0), tall + 0.5
     figure = sheet(width, height, title)
@@ -158,7 +158,7 @@ def weight_grid(weights: Tensor, title: str) -> Figure:
 
 
 def tile(tiles: np.ndarray) -> np.ndarray:
-    """(N, H, W, C) arranged in about a square (H', W', C), with a line of NaN between the tiles."""
+    """Arranges tiles (N, H, W, C) in roughly a square (H', W', C), with a line of NaN between them."""
     count, height, width, channels = tiles.shape
     columns = math.ceil(math.sqrt(count * (height + 1) / (width + 1)))
     rows = math.ceil(count / columns)

@@ -10,8 +10,9 @@ from litmus.errors import whole_number
 
 
 class SampleImages(pl.Callback):
-    """Shows the first `images` of the first batch with their classes: augmented, as the network gets them, without
-    the normalization."""
+    """Plots the first `images` images of the first batch with their classes: augmented as for the network, but not
+    normalized.
+    """
 
     only_observes = True
 
@@ -21,10 +22,10 @@ class SampleImages(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch > 0 or not tensorboard_loggers(trainer):
             return
-        # Now and not in the first step, whose batch may be of features (see FrozenFeatures).
+        # Not in the first step, whose batch may contain features instead of images (see FrozenFeatures).
         batch = next(iter(trainer.train_dataloader))  # type: ignore[arg-type]
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data.preprocess, UnknownPreprocess):  # its images cannot be shown
+        if isinstance(data.preprocess, UnknownPreprocess):  # the pixels are unknown
             return
         images, target = (part[: self.images] for part in batch)
         names = shorten_names(data.class_names, 18)

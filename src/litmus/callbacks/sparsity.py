@@ -1,4 +1,4 @@
-"""The fraction of weights that are nearly zero."""
+"""The fraction of near-zero weights."""
 
 import pytorch_lightning as pl
 import torch
@@ -10,8 +10,7 @@ from litmus.penalties import weights_by_layer
 class Sparsity(pl.Callback):
     """Logs `sparsity/<layer>`, the fraction of weights w of each layer with |w| <= `threshold`, at the end of an epoch.
 
-    The threshold is absolute because optimizers move weights under L1 back and forth across zero and rarely to it. With
-    0, only exact zeros count.
+    The default is not 0 because, with L1, optimizers move weights back and forth across zero and rarely to exactly 0.
     """
 
     only_observes = True

@@ -32,7 +32,7 @@ class TestCurve(pl.Callback):
 
         self._metrics: dict[str, Any] = {}
 
-    # Not at the epoch's end, when the weights may be others than those validated, as with weight averaging.
+    # Not at the end of the epoch, when a callback such as weight averaging may have replaced the validated weights.
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:

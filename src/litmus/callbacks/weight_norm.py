@@ -7,7 +7,7 @@ from litmus.penalties import weights_by_layer
 
 
 class WeightNorm(pl.Callback):
-    """Logs `weight_norm/<layer>`, the L2 norm of each layer's weight at the epoch's end."""
+    """Logs `weight_norm/<layer>`, the L2 norm of each layer's weight at the end of the epoch."""
 
     only_observes = True
 

@@ -17,10 +17,10 @@ log = logging.getLogger("litmus")
 
 
 class WorstMistakes(pl.Callback):
-    """Shows the misclassified test images with the highest loss, at most `images`, and saves them in `directory`.
+    """Plots the misclassified test images with the highest loss, at most `images`, and saves the figure in `directory`.
 
-    Captions give the true and the predicted class with their probabilities. The loss is the cross-entropy, −log of the
-    softmax of the true class, whatever loss the model was trained with.
+    The captions give the true and the predicted class with their probabilities. The loss is always the cross-entropy,
+    even if the model was trained with another loss.
     """
 
     only_observes = True
@@ -46,7 +46,7 @@ class WorstMistakes(pl.Callback):
         self._keep([log_p[wrong], target[wrong], images[wrong]])
 
     def _keep(self, found: list[Tensor]) -> None:
-        """Adds mistakes (log-probabilities, targets, images) and keeps the worst."""
+        """Adds mistakes (log-probabilities, targets, images) and keeps the worst ones."""
         if self.worst:
             found = [torch.cat(pair) for pair in zip(self.worst, found, strict=True)]
         log_p, target, _ = found
@@ -66,7 +66,7 @@ class WorstMistakes(pl.Callback):
         if not len(target):
             log.info("no test image was misclassified, so there is no picture of the worst mistakes")
             return
-        if isinstance(data.preprocess, UnknownPreprocess):  # its images cannot be shown
+        if isinstance(data.preprocess, UnknownPreprocess):  # the pixels are unknown
             return
         names = shorten_names(data.class_names, 14)
         captions = [

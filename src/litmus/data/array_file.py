@@ -32,15 +32,16 @@ SAVE = "np.savez('mine.npz', x_train=…, y_train=…, x_test=…, y_test=…)"
 
 
 class ArrayFile(InMemory):
-    """The arrays x_train and y_train of `path`, and x_val, y_val, x_test, y_test where it has them; `class_names` may
-    name the classes. `path` is an `.npz` file, gzipped or not, or a folder of `.npy` files of these names.
+    """The arrays x_train and y_train of `path`, and optionally x_val, y_val, x_test, y_test and class_names. `path` is
+    an `.npz` file, gzipped or not, or a folder of `.npy` files with these names.
 
-    Without x_val, `val_size` splits the validation part off; without x_test there is no test. Images are pixels from 0
-    to 255, or floats from 0 to 1, (N, H, W), (N, C, H, W) or (N, H, W, C); `layout` says which of the last two where
-    the shape does not. Labels are whole numbers, text, or one-hot; each distinct one of y_train is a class. Raises
-    ConfigError for what may mean something else.
+    Without x_val, `val_size` splits the validation part off the training images; without x_test there is no test.
+    Images are pixels from 0 to 255, or floats from 0 to 1, of shape (N, H, W), (N, C, H, W) or (N, H, W, C); `layout`
+    chooses between the last two if the shape is ambiguous. Labels are whole numbers, text, or one-hot; each distinct
+    label of y_train is a class. Raises ConfigError for ambiguous arrays.
 
-    An image that is in two parts is an error, a warning, or dropped from the first of the two, by `duplicates`.
+    `duplicates` sets what happens to an image that is in two parts: an error, a warning, or removal from the first of
+    the two parts.
     """
 
     required_part = "train"
@@ -129,8 +130,8 @@ class Arrays:
 
 
 def read_arrays(path: str, notes: list[str], required: str = "train") -> Arrays:
-    """Reads the arrays of all parts. Raises ConfigError if the file is absent, damaged or incomplete, or holds anything
-    but numbers and text.
+    """Reads the arrays of all parts. Raises ConfigError if the file is absent, damaged or incomplete, or contains
+    anything other than numbers and text.
     """
     with _translate_read_errors(path), _opened(path) as (names, read):
         keys = {name: key for name in names if (key := _key(name)) is not None}
@@ -161,7 +162,7 @@ def _key(name: str) -> tuple[str, str] | None:
 
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[list[str], Callable[[str], np.ndarray]]]:
-    """The names of the arrays and a function that reads one. Arrays of a folder stay on disk until converted."""
+    """The names of the arrays, and a function that reads one. The arrays of a folder stay on disk until converted."""
     place = user_path("data.path", path)
     if place.is_dir():
         names = sorted(file.stem for file in place.glob("*.npy"))

@@ -13,15 +13,15 @@ POINTS = 4  # control points of the elastic deformation, along each side
 
 
 class Augmentation:
-    """Crop, shift, flip, a warp (rotation, scale and elastic bending at once) and erasing, in this order, of uint8
-    images (N, C, H, W).
+    """Augments uint8 images (N, C, H, W) by crop, shift, flip, a warp (rotation, scale and elastic deformation in one
+    step) and erasing, in this order.
 
-    Pixels are those of the data, before any resizing and normalization. `crop` translates by up to that many pixels
-    each way and fills in the image mirrored at its edge; `shift` translates too, and fills in black, pixel 0; `flip`
-    mirrors left to right with a probability of one half; `rotation` rotates by up to that many degrees either way
-    about the center; `scale` enlarges or shrinks by up to this fraction; `elastic` displaces each of 4 × 4 control
-    points by up to that many pixels along each axis, interpolated smoothly between them. All three fill in black.
-    `erasing` is the probability that a rectangle of 2 to 33 % of the area is made black (Zhong et al. 2017).
+    Lengths are in pixels of the data set's images, before resizing. `crop` translates by up to that many pixels in each
+    direction and fills the border with the mirrored image; `shift` does the same and fills with black (0). `flip`
+    mirrors left to right with probability 0.5. `rotation` rotates about the center by up to that many degrees in either
+    direction; `scale` enlarges or shrinks by up to this fraction; `elastic` displaces each of 4 × 4 control points by
+    up to that many pixels along each axis, interpolated smoothly between them. These three fill with black. `erasing`
+    is the probability that a rectangle of 2 to 33 % of the area is set to black (Zhong et al. 2017).
     """
 
     # Each augmentation has its own columns, so that switching one on does not change the others.
@@ -79,11 +79,11 @@ class Augmentation:
         drawn = torch.rand(count, self.SCALE, generator=generator)
         if not (self.scale or self.elastic):
             return drawn
-        # Drawn last, so that the others are the same without it.
+        # Drawn last, so that the other random numbers do not depend on it.
         return torch.cat([drawn, torch.rand(count, self.ELASTIC.stop - self.SCALE, generator=generator)], dim=1)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """The images (N, C, H, W) augmented by their rows of `draw`: uint8, or float32 if they were warped."""
+        """Augments the images (N, C, H, W) with their rows of `draw`. Returns uint8, or float32 if they were warped."""
         if self.crop or self.shift or self.flip:
             flipped = drawn[:, self.FLIP] < 0.5 if self.flip else torch.zeros_like(drawn[:, 0], dtype=torch.bool)
             images = move(
@@ -105,8 +105,8 @@ def _steps(drawn: Tensor, most: int) -> Tensor:
 
 
 def move(images: Tensor, crop: Tensor, shift: Tensor, flipped: Tensor) -> Tensor:
-    """Exact translations: (N, C, H, W) by `crop` rows down and columns right, (N, 2), mirrored at the edge, then by
-    `shift`, (N, 2), filled with black; then a horizontal flip where `flipped`, (N,) bool.
+    """Translates images (N, C, H, W) by whole pixels: by `crop` (N, 2) rows down and columns right, filled with the
+    mirrored image, then by `shift` (N, 2), filled with black. Then mirrors those where `flipped` (N,) is true.
     """
     count, channels, height, width = images.shape
     across = torch.arange(width, device=images.device).expand(count, width)
@@ -114,7 +114,7 @@ def move(images: Tensor, crop: Tensor, shift: Tensor, flipped: Tensor) -> Tensor
     down = torch.arange(height, device=images.device) - shift[:, :1]
     inside = _within(down, height)[:, None, :, None] & _within(across, width)[:, None, None, :]
     rows, columns = _mirrored(down - crop[:, :1], height), _mirrored(across - crop[:, 1:], width)
-    # One gather for all three is cheaper than cropping, padding and flipping.
+    # One gather is faster than a crop, a pad and a flip.
     index = (rows[:, :, None] * width + columns[:, None, :]).view(count, 1, -1).expand(-1, channels, -1)
     return images.flatten(2).gather(2, index).view(images.shape) * inside
 
@@ -124,13 +124,13 @@ def _within(index: Tensor, size: int) -> Tensor:
 
 
 def _mirrored(index: Tensor, size: int) -> Tensor:
-    """The index mirrored at both edges: … 2 1 0 1 2 … size−2 size−1 size−2 …; further out, any index inside."""
+    """The index mirrored at both edges: … 2 1 0 1 2 … size−2 size−1 size−2 …; farther out, some valid index."""
     return ((size - 1) - ((size - 1) - index.abs()).abs()).clamp(min=0)
 
 
 def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, displacements: Tensor | None = None) -> Tensor:
-    """(N, C, H, W) to float32, rotated counterclockwise about the center by `degrees`, (N,), scaled by `factor`, (N,),
-    and deformed by `displacements`, (N, 2 · POINTS²) pixels: bilinear, black outside.
+    """Rotates images (N, C, H, W) counterclockwise about the center by `degrees` (N,), scales them by `factor` (N,) and
+    deforms them by `displacements` (N, 2 · POINTS²) in pixels. Returns float32, bilinear, with black outside.
     """
     count, _, height, width = images.shape
     angle = (degrees * (math.pi / 180))[:, None, None]
@@ -139,7 +139,7 @@ def warp(images: Tensor, degrees: Tensor, factor: Tensor | None = None, displace
         cos, sin = cos / factor[:, None, None], sin / factor[:, None, None]
     y = torch.arange(height, device=images.device).sub((height - 1) / 2)[:, None]
     x = torch.arange(width, device=images.device).sub((width - 1) / 2)
-    # Source coordinates for grid_sample: −1 and 1 are the outer edges. affine_grid takes longer.
+    # Source coordinates for grid_sample: −1 and 1 are the outer edges. affine_grid is slower.
     grid = torch.empty(count, height, width, 2, device=images.device)
     torch.sub(cos * x, sin * y, out=grid[..., 0])
     torch.add(sin * x, cos * y, out=grid[..., 1])
@@ -160,7 +160,7 @@ def elastic_field(displacements: Tensor, height: int, width: int) -> Tensor:
         .view(POINTS, side)
         for side in (height, width)
     )  # fmt: skip
-    # Bicubic interpolation is linear: two matrix products, much faster than F.interpolate.
+    # Bicubic interpolation is linear, so two matrix products compute it, much faster than F.interpolate.
     return down.T @ displacements @ across
 
 

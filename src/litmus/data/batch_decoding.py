@@ -21,7 +21,7 @@ from litmus.data.listing import readable
 from litmus.errors import StoppedRun
 
 MOST_BYTES = 2**32  # of a file of cached results; one for a million files has 0.2 GB
-Bad = dict[Path, str]  # what is wrong with a file
+Bad = dict[Path, str]  # the error of each bad file
 
 
 def available_cores() -> int:
@@ -29,7 +29,9 @@ def available_cores() -> int:
 
 
 def decode_all(files: Sequence[Path], decode: ImageDecoder, keep: bool = True) -> tuple[Tensor, Bad]:
-    """The images (N, C, H, W), black for a bad file, empty if not `keep`; and the bad files."""
+    """Decodes the files. Returns the images (N, C, H, W), black for a bad file and empty if not `keep`, and the bad
+    files.
+    """
     images = torch.zeros((len(files) if keep else 0, *decode.shape), dtype=torch.uint8)
     bad: Bad = {}
 
@@ -41,7 +43,8 @@ def decode_all(files: Sequence[Path], decode: ImageDecoder, keep: bool = True) -
         except ImageDecodeError as error:
             bad[files[i]] = str(error)
 
-    # Threads suffice: Pillow releases the GIL while it decodes and resizes. It warns of odd but complete files.
+    # Threads suffice: Pillow releases the GIL while it decodes and resizes. Its warnings are about unusual but
+    # complete files.
     with warnings.catch_warnings(), ThreadPoolExecutor(available_cores()) as pool:
         warnings.simplefilter("ignore")
         what = f"{'decoding' if keep else 'checking'} {len(files):,} pictures"
@@ -51,15 +54,15 @@ def decode_all(files: Sequence[Path], decode: ImageDecoder, keep: bool = True) -
 
 
 def check_all(files: Sequence[Path], decode: ImageDecoder, memory: Path) -> Bad:
-    """The bad files, found by decoding every file, unless the result is cached (see `cached_results`)."""
+    """Decodes every file and returns the bad ones. The result is cached (see `cached_results`)."""
     return cached_results("checked", files, memory, lambda some: decode_all(some, decode, keep=False)[1])
 
 
 def cached_results(
     kind: str, files: Sequence[Path], memory: Path, find: Callable[[Sequence[Path]], dict[Path, str]]
 ) -> dict[Path, str]:
-    """The results of `find` for some of the files, cached in the folder `memory` until the size or modification time of
-    a file changes.
+    """Calls `find` with the files, and caches its result in the folder `memory` until the size or modification time of
+    a file changes. The result may leave out files.
     """
     record = memory / kind / f"{file_state(files)[:32]}.json"
     if record.exists():
@@ -95,7 +98,7 @@ class Files(Dataset):
 
 
 class DecodedBatches(Batches):
-    """The batches of `Batches`, of files that `workers` decode on demand."""
+    """Batches of image files that `workers` decode on demand, otherwise as `Batches`."""
 
     def __init__(
         self,
@@ -119,7 +122,7 @@ class DecodedBatches(Batches):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.labels.device.type == "cuda",
-            generator=torch.Generator(),  # otherwise it draws from torch's generator
+            generator=torch.Generator(),  # otherwise the loader changes the state of torch's generator
         )
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -140,5 +143,5 @@ class DecodedBatches(Batches):
                 if drawn is not None and self.augment is not None:
                     images = self.augment(images, drawn[index].to(device))
                 yield self.preprocess(images), self.labels[index.to(device)]
-        except ImageDecodeError as error:  # from a worker, its traceback comes before it
+        except ImageDecodeError as error:  # the error of a worker begins with its traceback
             raise StoppedRun(f"{str(error).strip().splitlines()[-1]}, and was good when it was checked") from error

@@ -12,7 +12,7 @@ from litmus.data.augment import Augmentation
 
 T = TypeVar("T")
 
-PIXELS_AT_ONCE = 2**19  # as float32 they fit in the cache of a core
+PIXELS_AT_ONCE = 2**19  # that fit as float32 in the cache of a core
 BYTES_AT_ONCE = 2**22
 
 
@@ -46,14 +46,14 @@ class Batches:
         self.preprocess = preprocess
         self.seed = seed
         self.augment = augment
-        # Without augmentation, a batch takes less time to make than to pass between threads.
+        # Without augmentation, it takes less time to create a batch than to pass it between threads.
         self.ahead = prefetch_in_thread and augment is not None and labels.device.type == "cpu"
         self.epoch = 0
         if seed is not None:
             self.sampler = self  # Lightning sets the epoch of a loader's sampler
 
     def take(self, images: Tensor, preprocess: Callable[[Tensor], Tensor]) -> None:
-        """Continues with other inputs in the same order: features in place of the images, or the images again."""
+        """Replaces the images by their cached features, or the features by the images; the order stays the same."""
         self.images = images if self.seed is not None else images[self.rank :: self.world]
         self.preprocess = preprocess
 
@@ -76,7 +76,7 @@ class Batches:
             yield from zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
 
     def _order(self, seed: int) -> Tensor:
-        """Indices of the images of this process in the order of the epoch."""
+        """The indices of this process's images in the order of the epoch."""
         order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(epoch_seed(seed, self.epoch)))
         return order[: len(order) - len(order) % self.world][self.rank :: self.world]
 
@@ -87,8 +87,8 @@ class Batches:
         labels = self.labels.index_select(0, order)
         if self.augment is not None:
             drawn = self.augment.draw(len(self.labels), self.seed, self.epoch).to(order.device).index_select(0, order)
-        # Several small batches at once, because each operation has an overhead of some microseconds. Gathering is bound
-        # by memory latency, and is done for even more.
+        # Several small batches are preprocessed at once, because each operation has an overhead of some microseconds.
+        # Gathering is limited by memory latency, so it covers even more batches at once.
         size = self.batch_size * max(1, PIXELS_AT_ONCE // max(1, self.batch_size * self.images[0].numel()))
         picked = size * max(1, BYTES_AT_ONCE // max(1, size * self.images[0].nbytes))
         for start in range(0, len(order), size):
@@ -101,7 +101,7 @@ class Batches:
 
 
 def prefetch(blocks: Iterator[T]) -> Iterator[T]:
-    """The same items; a thread prepares the next one while one is used."""
+    """Yields the same items; a thread prepares the next item while the current one is used."""
     with ThreadPoolExecutor(1, "batches") as thread:
         following = thread.submit(next, blocks, None)
         while (block := following.result()) is not None:

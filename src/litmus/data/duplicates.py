@@ -14,7 +14,7 @@ from litmus.data.part_names import PARTS
 from litmus.errors import require
 
 DUPLICATES = ("error", "warn", "drop")
-TAIL = 4096  # bytes at the end of a file, where compressed images differ
+TAIL = 4096  # bytes read at the end of a file, where compressed images differ
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Repeat:
 
 
 def find_repeats(contents: Mapping[str, Sequence[Hashable | None]]) -> list[Repeat]:
-    """The images that are also in a later part of `PARTS`. Content None is not compared."""
+    """The images that are also in a later part, in the order of `PARTS`. Images with the content None are skipped."""
     seen: dict[Hashable, tuple[str, int]] = {}
     found: list[Repeat] = []
     for part in reversed(PARTS):
@@ -41,7 +41,7 @@ def find_repeats(contents: Mapping[str, Sequence[Hashable | None]]) -> list[Repe
 
 
 def answer_duplicates(repeats: Sequence[Repeat], policy: str, name: Callable[[str, int], str]) -> list[str]:
-    """Notes for the log: nothing, a warning, or what is dropped. Raises ConfigError if `policy` is `error`."""
+    """Returns notes for the log: none, a warning, or the dropped images. Raises ConfigError if `policy` is `error`."""
     if not repeats:
         return []
     most = 3  # named in the message
@@ -83,20 +83,20 @@ def two_classes(
 
 
 def indices_to_keep(count: int, part: str, repeats: Sequence[Repeat]) -> Tensor:
-    """Indices of a part of `count` images without those that are in a later part."""
+    """The indices of those of the `count` images of a part that are not in a later part."""
     dropped = {repeat.position for repeat in repeats if repeat.part == part}
     return torch.tensor([i for i in range(count) if i not in dropped], dtype=torch.long)
 
 
 def image_digests(images: Tensor) -> list[Hashable]:
-    """A digest of each of the images (N, …) uint8."""
+    """A digest of each image in (N, …) uint8."""
     return [hashlib.blake2b(image.numpy(), digest_size=16).digest() for image in images.contiguous()]
 
 
 def equal_files(files: Sequence[Path]) -> dict[Path, str]:
-    """Each file whose content equals that of another, with the name of the first of them.
+    """Maps each file with the same content as another file to the name of the first such file.
 
-    Compares sizes first, then the ends of files of equal size, then whole files.
+    Compares sizes first, then the last bytes of files of equal size, then whole files.
     """
     alike = [list(files)]
     for key in (_size, _tail, _digest):

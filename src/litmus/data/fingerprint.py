@@ -1,4 +1,4 @@
-"""Fingerprints of data sets: equal exactly if the bytes are."""
+"""Fingerprints of data sets: equal if and only if the bytes are equal."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The decoder: from an image file of any size and mode to the uint8 image that a network gets."""
+"""Decodes an image file of any size and mode to the uint8 image for a network."""
 
 import math
 import warnings
@@ -16,7 +16,7 @@ from litmus.errors import one_of
 
 # As for torchvision's pretrained networks: the short side scaled to 256 for a crop of 224.
 MARGIN = 256 / 224
-LONGEST = 8  # times its short side, of a picture that is resized whole where its middle alone is kept
+LONGEST = 8  # a longer image, in multiples of its short side, is cropped before it is resized
 PIPELINES: dict[str, Callable[[int, int, float], Callable[[Image.Image], Image.Image]]] = {
     "resize": lambda height, width, margin: v2.Resize([height, width]),
     "imagenet": lambda height, width, margin: v2.Compose(
@@ -30,15 +30,14 @@ PIPELINES: dict[str, Callable[[int, int, float], Callable[[Image.Image], Image.I
 
 
 class ImageDecodeError(ValueError):
-    """A file that is not an image, or is damaged, with the reason."""
+    """A file is damaged or not an image; the message is the reason."""
 
 
 class ImageDecoder:
     """Decodes a file to a uint8 image (C, H, W) of `shape`.
 
     Pipeline `resize` scales the image to H × W pixels; `imagenet` scales its short side to `margin` times the shorter
-    of H and W and crops the center. The image is decoded as a viewer shows it: rotated by its EXIF tag, and transparent
-    pixels on white.
+    of H and W and crops the center. The EXIF rotation is applied, and transparent pixels are drawn on white.
     """
 
     def __init__(self, shape: Sequence[int], pipeline: str, margin: float = MARGIN):
@@ -53,8 +52,8 @@ class ImageDecoder:
 
 
 def crop_middle(picture: Image.Image, longest: float) -> Image.Image:
-    """The center of a long image, at most `longest` times its short side: an image of 8000 × 1 pixels, enlarged whole,
-    would take gigabytes.
+    """Crops the center of a long image to at most `longest` times its short side: enlarging a whole image of
+    8000 × 1 pixels would take gigabytes.
     """
     width, height = picture.size
     most = math.ceil(longest * min(width, height))
@@ -65,12 +64,12 @@ def crop_middle(picture: Image.Image, longest: float) -> Image.Image:
 
 
 def open_image(path: str | Path, least: int | None = None) -> Image.Image:
-    """The image as RGB. A large JPEG is read at 1/2, 1/4 or 1/8 of its size, each side still at least `least` pixels,
-    which takes a quarter of the time for a photograph. Raises ImageDecodeError.
+    """The image as RGB. A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as each side keeps at least
+    `least` pixels: a quarter of the time for a photograph. Raises ImageDecodeError.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow refuses twice that size
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow raises an error at twice that size
             with Image.open(path) as picture:
                 if least is not None:
                     picture.draft(None, (least, least))
@@ -102,8 +101,8 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 
 def from_numbers(picture: Image.Image) -> Image.Image:
-    """Converts 16-bit pixels to 8 bits, where Pillow would clip above 255, and floating-point pixels from 0 to 1 or to
-    255. Raises ImageDecodeError for other numbers.
+    """Converts 16-bit pixels, which Pillow would clip at 255, and floating-point pixels from 0 to 1 or 0 to 255 to 8
+    bits. Raises ImageDecodeError for other numbers.
     """
     values = np.asarray(picture).astype(np.float64)
     least, most = values.min(), values.max()

@@ -50,7 +50,7 @@ from litmus.errors import number, one_of, require, user_path, whole_number
 
 SCALING_OF = {"resize": "unit", "imagenet": "imagenet"}
 TEST_SHARE = 0.1  # default fraction of all images
-TEST_SEED = 0  # the test part is the same whatever the seed
+TEST_SEED = 0  # fixed, so that the test part does not depend on `seed`
 
 
 class ImageFolder(InMemory):
@@ -175,7 +175,7 @@ class ImageFolder(InMemory):
         return parts
 
     def _check_not_split(self) -> None:
-        """Raises ConfigError for an option of a part that is split off, if the part has a folder."""
+        """Raises ConfigError if an option requests a split and the part has a folder."""
         if "val" in self.folders:
             check_not_split(self.val_size, readable(self.folders["val"]))
         require(
@@ -187,7 +187,7 @@ class ImageFolder(InMemory):
     def fingerprint(self) -> str:
         """A digest of the relative names and contents of all files.
 
-        For folders above `memory_gb` it is cached in `data_dir` until a size or modification time changes.
+        For folders above `memory_gb`, it is cached in `data_dir` until the size or modification time of a file changes.
         """
         files = [file for listing in self.listings.values() for file in listing.files]
         fits = self._fits_in_memory()

@@ -32,10 +32,11 @@ MEASURED_PIXELS = (
 class InMemory(pl.LightningDataModule):
     """The training, validation and test part of an image set.
 
-    `train_size` and `test_size` take the first N images (null for all); `val_size` of the training images, a count
-    or a fraction below 1, become the validation part, stratified by class. `num_classes` and `image_shape`, of the
-    source's images, may be null where the source alone knows them; the attribute `image_shape` is what a network sees,
-    after scaling and resizing to `image_size`. `augment` changes the batches to train on, and no others.
+    `train_size` and `test_size` keep the first N images (null for all). `val_size`, a count or a fraction below 1, is
+    split off the training images as the validation part, stratified by class. The arguments `num_classes` and
+    `image_shape` describe the images of the source; null infers them from the images. The attribute `image_shape` is
+    the shape that the network gets, after scaling and resizing to `image_size`. `augment` changes training batches
+    only.
     """
 
     pipeline = "resize"  # how an image file is decoded
@@ -80,7 +81,7 @@ class InMemory(pl.LightningDataModule):
         self.parts: dict[str, Part] = {}
         self._digests: dict[str, str] = {}
         self.prefetch_in_thread = False  # whether a CPU core is idle during training
-        self.features: dict[str, Tensor] = {}  # cached features of a frozen backbone, in place of the images of a part
+        self.features: dict[str, Tensor] = {}  # by part: cached features of a frozen backbone that replace the images
         if num_classes is None or image_shape is None:
             self._read_training_images()
         else:
@@ -97,7 +98,7 @@ class InMemory(pl.LightningDataModule):
 
     @cached_property
     def notes(self) -> list[str]:
-        """Sentences for the log about how the images were read."""
+        """Sentences for the log about the images that were read."""
         return []
 
     def setup(self, stage: str | None = None) -> None:
@@ -134,7 +135,7 @@ class InMemory(pl.LightningDataModule):
         self.preprocess = Preprocess.fit(self.scaling, self.parts["train"][0], self.image_size)
 
     def _check_parts(self) -> None:
-        """Called when all parts are read, before the statistics of the training images are computed."""
+        """A hook for subclasses, called after all parts are read, before the mean of the images is computed."""
 
     def _read_training_images(self) -> None:
         self.parts["train"] = self._read("train", self.train_size)
@@ -182,12 +183,12 @@ class InMemory(pl.LightningDataModule):
         return images, labels
 
     def fingerprint(self) -> str:
-        """A digest of the images, labels and class names, before they are split. Reads them if `setup` has not."""
+        """A digest of the images, labels and class names, before the split. Reads them first if `setup` has not run."""
         self.setup()
         return combine_digests(self._digests)
 
     def sources(self) -> list[Path] | None:
-        """The files and folders that are read, none for images of Litmus; None if the source does not tell."""
+        """The files and folders that are read, empty for images inside the package; None if they are unknown."""
         kind = getattr(self.source, "func", self.source)
         if kind in (MNIST, Synthetic):
             return []
@@ -204,7 +205,7 @@ class InMemory(pl.LightningDataModule):
         return images, labels, self.preprocess
 
     def batches(self, part: str, first: int | None = None, share: tuple[int, int] = (0, 1)) -> Batches:
-        """The first images of a part in their own order and without augmentation, for evaluation."""
+        """Batches of the first images of a part, not shuffled and not augmented, for evaluation."""
         images, labels, preprocess = self.inputs(part)
         return self.loader(images[:first], labels[:first], self.eval_batch_size, preprocess, share=share)
 
@@ -236,7 +237,7 @@ class InMemory(pl.LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint needs to use the model without the data: plain containers and tensors."""
+        """The metadata that a checkpoint needs to use the model without the data: plain containers and tensors."""
         return {
             "class_names": self.class_names,
             "image_shape": list(self.image_shape),

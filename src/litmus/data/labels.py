@@ -15,18 +15,19 @@ def class_name(value: object) -> str:
 
 @dataclass
 class Classes:
-    """The classes of a data set: `values` (num_classes,) are their labels, in the order of `names`."""
+    """The classes of a data set. `values` (num_classes,) are the labels of the classes `names`, in the same order."""
 
     values: np.ndarray
     names: list[str]
 
     @classmethod
     def of(cls, labels: np.ndarray, given: Sequence[object] | None, name: str, may_be_empty: bool = False) -> "Classes":
-        """One class for each distinct label of the part `name`, sorted; `given` are its `class_names`.
+        """The classes of the array `name` of labels. `given` is the array class_names, or None.
 
-        With names given, the labels are the names themselves, as text or by value, positions in their list, or as many
-        distinct numbers. Raises ConfigError if they are none of these, if a class has no image and none `may_be_empty`,
-        or, without names, for a negative label, unless the labels are -1 and 1.
+        Without class names, each distinct label is a class, in ascending order; a negative label is an error, unless
+        the labels are -1 and 1. With class names, a label is a name, the number that the name spells, or a position in
+        the list; or there are as many distinct labels as names. Raises ConfigError for other labels, and for a class
+        without an image unless `may_be_empty`.
         """
         distinct = np.unique(labels)
         if given is None:
@@ -82,7 +83,7 @@ class Classes:
 
 
 def _numbers(names: Sequence[str]) -> np.ndarray:
-    """The numbers that the names are; empty if one is not a number, or two are the same."""
+    """The class names as numbers; empty if a name is not a number or two are equal."""
     try:
         values = [float({"False": 0, "True": 1}.get(name, name)) for name in names]
     except ValueError:
@@ -94,7 +95,7 @@ def _numbers(names: Sequence[str]) -> np.ndarray:
 def read_labels(labels: np.ndarray, name: str) -> np.ndarray:
     """Labels (N,), whole numbers or text, from an array (N,), (N, 1) or one-hot (N, num_classes).
 
-    Raises ConfigError for anything else, with the line of NumPy that converts it where there is one.
+    Raises ConfigError for anything else, if possible with the line of NumPy that converts it.
     """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

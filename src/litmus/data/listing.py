@@ -17,10 +17,10 @@ from litmus.errors import ConfigError, closest, require
 
 @dataclass
 class Listing:
-    """The files of one part and their labels (N,), in a fixed order that mixes the classes, so that the first N are a
-    fair sample.
+    """The files of one part and their labels (N,), in a fixed shuffled order, so that the first N are a random
+    sample of all classes.
 
-    The order follows from a hash of each file name, so that a new file does not reorder the others.
+    Files are sorted by a hash of their names, so that a new file does not reorder the others.
     """
 
     files: list[Path]
@@ -39,9 +39,9 @@ class Listing:
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """The folders of `root` that hold its parts; the training images are in `root` itself if it has no part folders.
+    """The folder of each part in `root`; without part folders, `root` itself is the folder of the training images.
 
-    Raises ConfigError if other parts have a folder and the training images have none.
+    Raises ConfigError if other parts have a folder and the training part has none.
     """
     there = find_part_folders(root)
     if not there:
@@ -57,12 +57,13 @@ def part_folders(root: Path) -> dict[str, Path]:
 
 
 def find_part_folders(root: Path) -> dict[str, Path]:
-    """The folders of `root` whose names say which part they hold.
+    """The folders of `root` that are named for a part, such as `train`.
 
-    A name such as `train` says so if the folder has subfolders, or if all folders beside it have such names too: it may
-    also be a class. Raises ConfigError for two folders of one part, and for a folder beside them that is not a part.
+    Such a folder may also be a class named `train`: it is a part if one of these folders has subfolders, or if all
+    folders of `root` are named for parts. Raises ConfigError for two folders of one part, and for a folder beside them
+    that is not a part.
     """
-    require(  # Path.is_dir would raise where a folder above cannot be read
+    require(  # Path.is_dir raises an error if a parent folder cannot be read
         os.path.isdir(root), f"data.root={root} is not a folder: give one with a subfolder of pictures for each class"
     )
     folders = subfolders(root)
@@ -83,14 +84,14 @@ def find_part_folders(root: Path) -> dict[str, Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The subfolders that are not hidden, by name."""
+    """The subfolders that are not hidden, sorted by name."""
     return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
-    """The subfolders by name, in the names' order; the same name is the same class however its accents are encoded.
+    """Maps class names, sorted, to subfolders. Names are normalized (NFC): encodings of an accent are the same class.
 
-    Raises ConfigError for two folders of one name, and for one that holds nothing but folders.
+    Raises ConfigError for two folders of one name, and for a class folder that contains only folders.
     """
     found: dict[str, Path] = {}
     for path in subfolders(folder):
@@ -110,13 +111,13 @@ def class_folders(folder: Path) -> dict[str, Path]:
 
 
 def count_loose_pictures(folder: Path) -> int:
-    """The number of image files that are in no class folder."""
+    """The number of image files directly in `folder`, outside the class folders."""
     endings = Image.registered_extensions()
     return sum(Path(entry.path).suffix.lower() in endings and not _is_folder(entry) for entry in _entries(folder))
 
 
 def readable(path: str | os.PathLike[str]) -> str:
-    """The path as text that can be printed and saved, with escapes for the bytes of a name that is not UTF-8."""
+    """The path as printable text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -130,7 +131,7 @@ def list_images(folder: Path, class_names: Sequence[str]) -> Listing:
 
 
 def name_order(files: Sequence[Path], folder: Path, seed: int | None = None) -> Tensor:
-    """Indices (N,) that sort the files by a hash of their names in the folder and the seed."""
+    """The indices (N,) that sort the files by a hash of the seed and of the path inside the folder."""
     salt = "" if seed is None else f"{seed}:"
 
     def digest(i: int) -> bytes:
@@ -140,8 +141,8 @@ def name_order(files: Sequence[Path], folder: Path, seed: int | None = None) -> 
 
 
 def drop_repeated_files(parts: dict[str, Listing], notes: list[str]) -> dict[str, Listing]:
-    """Each file once, whatever links lead to it: in the last of the parts that has it. `notes` gets what is dropped.
-    Raises ConfigError if a file is in two classes.
+    """Keeps each file once, in the last part that has it, even if several links point to it. Adds the dropped files to
+    `notes`. Raises ConfigError if a file is in two classes.
     """
     first: dict[tuple[int, int], tuple[Path, int]] = {}
     kept: dict[str, Listing] = {}
@@ -189,8 +190,8 @@ def require_classes(folder: Path, class_names: Sequence[str], train: Path) -> No
 
 
 def files_below(folder: Path | None, above: frozenset[tuple[int, int] | None] = frozenset()) -> Iterator[Path]:
-    """All files that are not hidden, whatever their names: what is not an image is reported when it is decoded. A link
-    to a parent folder is not followed.
+    """All files that are not hidden, with any suffix: a file that is not an image is reported when it is decoded. Links
+    to a parent folder are not followed.
     """
     if folder is None:
         return

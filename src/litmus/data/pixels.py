@@ -1,4 +1,4 @@
-"""Pixels of any number type and axis order as uint8 (N, C, H, W), where their meaning is certain."""
+"""Converts pixels of any number type and axis order to uint8 (N, C, H, W), if their unit is unambiguous."""
 
 import math
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from torch import Tensor
 from litmus.errors import ConfigError, require
 
 LAYOUTS = ("channels_last", "channels_first")
-CHANNELS = (1, 3, 4)  # sizes that are taken for a channel axis
+CHANNELS = (1, 3, 4)  # an axis of one of these sizes may be the channels
 ROWS = 4096  # converted at a time, because a float copy of a large set may not fit in memory
 
 
 def channels_first(images: Tensor, layout: str | None = None, image_shape: Sequence[int] | None = None) -> Tensor:
-    """(N, H, W), (N, H, W, C) or (N, C, H, W) to (N, C, H, W).
+    """Converts images (N, H, W), (N, H, W, C) or (N, C, H, W) to (N, C, H, W).
 
-    The axis order follows from `layout`, from the expected `image_shape` (C, H, W), or from the only axis with 1, 3 or
-    4 entries. Raises ConfigError if none of these decides.
+    The axis order is inferred from `layout`, from the expected `image_shape` (C, H, W), or from the only axis of size
+    1, 3 or 4. Raises ConfigError if it is still ambiguous.
     """
     shape = tuple(images.shape)
     if images.ndim == 2:
@@ -44,9 +44,9 @@ def channels_first(images: Tensor, layout: str | None = None, image_shape: Seque
 
 
 def read_pixels(images: np.ndarray, name: str) -> tuple[Tensor, str]:
-    """Images as uint8, and their unit: `0 to 255`, or `0 to 1` for fractions and booleans.
+    """The images as uint8, and the unit of the given pixels: `0 to 255`, or `0 to 1` for fractions and booleans.
 
-    Raises ConfigError, with the line of NumPy that converts, for numbers of another or an unclear unit.
+    Raises ConfigError, with the line of NumPy that converts them, for numbers of another or an ambiguous unit.
     """
     require(images.dtype.kind in "biuf", f"{name} holds {images.dtype}, and must hold uint8 pixels from 0 to 255")
     require(images.size > 0, f"{name} holds no images; it has shape {images.shape}")
@@ -66,7 +66,7 @@ def read_pixels(images: np.ndarray, name: str) -> tuple[Tensor, str]:
 
 
 def _factor(dtype: np.dtype, low: float, high: float, whole: bool, name: str) -> int:
-    """The factor that brings numbers from `low` to `high` to the range from 0 to 255, where it is certain."""
+    """The factor that converts numbers from `low` to `high` to pixels; raises ConfigError if it is ambiguous."""
     is_float = dtype.kind == "f"
     holds = f"{name} holds {dtype} from {low:g} to {high:g}"
     require(math.isfinite(low) and math.isfinite(high), f"{name} holds NaN or infinity; {name} = np.nan_to_num({name})")

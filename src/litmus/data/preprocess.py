@@ -1,4 +1,4 @@
-"""Preprocessing: from uint8 pixels to the network's input, on the device of the batch."""
+"""Preprocessing of uint8 pixels to the input of the network, on the device of the batch."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of
 
 
 class Preprocess(nn.Module):
-    """uint8 or float images (N, C, H, W) of pixels to float32: (pixel − mean) / std, channel by channel.
+    """Converts images (N, C, H, W), uint8 or float pixels, to float32: (pixel − mean) / std for each channel.
 
-    `mean` and `std` have shape (C,) and are in pixel values, 0 to 255; with three of them, a gray image becomes three
-    channels. With a `size`, images of any other are first resized to size × size, bilinear and antialiased.
+    `mean` and `std` have shape (C,) and are in pixel values, 0 to 255. If C is three, a gray image is repeated to three
+    channels. With a `size`, images are first resized to size × size, bilinear and antialiased.
     """
 
     mean: Tensor
@@ -51,13 +51,13 @@ class Preprocess(nn.Module):
         images = images.to(torch.float32, copy=True)
         if self.size is not None and images.shape[2:] != (self.size, self.size):
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        if len(self.mean) != images.shape[1]:  # a gray image becomes one of three channels
+        if len(self.mean) != images.shape[1]:  # a gray image is repeated to three channels
             return (images - self.mean) / self.std
         return images.sub_(self.mean).div_(self.std)
 
 
 class UnknownPreprocess(Preprocess):
-    """The preprocessing of a data module without `mean` and `std`: raises ConfigError."""
+    """Stands for the preprocessing of a data module without `mean` and `std`; a call raises ConfigError."""
 
     def forward(self, images: Tensor) -> Tensor:
         raise ConfigError(
@@ -67,9 +67,9 @@ class UnknownPreprocess(Preprocess):
 
 
 def _sums(pixels: Tensor) -> Tensor:
-    """Σx and Σx² of uint8 pixels (N,) as float64 (2,), exact."""
+    """The exact sums Σx and Σx² of uint8 pixels (N,), as float64 (2,)."""
     total = torch.zeros(2, dtype=torch.double)
-    for part in pixels.split(2**18):  # its float copy, 1 MB, stays in the cache
+    for part in pixels.split(2**18):  # the float copy of this size, 1 MB, stays in the cache
         # 256 · 255² < 2²⁴, so float32 sums of 256 values are exact in any order.
         blocks = F.pad(part.float(), (0, -len(part) % 256)).view(-1, 256)
         total += torch.stack([blocks.sum(dim=1).double().sum(), blocks.square_().sum(dim=1).double().sum()])
@@ -77,8 +77,8 @@ def _sums(pixels: Tensor) -> Tensor:
 
 
 def shape_after(scaling: str, size: int | None, image_shape: Sequence[int]) -> tuple[int, int, int]:
-    """The input shape (C, H, W) of the network for images of this shape. Raises ConfigError if they do not fit
-    together.
+    """The input shape (C, H, W) of the network for images of this shape. Raises ConfigError if the scaling does not
+    support them.
     """
     channels, height, width = image_shape
     require(

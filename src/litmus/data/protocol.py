@@ -1,4 +1,4 @@
-"""The protocol of a data module, and the defaults for what your own data module leaves out."""
+"""The protocol of a data module, and the defaults for attributes that your own data module leaves out."""
 
 import math
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ def _check_required(data: Any) -> None:
 
 
 def _preprocess(data: Any) -> Preprocess:
-    """From its mean and std, or unknown without them."""
+    """The preprocessing with the mean and std of the data module, or UnknownPreprocess without them."""
     kind, channels = type(data).__name__, data.image_shape[0]
     for name in ("mean", "std"):
         value = getattr(data, name)
@@ -126,7 +126,7 @@ def _count(data: Any, part: str) -> int:
 
 
 def _facts(data: Any) -> dict[str, Any]:
-    """As `InMemory.facts`; the image size is that of the images as the model gets them."""
+    """As `InMemory.facts`; the source shape is the shape of the images that the model gets."""
     return {
         "class_names": list(data.class_names),
         "image_shape": list(data.image_shape),

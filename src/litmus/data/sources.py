@@ -56,12 +56,12 @@ class MNIST:
         raw = gzip.decompress(resources.files("litmus.data").joinpath("mnist", f"{name}.gz").read_bytes())
         if hashlib.sha256(raw).hexdigest() != cls.files[name]:
             raise ConfigError(f"MNIST's file {name}.gz inside the package is damaged: install Litmus again")
-        return bytearray(raw)  # torch.frombuffer wants a buffer that can be written to
+        return bytearray(raw)  # torch.frombuffer needs a writable buffer
 
 
 def read_idx(raw: bytearray) -> Tensor:
-    """A uint8 tensor that shares memory with `raw`, in the IDX format: 00 00, 08 for uint8, the number of dimensions,
-    each as 4 bytes, the data.
+    """Reads the IDX format: 00 00, 08 for uint8, the number of dimensions, each dimension as 4 bytes, the data. The
+    tensor shares memory with `raw`.
     """
     dimensions = raw[3]
     shape = struct.unpack(f">{dimensions}I", raw[4 : 4 + 4 * dimensions])
@@ -69,8 +69,8 @@ def read_idx(raw: bytearray) -> Tensor:
 
 
 class Synthetic:
-    """Learnable synthetic images for tests and benchmarks: each class is a random pattern, each image its pattern with
-    noise.
+    """Learnable synthetic images for tests and benchmarks: each class has a random pattern, and each image is the
+    pattern of its class plus noise.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ def read(
 ) -> tuple[Tensor, Tensor, list[str] | None]:
     """Images (N, C, H, W) uint8, labels (N,) int64 and class names of one part of a source.
 
-    Raises ConfigError, with the files and where to put them, if they can neither be read nor be downloaded.
+    Raises ConfigError, with the names of the files and their folder, if they can be neither read nor downloaded.
     """
     part: dict[str, Any] = {"train": train}
     if "split" in inspect.signature(source).parameters and "train" not in inspect.signature(source).parameters:
@@ -124,7 +124,7 @@ def read(
 
 
 def _folders(data_dir: str) -> set[Path]:
-    """Folders to the depth at which torchvision data sets create theirs, such as MNIST/raw."""
+    """The folders in which torchvision data sets may create files, such as MNIST/raw."""
     root = Path(data_dir).expanduser()
     return {path for path in (root, *root.glob("*/"), *root.glob("*/*/")) if path.is_dir()}
 
@@ -137,10 +137,10 @@ def _remove_empty(folders: set[Path]) -> None:
 
 
 def _wanted(source: Source, data_dir: str) -> str:
-    """The files that torchvision looks for, and where."""
+    """How to provide the files that torchvision looks for."""
     dataset: Any = getattr(source, "func", source)
     folder = Path(data_dir).expanduser()
-    if hasattr(dataset, "resources"):  # the MNIST family; it takes a .gz only if that is the published one to the bit
+    if hasattr(dataset, "resources"):  # the MNIST family, which accepts a .gz file only with the published checksum
         files = ", ".join(Path(url).stem for url, _ in dataset.resources)
         return f"put {files}, unpacked, into {folder / dataset.__name__ / 'raw'}"
     if hasattr(dataset, "tgz_md5"):  # the CIFARs

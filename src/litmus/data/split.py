@@ -20,7 +20,7 @@ def check_not_split(val_size: float, what: str) -> None:
 def validation_count(val_size: float, total: int) -> int:
     """The size of the validation part: `val_size` is a count, or a fraction of `total` if it is below 1.
 
-    Raises ConfigError if a part would be empty; 0 requests no validation part.
+    0 means no validation part. Raises ConfigError if a part would be empty.
     """
     count = round(val_size * total) if val_size < 1 else int(val_size)
     require(
@@ -49,7 +49,7 @@ def stratified_split(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tens
 
 
 def split_in_order(labels: Tensor, size: int, order: Tensor) -> tuple[Tensor, Tensor]:
-    """As `stratified_split`, with the first images of each class in this order for validation."""
+    """As `stratified_split`, but the validation part has the first images of each class in `order`."""
     counts = torch.bincount(labels)
     shares = counts.double() * size / len(labels)
     quota = shares.floor().long()

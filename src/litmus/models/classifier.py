@@ -87,7 +87,7 @@ class Classifier(pl.LightningModule):
         return self.network(images.contiguous(memory_format=self.memory_format))
 
     def threads(self, batch_size: int) -> int | None:
-        """The number of CPU threads from which a training step profits; None: all."""
+        """The number of CPU threads that speed up a training step; None for all of them."""
         return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -121,10 +121,10 @@ class Classifier(pl.LightningModule):
     def record_step(self, terms: LossTerms, target: Tensor) -> None:
         """Counts the detached `LossTerms` of a step in the metrics of the epoch.
 
-        Where an optimizer calls its closure several times in a step, the first call counts: its weights are those
+        If an optimizer calls its closure several times in a step, only the first call counts: it uses the weights
         before the step.
         """
-        # Added up later: anything more here costs a tenth of a small network's step.
+        # _flush_metrics computes the sums: here they would slow the step of a small network by a tenth.
         if self._is_noted and self._pending[-1][1] is target:
             return
         self._pending.append((terms, target))

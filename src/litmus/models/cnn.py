@@ -67,7 +67,7 @@ def _blocks(
     for i, (fan_in, fan_out) in enumerate(pairwise(channels), start=1):
         for j in range(1, depth + 1):
             inputs, name = (fan_in, str(i)) if j == 1 else (fan_out, f"{i}_{j}")
-            # A bias before batch normalization would be subtracted again.
+            # Without a bias: batch normalization subtracts the mean.
             layers[f"conv{name}"] = nn.Conv2d(
                 inputs, fan_out, kernel_size, padding=kernel_size // 2, bias=not batch_norm
             )
@@ -76,6 +76,6 @@ def _blocks(
             last: dict[str, nn.Module] = {f"conv{name}_activation": activation_layer(activation)}
             if j == depth:
                 last[f"pool{i}"] = nn.MaxPool2d(2)
-            # A monotonic activation commutes with max-pooling, and costs a quarter after it.
+            # A monotonic activation commutes with max-pooling; after the pooling it takes a quarter of the time.
             layers |= last if activation == "gelu" else dict(reversed(last.items()))
     return layers

@@ -10,7 +10,7 @@ ADAM = partial(torch.optim.Adam, lr=2e-3, betas=(0.9, 0.999), weight_decay=0.0, 
 
 
 def one_cycle() -> dict[str, Any]:
-    """The one-cycle schedule (Smith and Topin 2018) as Lightning's dict: up to the learning rate and down."""
+    """The one-cycle schedule (Smith and Topin 2018) as Lightning's dict: warm up to the learning rate, then decay."""
     computed: dict[str, Any] = {"max_lr": None, "total_steps": None}
     rise: dict[str, Any] = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "cycle_momentum": False}
     return {"interval": "step", "frequency": 1, "scheduler": partial(OneCycleLR, **computed, **rise)}

@@ -46,4 +46,4 @@ class MLP(Classifier):
             )
 
     def threads(self, batch_size: int) -> int | None:
-        return 1 if batch_size <= 256 else None  # for smaller batches, threads cost as much as they save
+        return 1 if batch_size <= 256 else None  # in small batches, threads cost as much time as they save

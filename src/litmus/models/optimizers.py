@@ -12,9 +12,10 @@ log = logging.getLogger("litmus")
 
 
 def complete_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The parameter groups of a Classifier, with a group for parameters outside its network that are in none.
+    """The parameter groups of a Classifier, and one more group for the parameters outside its network that are in none
+    of them.
 
-    Logs a warning if they leave out a trainable parameter of the network.
+    Logs a warning if a trainable parameter of the network is in none of them.
     """
     listed = {id(parameter) for group in groups for parameter in group["params"]}
     missing = {name: p for name, p in model.named_parameters() if id(p) not in listed}
@@ -29,9 +30,9 @@ def complete_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict
 
 
 def restore_state_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Gives loaded optimizer state the memory layout of its parameter, which may be channels_last now and was not then.
+    """Converts loaded optimizer state to the memory layout of its parameter; the checkpoint may have another one.
 
-    The fused optimizers read memory in order without looking at strides: they would silently mix up the weights.
+    The fused optimizers read memory in order and ignore strides, so another layout silently gives wrong weights.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():

@@ -16,7 +16,7 @@ NOT_NEGATIVE = (
     *("gamma", "factor", "start_factor", "end_factor", "power", "div_factor", "final_div_factor"),
     *("eta_min", "min_lr", "base_lr", "max_lr", "swa_lr"),
 )
-COUNTS = {  # with the least
+COUNTS = {  # and their minimum
     **dict.fromkeys(("patience", "cooldown", "total_iters"), 0),
     **dict.fromkeys(("step_size", "step_size_up", "step_size_down", "T_max", "T_0", "T_mult", "total_steps"), 1),
     **dict.fromkeys(("epochs", "steps_per_epoch", "anneal_epochs"), 1),
@@ -78,7 +78,7 @@ def _zero_gradient_closure(parameter: nn.Parameter) -> Callable[[], float]:
 
 
 def _check_ranges(group: str, options: Mapping[str, Any]) -> None:
-    """Raises ConfigError for scheduler options that torch accepts and that give a negative or no learning rate."""
+    """Raises ConfigError for scheduler options that torch accepts and that give a learning rate of 0 or below."""
     for name, value in options.items():
         if value is None:  # computed
             continue
@@ -90,7 +90,7 @@ def _check_ranges(group: str, options: Mapping[str, Any]) -> None:
 
 
 def _check_finite_options(group: str, options: Mapping[str, Any]) -> None:
-    """Raises ConfigError for infinite or NaN options, which torch accepts in part."""
+    """Raises ConfigError for infinite or NaN options, some of which torch accepts."""
     for name, value in options.items():
         require(
             not isinstance(value, float | int) or abs(value) <= sys.float_info.max,

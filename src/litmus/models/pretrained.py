@@ -58,9 +58,8 @@ def load_pretrained(
     """Loads `weights` into a torchvision network without its last layer.
 
     `weights` is a torchvision name, a file in torchvision's layout, or a Litmus run. The last layer is loaded if it
-    fits and is left as initialized if the classes differ; that of a run, or of a file with class names, is returned,
-    because only these tell. Raises ConfigError, listing the mismatches, or where to put a file that cannot be
-    downloaded.
+    fits. The last layer of a run, or of a file with class names, is returned instead: it fits only if the classes are
+    the same. Raises ConfigError with the mismatches, or with the path where to put a file that cannot be downloaded.
     """
     state, class_names = _read(_file(arch, weights, option), option)
     last = {name.removeprefix("fc."): state.pop(name) for name in ("fc.weight", "fc.bias") if name in state}
@@ -114,7 +113,7 @@ def _file(arch: str, weights: str, option: str) -> Path:
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            digest = path.stem.rpartition("-")[2]  # the name holds the first digits of the SHA-256
+            digest = path.stem.rpartition("-")[2]  # the name contains the first digits of the SHA-256
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
         except (OSError, RuntimeError) as error:
             raise ConfigError(
@@ -125,7 +124,7 @@ def _file(arch: str, weights: str, option: str) -> Path:
 
 
 def _read(path: Path, option: str) -> tuple[dict[str, Tensor], list[str] | None]:
-    """Weights under torchvision's names, and the class names if they are of a run, or exported from one."""
+    """Weights with torchvision's names, and the class names if the file is from a run or exported from one."""
     state: Any
     class_names = None
     if path.suffix == ".safetensors":
@@ -155,7 +154,7 @@ def _read_run_checkpoint(checkpoint: Mapping[str, Any], path: Path, option: str)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], list[str] | None]:
-    """The tensors, and the class names of the metadata that Litmus exports."""
+    """The tensors, and the class names in the metadata if Litmus exported the file."""
     try:
         from safetensors import safe_open
         from safetensors.torch import load_file
@@ -165,7 +164,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], list[str] | None]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         return load_file(path), _class_names(metadata.get("class_names", ""))
-    except Exception as error:  # its own class, which derives from Exception alone
+    except Exception as error:  # safetensors' own error derives directly from Exception
         raise ConfigError(f"{path} is not a safetensors file that can be read ({error}): use another file") from None
 
 

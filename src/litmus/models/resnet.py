@@ -118,8 +118,8 @@ class ResNetFineTuner(Classifier):
 
     def setup(self, stage: str) -> None:
         if self.one_pixel_left and self.trainer.strategy.root_device.type == "cpu":
-            # One pixel is in either layout, and oneDNN then gives these gradients with the channels first: where the
-            # weights aren't, 28 MB of them are copied at each step, which takes a tenth of its time.
+            # A one-pixel image has both layouts, and oneDNN then returns these gradients channels-first. With
+            # channels-last weights, it would copy 28 MB of them in each step, a tenth of its time.
             for part in self.backbone.get_submodule("layer4").modules():
                 if isinstance(part, nn.Conv2d) and part.stride == (1, 1):
                     part.to(memory_format=torch.contiguous_format)
@@ -128,8 +128,8 @@ class ResNetFineTuner(Classifier):
             self.last_layer.give(self.head, data.class_names)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        # Frozen parameters too, from the start: an optimizer skips what has no gradient, and a group added
-        # later would break the schedule and the resuming.
+        # With the frozen parameters, from the start: an optimizer skips parameters without a gradient, and a group
+        # that is added later breaks the schedule and resuming.
         return [
             {"name": "backbone", "params": list(self.backbone.parameters()), "lr_factor": self.backbone_lr_factor},
             {"name": "head", "params": list(self.head.parameters())},
@@ -163,7 +163,7 @@ class ResNetFineTuner(Classifier):
         return self
 
     def _train_stages(self, count: int) -> None:
-        # Without a gradient to give, autograd keeps nothing of a stage's pass: as fast as under no_grad.
+        # For a stage without gradients, autograd saves no activations: it is as fast as under no_grad.
         self.trained_stages = count
         for i, stage in enumerate(STAGES):
             for name in stage:
@@ -171,8 +171,8 @@ class ResNetFineTuner(Classifier):
         self.train(self.training)
 
     def _wrap_again(self) -> None:
-        """Wraps the model in DistributedDataParallel again, which averages only gradients that it saw as trainable when
-        created.
+        """Wraps the model in DistributedDataParallel again: it averages the gradients of only those parameters that
+        were trainable when it was created.
         """
         strategy = self.trainer.strategy
         if isinstance(strategy, DDPStrategy):
@@ -190,7 +190,7 @@ class ResNetFineTuner(Classifier):
 def _check_image(image_shape: Sequence[int], small_stem: bool) -> None:
     channels, height, width = image_shape
     require(channels in (1, 3), f"model=resnet takes gray or color images, and these have {channels} channels")
-    least = 5 if small_stem else 17  # below it the last stage would have one pixel left to halve
+    least = 5 if small_stem else 17  # smaller images have one pixel before the last stage, which halves the size
     fix = "set data.image_size=32" if small_stem else "set model.small_stem=true or data.image_size=224"
     require(
         min(height, width) >= least,

@@ -25,11 +25,11 @@ def build_lr_scheduler(config: Mapping[str, Any], optimizer: torch.optim.Optimiz
 
 
 def build_schedule(build: Callable[..., Any], optimizer: torch.optim.Optimizer, total: int, mode: str | None) -> Any:
-    """The scheduler that `build` gives for the optimizer, with its arguments that are None computed.
+    """Calls `build` with the optimizer, and computes those arguments of the scheduler that are None.
 
-    They are the run's length `total` in the scheduler's interval, each group's learning rate, and the direction `mode`
-    of the metric it watches. The schedulers inside another, each with `_partial_: true`, are built in the same way:
-    those of a SequentialLR have the length from one of its milestones to the next.
+    They become the length `total` of the run in the scheduler's interval, the learning rate of each group, or the
+    direction `mode` of the monitored metric. The schedulers inside another one, each with `_partial_: true`, are built
+    in the same way; the length of one inside a SequentialLR is the distance between its milestones.
     """
     rates = [group["lr"] for group in optimizer.param_groups]  # before a scheduler changes them
     return _build(build, optimizer, total, {"max_lr": rates, "mode": mode})
@@ -72,7 +72,7 @@ def longest_fixed_phase(options: Mapping[str, Any]) -> int:
 
 
 def spans_whole_run(options: Mapping[str, Any]) -> bool:
-    """Whether a scheduler with these options takes its length from the whole run, so that a longer run has another
+    """Whether the length of a scheduler with these options is computed from the run: a longer run then has another
     schedule.
     """
     if any(name in options and options[name] is None for name in LENGTHS):

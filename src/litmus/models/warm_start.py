@@ -19,8 +19,7 @@ def warm_start(network: nn.Module, path: str, strict: bool) -> list[str] | None:
     """Loads the weights of a run (its best checkpoint) or of a checkpoint file into `network`. Returns the class names
     of the run, if known.
 
-    Raises ConfigError, listing the mismatches, unless `strict` is False: then what fits is loaded, and the rest is
-    logged.
+    Raises ConfigError with the mismatches if `strict`; otherwise loads the tensors that fit, and logs the others.
     """
     file = resolve_checkpoint("model.init_from", path)
     checkpoint = load_checkpoint(file)

@@ -7,10 +7,11 @@ from litmus.training.checkpoint import Checkpoint
 
 
 class BeforeOthers(KeepEarlier):
-    """Runs what a `Checkpoint`, which Lightning calls last, has to do first. Put it first in the list of callbacks.
+    """Calls the methods of a `Checkpoint` that must run before the hooks of other callbacks. Put it first in the list
+    of callbacks: Lightning moves the Checkpoint to the end.
 
-    A resumed epoch runs the `on_train_epoch_start` hooks of the other callbacks itself, so last.ckpt is saved before
-    them.
+    last.ckpt is saved before the `on_train_epoch_start` hooks of the other callbacks, because a resumed epoch runs them
+    again.
     """
 
     def __init__(self, checkpoint: Checkpoint):

@@ -1,4 +1,4 @@
-"""Checks the batches of your own data module."""
+"""Checks the batches of a data module from outside Litmus."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +17,8 @@ STEPS = {"train": "training_step", "val": "validation_step", "test": "test_step"
 class CheckBatches(pl.Callback):
     """Raises ConfigError if a batch is not (images, labels) as the model needs them.
 
-    On a GPU it checks the values of the labels in the first batch alone: reading them waits for the device. A part
-    whose step the model overrides may have batches of any structure.
+    On a GPU it checks the values of the labels only in the first batch, because reading them synchronizes with the
+    device. If the model overrides the step of a part, batches of this part may have any structure.
     """
 
     def __init__(self, num_classes: int, image_shape: Sequence[int]):
@@ -46,7 +46,7 @@ class CheckBatches(pl.Callback):
 
 
 def check_loader(name: str, loader: Any) -> None:
-    """Raises ConfigError unless it is one loader with a batch. `name` tells whose it is."""
+    """Raises ConfigError unless `loader` is a single loader with a batch. `name` names the loader in the error."""
     require(loader is not None, f"{name} returns None; return a DataLoader")
     require(
         not isinstance(loader, Sequence | Mapping), f"{name} returns a {type(loader).__name__}; return one DataLoader"

@@ -9,9 +9,10 @@ from litmus.errors import StoppedRun
 
 
 class CheckDirection(pl.Callback):
-    """Stops the run if a torchmetrics object contradicts the assumed direction of its metric.
+    """Stops the run if the torchmetrics object of a metric contradicts its assumed direction.
 
-    `watched` holds (metric, max or min by its name, the option that sets it), without those that the user has set.
+    `watched` contains (metric, direction inferred from its name, option that sets the direction) for each monitored
+    metric whose direction the user has not set.
     """
 
     def __init__(self, watched: Iterable[tuple[str, str, str]]):

@@ -1,4 +1,4 @@
-"""best.ckpt and last.ckpt: which weights are saved, and when."""
+"""Saves best.ckpt and last.ckpt."""
 
 import logging
 from collections.abc import Callable
@@ -46,18 +46,20 @@ class Checkpoint(LightningCheckpoint):
         self._saved_epoch = 0
         self._is_best = False
         self._validated: Weights = {}
-        self._validated_at: int | None = None  # the step; None: no validation in this epoch
+        self._validated_at: int | None = None  # the global step; None before the validation of an epoch
         self._trained: Weights = {}
         self._masked: Weights = {}
-        self._best_options: dict[str, Any] | None = None  # while best.ckpt is saved
-        self._changed = False  # whether a checkpoint would hold other weights than the last validation used
+        self._best_options: dict[str, Any] | None = None  # not None while best.ckpt is saved
+        self._changed = False  # whether the weights differ from those of the last validation
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         score, epoch = state_dict["best_score"], state_dict["best_epoch"]
-        if not isinstance(score, int | float | None) or type(epoch) is not int:  # the file may come from someone else
+        if (
+            not isinstance(score, int | float | None) or type(epoch) is not int
+        ):  # the file may be from an untrusted source
             raise TypeError(f"best_score and best_epoch must be numbers, got {score!r:.80} and {epoch!r:.80}")
         self.best_score, self.best_epoch = score, epoch
 
@@ -67,7 +69,7 @@ class Checkpoint(LightningCheckpoint):
             restore_masks(pl_module, self._masked)
             self._masked = {}
 
-    # The first hook that runs after every callback and the model have prepared the validation.
+    # This is the first hook after all callbacks and the model have prepared the validation.
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
@@ -100,7 +102,7 @@ class Checkpoint(LightningCheckpoint):
         self._validated_at = None
 
     def keep_trained(self, pl_module: pl.LightningModule) -> None:
-        """Keeps the weights at the end of training, before other callbacks replace them by final ones."""
+        """Copies the weights at the end of training, before other callbacks replace them by their final weights."""
         self._trained = _copy(pl_module.state_dict(), {})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -115,7 +117,7 @@ class Checkpoint(LightningCheckpoint):
 
     def _save(self, trainer: pl.Trainer, best: bool, at_once: bool) -> None:
         best_path, last_path = (self.dirpath / name for name in ("best.ckpt", "last.ckpt"))
-        # best.ckpt first: a run that is killed in between repeats the epoch and saves both.
+        # best.ckpt first: a run that is killed after it repeats the epoch and saves both.
         if best:
             self._best_options = {"also": last_path, "at_once": at_once}
             trainer.save_checkpoint(best_path, storage_options=self._best_options)
@@ -124,7 +126,7 @@ class Checkpoint(LightningCheckpoint):
             trainer.save_checkpoint(last_path, storage_options={"at_once": at_once})
         self._saved_epoch, self._is_best = trainer.current_epoch, False
 
-    # After the hooks of other callbacks, some of which replace the weights in the checkpoint.
+    # Runs after the hooks of other callbacks, some of which replace the weights in the checkpoint.
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -148,7 +150,7 @@ class Checkpoint(LightningCheckpoint):
     ) -> None:
         """Sets the counters to the boundary between two epochs.
 
-        Restoring Lightning's own loop state runs the hooks of the finished epoch again and skips a step of `plateau`.
+        Lightning's own loop state would rerun the hooks of the finished epoch and skip a step of `plateau`.
         """
         self._masked = checkpoint.get(RESUME, {})
         if self._masked and not masked_names(self._masked):
@@ -167,7 +169,7 @@ class Checkpoint(LightningCheckpoint):
 @torch.inference_mode(False)
 @torch.no_grad()
 def _copy(weights: Weights, before: Weights) -> Weights:
-    """Copies of the weights, into the memory of `before` where shapes agree."""
+    """Copies of the weights; reuses the memory of `before` if the shapes agree."""
     copies = {}
     for name, value in weights.items():
         place = before.get(name)

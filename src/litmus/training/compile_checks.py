@@ -1,4 +1,4 @@
-"""What a compiled training step cannot contain, checked before compiling."""
+"""Checks whether a training step can be compiled."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from litmus.errors import ConfigError, require
 from litmus.models.classifier import Classifier
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-# Hooks between the forward pass and the update, which a graph cannot call.
+# Hooks between the forward pass and the update. A compiled graph cannot call them.
 INNER_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 UNCOMPILED = "or set trainer.compile=false"
 
@@ -29,7 +29,7 @@ def check_mode(mode: bool | str) -> bool | str:
 
 
 def check_compilable(trainer: pl.Trainer, module: Any) -> None:
-    """Raises ConfigError if a step of this trainer cannot be one graph, as far as is known before the fit."""
+    """Raises ConfigError if it is known before the fit that a step of this trainer cannot be one graph."""
     plugin = trainer.precision_plugin
     precise = type(plugin) is Precision or (type(plugin) is MixedPrecision and plugin.scaler is None)
     require(
@@ -58,7 +58,7 @@ def check_compilable(trainer: pl.Trainer, module: Any) -> None:
 
 
 def at_unchanged_weights(closure: Callable[[], Any], optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-    """A closure that raises ConfigError if the optimizer calls it after it has changed the weights.
+    """A closure that raises ConfigError if the optimizer changed the weights before it called it.
 
     A compiled step computes the gradient once, before the update.
     """
@@ -83,7 +83,7 @@ def check_hooks(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
     """Raises ConfigError if the optimizer, a parameter or a layer has hooks that a graph would not call."""
     name = type(optimizer).__name__
     step: Any = vars(optimizer).get("step")
-    # What register_step_pre_hook, register_step_post_hook and their global versions fill (torch 2.11 to 2.15).
+    # The attributes of register_step_pre_hook, register_step_post_hook and their global versions (torch 2.11 to 2.15).
     hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks, _global_optimizer_pre_hooks)
     replaced = step is not None and not getattr(step, "_wrapped_by_lr_sched", False)
     own_zero_grad = is_overridden(optimizer, "zero_grad", torch.optim.Optimizer)

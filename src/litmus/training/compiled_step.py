@@ -27,15 +27,15 @@ log = logging.getLogger("litmus")
 BACKEND = "inductor"
 RECOMPILE_LIMIT = 32
 
-_started = 0.0  # when the compilation began that runs now
+_started = 0.0  # start time of the current compilation
 
 
 class CompiledStep:
     """Runs a training step as one compiled graph: loss, penalty, gradients, clipping and the optimizer update.
 
-    `takes` decides which batches are compiled. Attributes of the model, the loss and the penalty that change between
-    steps take effect: the step is compiled again, at most 32 times. After a step, the gradients are in
-    `parameter.grad`. Random numbers are those of the uncompiled step.
+    `takes` decides which batches are compiled. If an attribute of the model, the loss or the penalty changes between
+    steps, the step is compiled again, at most 32 times. After a step, the gradients are in `parameter.grad`. The random
+    numbers are the same as in the uncompiled step.
     """
 
     def __init__(self, trainer: pl.Trainer, mode: bool | str):
@@ -46,7 +46,7 @@ class CompiledStep:
         self.device = trainer.strategy.root_device
         self.is_mixed = type(trainer.precision_plugin) is MixedPrecision
         self.terms = _LossTerms(self.module)
-        # The bare update: the decorators of `step` break the graph to run hooks and to switch gradients off.
+        # The update without the decorators of `step`, which break the graph to run hooks and to turn off gradients.
         self.update: Callable[..., Any] = inspect.unwrap(type(self.optimizer).step)
         on_cuda = self.device.type == "cuda"
         chosen = mode if isinstance(mode, str) else "reduce-overhead" if on_cuda else "default"
@@ -60,9 +60,9 @@ class CompiledStep:
     def takes(self, batch: Any, batch_idx: int) -> bool:
         """Whether this step is compiled.
 
-        Not the first step of an epoch, which creates the optimizer state and shows which parameters get a gradient (in
-        every epoch, so that a resumed run takes the same steps); not a step before which a parameter or buffer was
-        replaced, frozen or unfrozen; not a smaller last batch, which would need a graph of its own.
+        Not compiled are the first step of an epoch, which creates the optimizer state and shows which parameters get a
+        gradient (in every epoch, so that a resumed run does the same), a step after a parameter or buffer was replaced,
+        frozen or unfrozen, and a smaller last batch, which would need its own graph.
         """
         if batch_idx == 0:
             self.shape = batch[0].shape
@@ -90,13 +90,13 @@ class CompiledStep:
     def _prepare_groups(self) -> None:
         on_cuda = self.device.type == "cuda"
         for group in self.optimizer.param_groups:
-            # The compiler fuses more than the fused kernels do, which it cannot look into.
+            # The compiler fuses more operations than the fused kernels, which it cannot analyze.
             group |= {name: False for name in ("fused", "foreach") if name in group}
             group |= {"capturable": True} if on_cuda and "capturable" in group else {}
         self.rates = [torch.zeros((), device=self.device) for _ in self.optimizer.param_groups]
 
     def _list_tensors(self) -> None:
-        """Lists the tensors that a step reads and writes. Walking the model at each step would take 80 µs."""
+        """Lists the tensors that a step reads and writes. To collect them in each step would take 80 µs."""
         if len(self.optimizer.param_groups) != len(self.rates):
             self._prepare_groups()
         modules = list(self.terms.modules())
@@ -104,7 +104,7 @@ class CompiledStep:
         self.tensors = [(table, name, tensor) for table in tables for name, tensor in table.items()]
         parameters = list(self.terms.parameters())
         self.requires_grad = [(parameter, parameter.requires_grad) for parameter in parameters]
-        # The step before left no gradient where there is none; the optimizer leaves such parameters alone.
+        # The previous step set no gradient for unused parameters; the optimizer skips them.
         self.trained = [p for p in parameters if p.requires_grad and p.grad is not None]
         for parameter in parameters:
             if not parameter.requires_grad:
@@ -128,7 +128,7 @@ class CompiledStep:
         groups = self.optimizer.param_groups
         learning_rates = [group["lr"] for group in groups]
         for group, rate in zip(groups, self.rates, strict=True):
-            # A number would be compiled into the graph. Schedulers and checkpoints keep seeing the number.
+            # A float would be compiled into the graph as a constant. Schedulers and checkpoints still get the float.
             group["lr"] = rate.fill_(group["lr"])
         try:
             if self.replays_cuda_graphs:
@@ -144,7 +144,7 @@ class CompiledStep:
 
     def _step(self, images: Tensor, labels: Tensor) -> list[Tensor]:
         def cost_of(parameters: list[Tensor]) -> Any:
-            # Copies, because torch.func refuses to change a tensor from outside in place, as batch normalization does.
+            # Copies, because torch.func does not allow in-place changes of outer tensors, as batch normalization makes.
             state = {name: buffer.clone() for name, buffer in self.buffers.items()}
             state |= {name: parameters[place] for name, place in self.places.items()}
             with torch.autocast(self.device.type, torch.bfloat16) if self.is_mixed else nullcontext():
@@ -178,9 +178,9 @@ class _LossTerms(nn.Module):
 
 def _configure_compiler() -> None:
     """Configures torch.compile for this process and logs the duration of each compilation."""
-    torch._inductor.config.fallback_random = True  # the random numbers of the uncompiled step
+    torch._inductor.config.fallback_random = True  # the same random numbers as in the uncompiled step
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # warns where there is nvcc and no GPU
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns if there is nvcc but no GPU
     if _log_start not in compilation.callback_handler.start_callbacks:
         compilation.on_compile_start(_log_start)
         compilation.on_compile_end(_log_end)

@@ -7,8 +7,8 @@ from litmus.core.seeds import epoch_seed
 
 
 class EpochSeed(pl.Callback):
-    """Seeds torch at the start of each epoch: dropout is a function of (seed, epoch, rank), and an interrupted epoch
-    can be repeated exactly without saved random state.
+    """Seeds torch at the start of each epoch: dropout depends only on (seed, epoch, rank), and an interrupted epoch can
+    be repeated exactly without a saved random state.
     """
 
     def __init__(self, seed: int):

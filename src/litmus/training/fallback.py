@@ -13,7 +13,7 @@ from litmus.core.lightning_hooks import is_overridden
 # The releases with which CI compares the fast path to Lightning's loop, see tests/training/test_epoch_loop.py.
 TESTED_LIGHTNING = ("2.6.4", "2.6.5", "2.6.6")
 
-# The fast path does in place what these do by default.
+# The fast path inlines the default implementation of these hooks.
 MODULE_HOOKS = ("backward", "optimizer_step", "optimizer_zero_grad", "configure_gradient_clipping")
 STRATEGY_HOOKS = (
     *("on_train_batch_start", "training_step", "post_training_step", "batch_to_device"),
@@ -26,14 +26,14 @@ PRECISION_HOOKS = (
 
 
 def untested_release() -> str | None:
-    """Why this release of Lightning keeps its own loop, or None if `EpochLoop` was tested with it."""
+    """The reason why this release of Lightning keeps its own loop, or None if `EpochLoop` was tested with it."""
     if pl.__version__ in TESTED_LIGHTNING:
         return None
     return f"the fast path is tested with pytorch-lightning {', '.join(TESTED_LIGHTNING)}, not {pl.__version__}"
 
 
 def fallback_reason(trainer: pl.Trainer) -> str | None:
-    """The first thing that the steps of this trainer need and the fast path lacks, or None. Valid for one epoch."""
+    """The first thing that this trainer needs and the fast path does not support, or None. Valid for one epoch."""
     module: Any = trainer.lightning_module
     strategy: Any = trainer.strategy
     precision = trainer.precision_plugin

@@ -1,4 +1,4 @@
-"""Which Lightning callbacks a run supports, and the options they need."""
+"""Checks Lightning's callbacks: the ones that a run supports, and the options that they need."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ from litmus.models.schedule import spans_whole_run
 
 log = logging.getLogger("litmus")
 
-# Each with the reason and the alternative.
+# The reason and the alternative for each callback.
 REFUSED: dict[type[pl.Callback], str] = {
     LearningRateFinder: "trains with a learning rate that the config does not have; "
     "compare learning rates with a sweep instead: python train.py -m optim.lr=1e-4,1e-3,1e-2",
@@ -68,13 +68,13 @@ def check_callbacks(
 
 
 def find_averaging_over_run(nodes: Mapping[Any, Any]) -> str | None:
-    """The name of a callback in the config that averages weights up to the last epoch of the run, or None."""
+    """The name of the callback in the config that averages weights until the last epoch of the run, or None."""
     targets = {str(name): str(node.get("_target_")) for name, node in nodes.items() if node is not None}
     return next((name for name, target in targets.items() if target.endswith(".StochasticWeightAveraging")), None)
 
 
 def log_like_litmus(callbacks: Iterable[pl.Callback]) -> None:
-    """Shows what Lightning's callbacks log, such as a model summary, and keeps it in train.log."""
+    """Prints the log messages of Lightning's callbacks, such as a model summary, and writes them to train.log."""
     for callback in callbacks:
         for cls in type(callback).__mro__:
             if cls.__module__.startswith("pytorch_lightning.callbacks."):

@@ -13,7 +13,7 @@ def masked_names(weights: Weights) -> list[str]:
 
 
 def apply_masks(weights: Weights) -> Weights:
-    """The masked weights that the network computes with, under their plain names."""
+    """The weights after masking, with their plain names."""
     masked = masked_names(weights)
     apart = {f"{name}{suffix}" for name in masked for suffix in ("_orig", "_mask")}
     found = {name: value for name, value in weights.items() if name not in apart}
@@ -24,7 +24,7 @@ def apply_masks(weights: Weights) -> Weights:
 
 
 def restore_masks(module: nn.Module, weights: Weights) -> None:
-    """Masks the layers of `module` as in the state dict `weights`, and loads it."""
+    """Masks the layers of `module` that are masked in the state dict `weights`, then loads `weights`."""
     for name in masked_names(weights):
         layer, _, parameter = name.rpartition(".")
         owner = module.get_submodule(layer)

@@ -15,14 +15,14 @@ from litmus.core.metrics_file import Row, read_metrics
 class MetricsCSV(Checkpoint):
     """Writes metrics.csv: one row per completed epoch, numbered from 1, with all metrics of the epoch.
 
-    Derives from Checkpoint because Lightning calls checkpoints after the callbacks that log.
+    Derives from Checkpoint because Lightning calls Checkpoint callbacks after the callbacks that log.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.rows: list[Row] = []
 
-    # Not in on_train_start alone, which is not called where no epoch is left to train.
+    # Not only in on_train_start, which is not called if no epoch is left.
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             self.rows = read_metrics(self.path)

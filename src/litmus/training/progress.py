@@ -17,15 +17,16 @@ SHOWN = ("train/loss", "train/acc", "val/loss", "val/acc")
 
 
 class Progress(Checkpoint):
-    """Logs a line per epoch, with `monitor`; with `bar`, also shows the batches on a terminal.
+    """Logs a line per epoch that includes `monitor`; with `bar`, also draws a progress bar of the batches on a
+    terminal.
 
-    Derives from Checkpoint because Lightning calls checkpoints after the callbacks that log.
+    Derives from Checkpoint because Lightning calls Checkpoint callbacks after the callbacks that log.
     """
 
     def __init__(self, bar: bool = True, monitor: str | None = None) -> None:
         self.shown_metrics = dict.fromkeys((*SHOWN, *([monitor] if monitor else [])))
         self.terminal = bar and sys.stderr.isatty()
-        if self.terminal:  # else no hook, which would be called at each step
+        if self.terminal:  # otherwise there is no hook, because it would be called in each step
             self.on_train_batch_end = self._draw_bar  # type: ignore[method-assign]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Reports each epoch of a job to its sweep, which may prune it."""
+"""Reports each epoch of a job to its sweep, which may prune the job."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from litmus.callbacks.logged_metrics import metrics_of_epoch
 class ReportEpoch(Checkpoint):
     """Calls `report(epoch, value)` after each epoch that measured `monitor`, and ends the run if it returns True.
 
-    `reason` then says why the run ended. Derives from Checkpoint because Lightning calls checkpoints after the
+    `reason` is then the stop reason. Derives from Checkpoint because Lightning calls Checkpoint callbacks after the
     callbacks that log.
     """
 

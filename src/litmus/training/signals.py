@@ -8,7 +8,7 @@ _held: int | None = None
 
 
 def hold(signum: int) -> bool:
-    """For a signal handler: whether the signal is held back, to be raised later by `held_back`."""
+    """For a signal handler: returns whether the signal is held back, in which case `held_back` raises it later."""
     global _held
     if _is_held:
         _held = signum
@@ -17,10 +17,10 @@ def hold(signum: int) -> bool:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Raises SystemExit on exit if a signal arrived meanwhile.
+    """Holds back signals inside the context, and raises SystemExit at its end if one arrived.
 
-    Dynamo treats an exception in its guards, where a signal handler may raise, as a failed guard: it would compile
-    again and lose the signal.
+    A signal handler may raise inside Dynamo's guards. Dynamo treats the exception as a failed guard: it compiles again,
+    and the signal is lost.
     """
     global _is_held, _held
     _is_held = True

@@ -20,13 +20,13 @@ ACCELERATORS: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (torch.cuda.is_available, "an NVIDIA or ROCm GPU that torch can use"),
     "mps": (torch.backends.mps.is_available, "Apple's Metal"),
 }
-# Lightning's advice against choices that are intentional here.
+# Lightning's warnings about choices that are intentional here.
 NOT_FOR_THE_USER = (
     ".*GPU available but not used.*",
     ".*is smaller than the logging interval.*",
     ".*does not have many workers.*",
-    ".*It is recommended to use `self.log.*sync_dist=True.*",  # what is logged so has been added up already
-    ".*`srun` command is available.*",  # a login node is where sweeps are sent from
+    ".*It is recommended to use `self.log.*sync_dist=True.*",  # the logged values are already reduced
+    ".*`srun` command is available.*",  # a sweep is started from a login node
     ".*callbacks used to create the checkpoint need to be provided.*EarlyStopping.*",  # resumed without it
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*module\\(s\\) in eval mode at the start of training.*",
@@ -44,7 +44,9 @@ def build(
     compile: bool | str = False,
     **options: Any,
 ) -> pl.Trainer:
-    """A Trainer on an available accelerator. Raises ConfigError if there is none, or if Lightning refuses an option."""
+    """A Trainer on an available accelerator. Raises ConfigError if there is none, or if Lightning does not accept an
+    option.
+    """
     devices = whole_number("accelerator.devices", devices, least=1)
     if accelerator in ACCELERATORS:
         available, what = ACCELERATORS[accelerator]

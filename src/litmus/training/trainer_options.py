@@ -6,7 +6,7 @@ from typing import Any
 from litmus.errors import require
 
 REQUIRED = ("max_epochs", "gradient_clip_val", "accumulate_grad_batches", "limit_val_batches", "compile")
-# Every other option is passed on as it is. Each with the reason and the alternative.
+# The reason and the alternative for each option. All other options are passed to the Trainer unchanged.
 REFUSED = {
     "callbacks": "they have a group of their own; add a file to conf/callbacks",
     "logger": "it has a group of its own; add a file to conf/logger",

@@ -1,4 +1,4 @@
-"""Validates after the last epoch, whatever the validation interval."""
+"""Validates at the end of the run, independent of the validation interval."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import pytorch_lightning as pl
 
 
 class ValidateLast(pl.Callback):
-    """Validates where a run ends: within an epoch, by `trainer.max_steps`, or after an epoch without validation.
+    """Validates at the last step of the run, if `trainer.max_steps` ends it within an epoch, and after the last epoch.
 
-    Lightning would leave both without a validation.
+    Lightning validates in neither case.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if trainer.max_steps != -1:  # else no hook, which would be called at each step
+        if trainer.max_steps != -1:  # otherwise there is no hook, because it would be called in each step
             self.on_train_batch_end = self._stop_at_the_last_step  # type: ignore[assignment]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
