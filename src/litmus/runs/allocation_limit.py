@@ -1,4 +1,4 @@
-"""A limit on the memory that building a network may take, for a config that declares more than its weights."""
+"""Limits the memory that building a network takes, for a config that describes more than its weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ CALLS_PER_TENSOR, FREE_CALLS = 40, 4000
 
 
 class AllocationLimit(TorchDispatchMode):
-    """Raises ConfigError before an operation within takes more memory than a network with these weights needs."""
+    """Inside it, an operation that takes more memory than a network with these weights needs raises ConfigError."""
 
     def __init__(self, weights: Mapping[str, Tensor], sentence: str):
         super().__init__()
@@ -37,7 +37,7 @@ class AllocationLimit(TorchDispatchMode):
 
 
 def _size_of_result(func: Any, args: Any, kwargs: Any) -> int:
-    """The bytes that the operation would return, from its run without data; 0 where that is impossible."""
+    """The size in bytes of the operation's result, computed on the meta device; 0 if the operation needs data."""
     args, kwargs = tree_map(lambda value: value.to("meta") if isinstance(value, Tensor) else value, (args, kwargs))
     if "device" in kwargs:
         kwargs["device"] = torch.device("meta")

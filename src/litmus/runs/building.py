@@ -18,7 +18,7 @@ UNEXPECTED = r"unexpected keyword argument '(\w+)'"
 
 
 def build(node: Any, **arguments: Any) -> Any:
-    """Instantiates a config node. Raises ConfigError, with the reason alone, for values that its target refuses."""
+    """Instantiates a config node. Raises ConfigError with the target's own reason if it refuses a value."""
     check_arguments(node)
     try:
         return instantiate(node, _convert_="all", **arguments)

@@ -68,7 +68,7 @@ def _rebuild(
 
 
 def _check_parts(config: dict[str, Any], file: Path, trust: str | Sequence[str]) -> bool:
-    """Raises ConfigError for a config that is not safe to build. Returns whether it names the libraries alone."""
+    """Raises ConfigError for a config that is not safe to build. Returns whether it uses only library classes."""
     for part, node in config.items():
         require(isinstance(node, dict) and "_target_" in node, f"{file} is damaged (its config has no {part}); {OTHER}")
         check_nothing_evaluated(node, file)
@@ -78,7 +78,7 @@ def _check_parts(config: dict[str, Any], file: Path, trust: str | Sequence[str])
 
 
 def _check_counts(node: Any, file: Path) -> None:
-    """Raises ConfigError for a number with which a class could build layers without end, even such without weights."""
+    """Raises ConfigError for a number with which a class could build a huge number of layers."""
     for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else [node]:
         if isinstance(value, dict | list):
             _check_counts(value, file)
@@ -91,7 +91,7 @@ def _check_counts(node: Any, file: Path) -> None:
 
 @contextmanager
 def _as_config_error(file: Path, is_raised: bool) -> Iterator[None]:
-    """Turns what a constructor raises for a damaged config into ConfigError, unless the error `is_raised` as it is."""
+    """Converts an error of a constructor, which a damaged config can cause, to ConfigError, unless `is_raised`."""
     try:
         yield
     except ConfigError:
@@ -232,7 +232,7 @@ TRAINING_STATE: dict[str, type] = {
 
 
 def _check_training_state(contents: dict[str, Any], metadata: dict[str, Any], model: Classifier, file: Path) -> None:
-    """Raises ConfigError for a checkpoint that training cannot continue from."""
+    """Raises ConfigError if training cannot continue from the checkpoint."""
     wrong = [name for name, kind in TRAINING_STATE.items() if type(contents.get(name)) is not kind]
     wrong += [name for name in ("trainer", "callbacks") if not isinstance(metadata["config"].get(name), dict)]
     counts = {"batches": metadata.get("batches"), **{name: contents.get(name) for name in ("epoch", "global_step")}}
@@ -249,7 +249,7 @@ def _check_training_state(contents: dict[str, Any], metadata: dict[str, Any], mo
 
 @contextmanager
 def _as_damaged(file: Path) -> Iterator[None]:
-    """Replaces the fix in a ConfigError by what helps with the last checkpoint of a run."""
+    """Replaces the fix in a ConfigError by the fix for the last checkpoint of a run."""
     try:
         yield
     except ConfigError as error:

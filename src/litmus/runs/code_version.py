@@ -30,7 +30,7 @@ MOST_BYTES = 2**20  # of code.patch
 
 @dataclass(frozen=True)
 class ImportedCode:
-    """The digest of each file, and the file of each module that is not of Litmus, as run.json records them."""
+    """As run.json records them: the digest of each file, and the file of each module outside Litmus."""
 
     digests: dict[str, str]
     modules: dict[str, str]
@@ -72,21 +72,21 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
 
 
 def current_digests(names: Collection[str]) -> dict[str, str]:
-    """The digests of recorded files, by their recorded names: as this process has imported them, or as they are now."""
+    """The current digests of recorded files, by their recorded names: of the imported source, or of the file."""
     imported = {_name(source.path): source.content for source in _project_sources().values()}
     # An absolute path stays as it is.
     return _digests({name: imported[name] if name in imported else _read(PROJECT / name) for name in names})
 
 
 def files_now(modules: Iterable[str]) -> dict[str, str]:
-    """The file from which this process has imported each module, or would import it now; none if it finds none."""
+    """The file from which each module was imported or would be imported; leaves out modules without a file."""
     imported = _project_sources()
     found = {name: imported[name].path if name in imported else find_source(name) for name in modules}
     return {name: _name(path) for name, path in found.items() if path is not None}
 
 
 def changed_files(recorded: Mapping[str, str], now: Mapping[str, str], moved: Mapping[str, str]) -> list[str]:
-    """Those of the recorded files that differ `now`, or are missing.
+    """The recorded files that have changed or are missing.
 
     `moved` has the file that would be imported instead of a recorded one.
     """
@@ -98,7 +98,7 @@ def changed_files(recorded: Mapping[str, str], now: Mapping[str, str], moved: Ma
 
 
 def differing_files(runs: Iterable[Mapping[str, str]]) -> list[str]:
-    """The files of which the runs, each with its digests by file, have imported different versions."""
+    """The files that the runs imported in different versions. Each run is given by its digests by file."""
     versions: dict[str, set[str]] = {}
     for files in runs:
         for name, digest in files.items():
@@ -121,7 +121,7 @@ def code_labels(runs: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def write_patch(file: Path, imported: Iterable[str]) -> None:
-    """Writes what differs from the commit, with the untracked imported files; nothing if all is committed."""
+    """Writes the difference to the commit and the untracked imported files, if there are any."""
     tracked = git(PROJECT, "diff", "HEAD", "--no-color", "--no-ext-diff")
     if tracked is None:  # not a repository, or no commit
         return
@@ -149,7 +149,7 @@ def _new_file(name: str) -> str:
 
 
 def _project_sources() -> dict[str, ImportedSource]:
-    """By module. Of the scripts that run, only train.py counts."""
+    """The imported sources of a run, by module. The script itself counts only if it is train.py."""
     return {
         name: source
         for name, source in imported_sources().items()

@@ -100,7 +100,7 @@ def _lacks_argument(node: DictConfig) -> bool:
 
 
 def _refusal(node: Any, key: str, known: list[str]) -> str:
-    """The message, which suggests only what the user may give."""
+    """The message, which suggests only arguments that the user may set."""
     path = str(node._get_full_key(key))  # no public way to the full key of a node
     above = path.rpartition(".")[0]
     passed = PASSED.get(above, PASSED.get(above.partition(".")[0], ()))

@@ -24,9 +24,9 @@ def lock_directory(
 ) -> Iterator[None]:
     """Holds the lock of a run directory, which is created if needed.
 
-    The operating system releases the lock when the process ends, however it ends. Raises DirectoryInUse, naming the
-    process that holds it, if it is not free within `patience` seconds (by default, PATIENCE); `alternative` is what
-    else to choose. Does nothing on a file system without locks.
+    The operating system releases the lock when the process ends, even if it is killed. Raises DirectoryInUse, naming
+    the process that holds it, if it is not free within `patience` seconds (by default, PATIENCE); `alternative`
+    completes "choose …" in the message. Does nothing on a file system without locks.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

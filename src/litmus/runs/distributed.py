@@ -36,7 +36,7 @@ def is_rank_zero() -> bool:
 
 
 def read_rank_env() -> dict[str, Any] | None:
-    """What rank zero has exported (see `export_rank_env`), in the other processes."""
+    """What rank zero exported (see `export_rank_env`), for the other processes."""
     return json.loads(os.environ[ANNOUNCEMENT]) if ANNOUNCEMENT in os.environ and not is_rank_zero() else None
 
 
@@ -90,7 +90,7 @@ def failed_rank(processes: list[subprocess.Popen]) -> str | None:
 
 
 def failed_rank_of(error: BaseException, processes: list[subprocess.Popen]) -> str | None:
-    """The same, if `error` comes from a lost connection to another rank."""
+    """The same, if `error` is a lost connection to another rank; otherwise None."""
     text = str(error).lower()
     if not isinstance(error, torch.distributed.DistError) and not any(name in text for name in ("gloo", "nccl")):
         return None
@@ -121,7 +121,7 @@ def _watch(channel: JobChannel | None, child_processes: list[subprocess.Popen]) 
 
 
 def end_with_the_first(trainer: pl.Trainer) -> None:
-    """For the other ranks: end with rank zero, and at once on a signal."""
+    """Ends the other ranks with rank zero, and at once on a signal."""
     if ANNOUNCEMENT not in os.environ:
         return  # the launcher that started them takes care of it
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

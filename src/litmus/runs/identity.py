@@ -23,7 +23,7 @@ ANNOUNCEMENT = "LITMUS_RUN"  # environment variable by which rank zero describes
 
 
 def experiment(cfg: Any) -> dict[str, Any]:
-    """The resolved config without what does not affect results: where the run is written, and how it is started."""
+    """The resolved config without the options that do not affect results: where and how the run is started."""
     if cfg.get("output_dir") is not None:
         cfg = OmegaConf.merge(cfg, {"output_dir": None})
     kept = {str(key): cfg[key] for key in cfg if key not in NOT_THE_EXPERIMENT}
@@ -54,7 +54,7 @@ def _resolve_calls(node: Any) -> None:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """The hash of an experiment, whatever watches it."""
+    """The hash of an experiment, without its loggers and observers."""
     return former_hash(without_bystanders(config))
 
 
@@ -95,7 +95,7 @@ def former_hash(config: dict[str, Any]) -> str:
 
 
 def run_name(overrides: Sequence[str], hash: str) -> str:
-    """The overrides, readable, and six digits of the config's hash: at most 100 bytes, all safe in a path."""
+    """The overrides and six digits of the config's hash: at most 100 bytes, all safe in a path."""
     shown = [o for o in overrides if re.split("[.=]", o)[0] not in (*NOT_THE_EXPERIMENT, "test")]
     words = "+".join(re.sub(r"[^\w.+-]+", "-", o).strip("-") for o in shown) or "defaults"
     return f"{words.encode('ascii', 'ignore')[:93].decode()}-{hash[:6]}"

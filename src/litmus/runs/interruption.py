@@ -29,7 +29,7 @@ PLAIN: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, s
 
 @contextmanager
 def translate_errors(trainer: pl.Trainer, path: Path) -> Iterator[None]:
-    """Turns errors of the machine or of Lightning during a run into one sentence each."""
+    """Converts errors of the machine or of Lightning during a run to one sentence each."""
     try:
         yield
     except (ConfigError, StoppedRun):
@@ -55,7 +55,7 @@ def translate_errors(trainer: pl.Trainer, path: Path) -> Iterator[None]:
 
 
 def _unusable_checkpoint(error: Exception, trainer: pl.Trainer) -> str | None:
-    """A sentence for an error that the training state in the checkpoint of a resumed run has caused."""
+    """A sentence for an error that is caused by the training state in a resumed checkpoint."""
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     innermost = next((name for name in reversed(files) if "/torch/" not in name or "/torch/optim/" in name), "")
     is_restoring = any(name.endswith("/checkpoint_connector.py") for name in files)

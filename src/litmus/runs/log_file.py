@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def log_to_file(log: logging.Logger, path: Path) -> Iterator[None]:
-    """Also writes what `log` logs to a file, each line with its time, and the error or signal that ended it."""
+    """Writes the lines of `log` to a file too, with their time, and the error or signal that ended the run."""
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.addHandler(file)

@@ -1,4 +1,4 @@
-"""Checks that a checkpoint gives the trained model again, and that a run resumes exactly."""
+"""Checks that a checkpoint restores the trained model, and that a run resumes exactly."""
 
 import logging
 import random
@@ -156,7 +156,7 @@ def _outputs(
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draws random numbers of `seed` within, and leaves the generators as they were."""
+    """Seeds torch inside the block, and restores its generators afterwards."""
     with isolate_rng():
         random.seed(seed)
         np.random.seed(seed)

@@ -33,7 +33,7 @@ def objective(cfg: Any) -> Watched:
 
 
 def find_monitors(cfg: Any) -> list[Watched]:
-    """The objective, and what callbacks and the scheduler monitor. Imports no torch: a sweep asks before its first job.
+    """The objective, and what callbacks and the scheduler monitor. Imports no torch, because sweeps call it first.
 
     Raises ConfigError, which names the option to set, where the direction is unknown.
     """

@@ -1,4 +1,4 @@
-"""Which callbacks only observe a run, from their source: importing them would import torch."""
+"""Finds out from their source which callbacks only observe a run: importing them would import torch."""
 
 import ast
 import functools

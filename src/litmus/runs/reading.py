@@ -1,4 +1,4 @@
-"""Reads run directories. A damaged one never stops a report."""
+"""Reads run directories. A damaged directory does not stop a report."""
 
 import json
 import re
@@ -72,8 +72,9 @@ class Run:
 
 @dataclass
 class ExcludedRun:
-    """A run that is not counted. `status` is pruned, failed, unfinished, damaged, repeated, replaced, incomparable or
-    foreign."""
+    """A run that a report does not count. `status` is pruned, failed, unfinished, damaged, repeated, replaced,
+    incomparable or foreign.
+    """
 
     path: Path
     status: str
@@ -82,7 +83,7 @@ class ExcludedRun:
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[list[Run], list[ExcludedRun]]:
-    """Every run at or below the folders, sorted by path, and the rest of their content."""
+    """The finished runs at or below the folders, sorted by path, and everything else in them."""
     directories: list[Path] = []
     left_out: list[ExcludedRun] = []
     for folder in folders:
@@ -118,7 +119,7 @@ def is_compared(key: str) -> bool:
 
 
 def _find(folder: Path, runs: list[Path], others: list[ExcludedRun]) -> bool:
-    """Whether there is a run at or below `folder`. Collects the topmost folders without one as foreign."""
+    """Whether there is a run at or below `folder`. Adds the topmost folders without a run to `others` as foreign."""
     if (folder / "run.json").is_file():
         runs.append(folder)
         return True

@@ -1,4 +1,4 @@
-"""Reads the JSON files of a run directory, and checks the types of what they hold."""
+"""Reads the JSON files of a run directory, and checks the types of their values."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -36,7 +36,7 @@ def build_result(
 
 
 def has_diverged(last: Mapping[str, float], uninformed: float | None) -> bool:
-    """Whether a run ended far worse than it could have started, although its loss stayed finite.
+    """Whether a run ended far worse than an untrained network, although its loss stayed finite.
 
     In the last epoch, the training loss is above `uninformed`, the loss of equal logits for all classes, and the
     validation loss is more than DIVERGED times as high. The validation loss alone is not enough: overfitting raises it

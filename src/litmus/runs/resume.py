@@ -55,7 +55,7 @@ def describe_other_threads(record: Path) -> str | None:
 
 
 def read_run_config(path: Path) -> DictConfig:
-    """The config of a run directory. Raises ConfigError for one that would read or compute anything as it is used."""
+    """The config of a run directory. Raises ConfigError if it contains interpolations that read or compute anything."""
     file = path / ".hydra" / "config.yaml"
     cfg = read_config(file)
     require(isinstance(cfg, DictConfig), f"{file} is damaged (it holds no options): put it back, or start a new run")
@@ -161,7 +161,7 @@ def _set_epochs(cfg: DictConfig, path: Path, given: Mapping[str, str]) -> None:
 
 
 def _check_stop_reason(path: Path, given: Mapping[str, str], done: int) -> None:
-    """Raises ConfigError if what ended the run would end it again before the first step."""
+    """Raises ConfigError if the run would stop again before its first step, for the same reason."""
     file = path / "result.json"
     reason = str(read_record(file).get("stop_reason")) if file.exists() and given else ""
     require(

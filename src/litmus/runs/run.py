@@ -111,7 +111,7 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What is in result.json, if this very run is complete. A pruned run is incomplete unless the sweep prunes."""
+        """The contents of result.json, if this run is complete. A pruned run is incomplete unless the sweep prunes."""
         path = self.path / "result.json"
         found = read_record(path, *RESULT_KEYS) if path.exists() and not self.is_replaced else None
         if not found or not is_hash_of(found["config_hash"], self.config):

@@ -1,4 +1,4 @@
-"""Whether a run directory was made by other code or from other data than there is now. Imports no torch at first."""
+"""Whether a run directory was made with other code or other data than the current ones."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ NOT_THE_SOURCE = ("seed", "batch_size", "eval_batch_size", "augment", "val_size"
 
 
 class Unreadable(str):
-    """In place of the fingerprint of data that cannot be read: the reason."""
+    """The reason why data cannot be read; it takes the place of their fingerprint."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Changes:
 
 
 def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], str | None]) -> Changes:
-    """Those of the runs whose code or data differ now, by directory with their config.
+    """Finds the runs whose code or data have changed. `runs` maps directories to configs.
 
     `fingerprint` gives that of a data config, as `data_fingerprint` does. Only runs with a result or a checkpoint
     count. Runs of versions of Litmus that did not record code or data count as unchanged.
@@ -99,14 +99,14 @@ def find_changes(runs: Mapping[Path, DictConfig], fingerprint: Callable[[Any], s
 
 @dataclass
 class _DataNow:
-    """The data as they are now. The runs of a sweep share their sources."""
+    """Computes the current fingerprints, once for all runs of the same sources."""
 
     fingerprint: Callable[[Any], str | None]
     states: dict[tuple[str, ...], str] = field(default_factory=dict)
     fingerprints: dict[str, str | None] = field(default_factory=dict)
 
     def differing(self, record: Mapping[str, Any], data: DictConfig) -> str | None:
-        """The fingerprint of the data now, or `Unreadable`; None if it is that of the record or cannot be compared."""
+        """The current fingerprint or `Unreadable`; None if it has not changed or cannot be compared."""
         before, sources = record.get("data_fingerprint"), tuple(record.get("data_sources", ()))
         is_gone = bool(sources) and not any(Path(source).exists() for source in sources)
         if before is None or is_gone or record.get("data_state") == self._state(sources):
@@ -142,7 +142,7 @@ def changed_modules(run: Path, modules: Iterable[str]) -> list[str]:
 
 
 def _readable(code: Iterable[str]) -> list[str]:
-    """The names without devices and huge files, which the record of someone else may have; they count as changed."""
+    """Leaves out devices and huge files, which the record of someone else may name; they count as changed."""
     return [name for name in code if not (file := PROJECT / name).exists() or _is_source(file)]
 
 
@@ -151,7 +151,7 @@ def _is_source(file: Path) -> bool:
 
 
 def source_state(sources: Iterable[Path]) -> str:
-    """A digest of the names, sizes and modification times of files, also those in folders: cheap, without content."""
+    """A digest of the names, sizes and modification times of files and of the files in folders."""
     return file_state(file for path in sources for file in _files(path))
 
 

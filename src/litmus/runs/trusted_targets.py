@@ -1,4 +1,4 @@
-"""Which `_target_` of a stored config is imported and called. A run or a checkpoint may come from someone else."""
+"""Decides which `_target_` of a stored config is imported and called: the file may come from someone else."""
 
 import importlib
 import inspect
@@ -27,7 +27,7 @@ BY_PATH = ("hydra.utils.get_method", "hydra.utils.get_class")  # return what `pa
 
 @dataclass(frozen=True)
 class Library:
-    """A library, or a part of one, of which the objects that `accepts` approves are trusted."""
+    """A library or a part of it. Its objects for which `accepts` returns True are trusted."""
 
     root: str
     accepts: Callable[[Any], bool]
@@ -127,7 +127,7 @@ class TargetCheck:
         return self._check_object(target, found, node)
 
     def _check_object(self, target: str, found: Any, node: dict[Any, Any]) -> bool:
-        """The same for what the name leads to: `mine.os.system`, or a function that a module has imported."""
+        """Checks the object itself: a trusted name may lead elsewhere, as `mine.os.system` does."""
         place = str(getattr(found, "__module__", None))
         if any(_is_within(place, library.root) and library.accepts(found) for library in self.libraries):
             if place.startswith("torchvision.") and not isinstance(found, type):
@@ -179,7 +179,7 @@ class TargetCheck:
 
 
 def _check_no_download(node: dict[Any, Any], file: Path) -> None:
-    """A torchvision network takes its weights as first argument, whatever the type of a true value."""
+    """Raises ConfigError for positional arguments and weights: torchvision would download them."""
     given = [node.get(name) for name in PRETRAINED]
     require(
         "_args_" not in node and all(value is None or isinstance(value, str | bool) for value in given),
