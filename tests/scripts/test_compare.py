@@ -13,9 +13,11 @@ from conftest import CONF, ROOT, snapshot
 from fake_runs import fake_run
 
 from litmus import compose
-from litmus.errors import ConfigError
+from litmus.errors import ConfigError, StoppedRun
 from litmus.report.comparison_plan import write_plan
+from litmus.runs.identity import sweep_folder
 from litmus.sweeps.comparison_request import Request, check_name, make_plan
+from litmus.sweeps.comparison_run import Comparison
 
 FAST = ("data=synthetic", "trainer.max_epochs=2", "accelerator=cpu", "logger=none", "callbacks=none")
 SPACE = "--tune=optim.lr=tag(log,interval(1e-2,1e-1))"
@@ -205,3 +207,20 @@ def test_what_a_comparison_does_not_take_is_refused(tmp_path, script, capsys, ar
         script(arguments[0], tmp_path / "c", *arguments[1:])
     assert "evaluate" in capsys.readouterr().err
     assert snapshot(tmp_path) == before
+
+
+def test_data_without_a_test_stop_a_comparison_before_it_tunes_more(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planned = plan("optim=sgd,adam", tune=["optim.lr"], trials=3)
+    write_plan(sweep_folder("c"), planned, [], "")
+    started = []
+
+    def train(arguments):
+        started.append(arguments)
+        images = {"train": 9, "val": 3, "test": 0}
+        fake_run(sweep_folder("c") / "tune" / "1-optim-sgd" / "0", "optim=sgd", "seed=1000", images=images)
+        return 0
+
+    with pytest.raises(StoppedRun, match="--metric val/acc"):
+        Comparison("c", planned, train).run()
+    assert len(started) == 1

@@ -37,12 +37,22 @@ class Comparison:
         for arm in self.plan.arms:
             if arm.tuned:
                 self._sweep(self.plan.tuning(self.name, arm))
+                self._require_test_images()
         self._evaluate(self.plan.seeds)
         if self.plan.detect is not None:
             needed = seeds_needed(self.plan, read_results(self.folder, self.plan))
             seeds = min(needed, self.plan.max_seeds)
             log.info(f"\nStein's rule: {needed} seeds, {seeds - self.plan.seeds} more than the pilot")
             self._evaluate(seeds)
+
+    def _require_test_images(self) -> None:
+        """Raises StoppedRun if the metric is of a test that the data do not have."""
+        trials = [run for result in read_results(self.folder, self.plan) for run in result.trials]
+        if self.plan.metric.startswith("test/") and any(run.images.get("test") == 0 for run in trials):
+            raise StoppedRun(
+                f"the data have no test images, so {self.plan.metric} cannot be measured; start another comparison with "
+                f"--metric {self.plan.objective}"
+            )
 
     def _evaluate(self, seeds: int) -> None:
         for result in read_results(self.folder, self.plan):
