@@ -50,7 +50,7 @@ class Comparison:
         trials = [run for result in read_results(self.folder, self.plan) for run in result.trials]
         if self.plan.metric.startswith("test/") and any(run.images.get("test") == 0 for run in trials):
             raise StoppedRun(
-                f"the data have no test images, so {self.plan.metric} cannot be measured; start another comparison with "
+                f"the data have no test images, so {self.plan.metric} cannot be measured; compare again with "
                 f"--metric {self.plan.objective}"
             )
 
