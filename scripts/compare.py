@@ -20,14 +20,15 @@ from typing import Any
 
 from litmus import cli, compose
 from litmus.cli.arguments import read_paths
-from litmus.errors import ConfigError, StoppedRun
+from litmus.errors import ConfigError, StoppedRun, require
 from litmus.report.comparison_page import status_line, verdict_lines, write_comparison
-from litmus.report.comparison_plan import Plan, write_plan
-from litmus.report.comparison_results import is_complete, read_results
+from litmus.report.comparison_plan import Plan, is_comparison, write_plan
+from litmus.report.comparison_results import deviations, is_complete, read_results
 from litmus.runs.directory import lock_directory
 from litmus.runs.identity import run_name, sweep_folder
 from litmus.runs.stale import KEEP
-from litmus.sweeps.comparison_request import Request, check_name, make_plan
+from litmus.sweeps.comparison_checks import check_name
+from litmus.sweeps.comparison_request import Request, make_plan
 from litmus.sweeps.comparison_run import Comparison, has_runs, refuse_changed_runs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,6 +92,10 @@ def main() -> None:
     if args.stale == KEEP:
         extra.append(f"stale={KEEP}")
     print(f"{describe(plan)}\n{folder}", flush=True)
+    require(
+        is_comparison(folder) or not has_runs(folder),
+        f"{folder} has runs without a plan: use another --name",
+    )
     with removed_if_refused(folder), lock_directory(folder, alternative="another --name"):
         write_plan(folder, plan, command, datetime.now().isoformat(timespec="seconds"))
         try:
@@ -101,7 +106,8 @@ def main() -> None:
             raise
     results = read_results(folder, plan)
     page = write_comparison(folder)
-    print("\n".join(["", *verdict_lines(plan, results), status_line(plan, results), "", str(page)]))
+    lines = verdict_lines(plan, results) or ["Nothing can be judged."]
+    print("\n".join(["", *lines, status_line(plan, results), *deviations(plan, results), "", str(page)]))
     if not is_complete(plan, results) or any(run.status == "failed" for one in results for run in one.lost_runs):
         sys.exit(1)
 

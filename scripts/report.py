@@ -38,6 +38,9 @@ def main() -> None:
         require(folder.is_dir(), f"{folder} is not a folder: give a sweep's, such as outputs/sweeps/NAME")
         is_sweep = any(next(folder.rglob(name), None) for name in ("run.json", "logs/*.log"))
         require(is_sweep, f"{folder} holds no run: give the folder of a sweep")
+    require(
+        args.out is None or args.out.is_dir() or not args.out.exists(), f"--out {args.out} is a file: give a folder"
+    )
     if len(args.folder) == 1 and is_comparison(args.folder[0]):
         for name in ("pair", "equivalence"):
             require(

@@ -37,6 +37,11 @@ def _config(*overrides: str) -> tuple[DictConfig, dict[str, str]]:
     return cfg, choices
 
 
+def fake_config(*overrides: str) -> DictConfig:
+    """The config of a fake run of these overrides."""
+    return _config(*overrides)[0]
+
+
 def fake_run(
     path: Path,
     *overrides: str,

@@ -126,8 +126,17 @@ def test_a_penalty_defines_omega_and_not_forward(kind):
         kind()
 
 
-@pytest.mark.parametrize("omega", [lambda _, weight: weight.abs(), lambda _, weight: float(weight.detach().sum())])
-def test_omega_that_is_not_one_number_is_refused(network, omega):
+@pytest.mark.parametrize(
+    "omega",
+    [
+        lambda _, weight: weight.abs(),
+        lambda _, weight: float(weight.detach().sum()),
+        lambda _, weight: weight.detach().abs().sum(),
+        lambda _, weight: weight.sum().to(torch.complex64),
+    ],
+    ids=["a tensor", "a float", "detached", "complex"],
+)
+def test_omega_that_is_not_one_number_with_a_gradient_is_refused(network, omega):
     penalty = type("Own", (Penalty,), {"omega": omega})()
     with pytest.raises(ConfigError, match="omega of the penalty Own"):
         penalty(network)

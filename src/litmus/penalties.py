@@ -73,8 +73,14 @@ class Penalty(nn.Module):
         weights = [(factor, getattr(layer, name)) for factor, layer, name in self._seen[2]]
         values = [(factor, self.omega(weight)) for factor, weight in weights if weight.requires_grad]
         for _, value in values:
-            if not (isinstance(value, Tensor) and value.ndim == 0):
-                shown = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            if isinstance(value, Tensor) and torch.is_grad_enabled() and not value.requires_grad:
+                raise ConfigError(
+                    f"omega of the penalty {type(self).__name__} has no gradient; leave out detach() and "
+                    "conversions to whole numbers"
+                )
+            if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
+                is_tensor = isinstance(value, Tensor)
+                shown = f"a {value.dtype} of shape {tuple(value.shape)}" if is_tensor else type(value).__name__
                 raise ConfigError(
                     f"omega of the penalty {type(self).__name__} returned {shown} for a weight; return a tensor with "
                     "one number, such as weight.abs().sum()"

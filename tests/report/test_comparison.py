@@ -4,14 +4,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_runs import edit, fake_run
+from fake_runs import edit, fake_config, fake_run
 
 from litmus.errors import ConfigError
 from litmus.report.comparison_page import status_line, verdict_lines, write_comparison
-from litmus.report.comparison_plan import FILE, Arm, Plan, read_plan, write_plan
+from litmus.report.comparison_plan import FILE, Arm, Plan, hash_arm, read_plan, write_plan
 from litmus.report.comparison_results import at_an_end, contrasts, deviations, is_complete, read_results, seeds_needed
+from litmus.report.verdicts import contrast_sentence
 
-ARMS = (Arm("optim=sgd", ("optim=sgd",), ("optim.lr",), "a"), Arm("optim=adam", ("optim=adam",), ("optim.lr",), "b"))
+
+def make_arm(override: str, *tuned: str) -> Arm:
+    return Arm(override, (override,), tuned, hash_arm(fake_config(override), tuned), 3 if tuned else 0)
+
+
+ARMS = (make_arm("optim=sgd", "optim.lr"), make_arm("optim=adam", "optim.lr"))
 PLAN = Plan(
     arms=ARMS,
     common=("model=mlp",),
@@ -255,8 +261,7 @@ def simulate(plan, random) -> dict[str, dict[int, float]]:
 
 
 def test_an_arm_without_the_tuned_key_is_evaluated_as_it_is(tmp_path):
-    none = Arm("penalty=none", ("penalty=none",), (), "a")
-    l1 = Arm("penalty=l1", ("penalty=l1",), ("penalty.weight",), "b")
+    none, l1 = make_arm("penalty=none"), make_arm("penalty=l1", "penalty.weight")
     plan = replace(
         PLAN, arms=(none, l1), space={"penalty.weight": "1e-4,1e-3"}, contrasts=(("penalty=l1", "penalty=none"),)
     )
@@ -277,3 +282,61 @@ def test_an_arm_without_the_tuned_key_is_evaluated_as_it_is(tmp_path):
 def test_an_evaluation_at_another_value_is_not_counted(finished):
     edit(finished / "evaluate" / ARMS[0].slug(PLAN) / "0.01-0", optim__lr=0.3)
     assert list(read_results(finished, PLAN)[0].runs) == [1, 2]
+
+
+def test_a_run_of_another_config_does_not_count(finished):
+    edit(finished / "evaluate" / ARMS[1].slug(PLAN) / "0.01-0", trainer__max_epochs=999)
+    results = read_results(finished, PLAN)
+    assert list(results[1].runs) == [1, 2]
+    assert any("1 run of optim=adam with other settings" in sentence for sentence in deviations(PLAN, results))
+
+
+def test_a_tuning_trial_of_another_config_does_not_choose(finished):
+    fake_run(finished / "tune" / ARMS[0].slug(PLAN) / "0.5", "optim=sgd", "optim.lr=0.5", "seed=1000", accuracy=0.99)
+    edit(finished / "tune" / ARMS[0].slug(PLAN) / "0.5", trainer__max_epochs=999)
+    sgd, _ = read_results(finished, PLAN)
+    assert sgd.tuned == ["optim.lr=0.01"]
+    assert len(sgd.unplanned) == 1
+
+
+def test_more_trials_than_planned_are_a_deviation(finished):
+    fake_run(finished / "tune" / ARMS[0].slug(PLAN) / "0.5", "optim=sgd", "optim.lr=0.5", "seed=1000", accuracy=0.1)
+    (found,) = deviations(PLAN, read_results(finished, PLAN))
+    assert "4 tuning trials, and 3 are planned" in found
+
+
+def test_fewer_runs_than_trials_are_complete_once_evaluation_has_begun(finished):
+    plan = replace(PLAN, arms=tuple(replace(arm, trials=9) for arm in ARMS))
+    assert is_complete(plan, read_results(finished, plan))
+
+
+@pytest.mark.parametrize(("name", "value"), [("trials", "x"), ("seeds", None), ("metric", 3), ("detect", "0.2")])
+def test_a_plan_with_a_wrong_type_is_refused(finished, name, value):
+    found = json.loads((finished / FILE).read_text())
+    (finished / FILE).write_text(json.dumps({**found, name: value}))
+    with pytest.raises(ConfigError, match=name):
+        read_plan(finished)
+
+
+def test_a_contrast_without_a_pilot_says_so():
+    plan = replace(PLAN, detect=0.1, max_seeds=50)
+    values = {"optim=sgd": dict.fromkeys(range(6), 0.0), "optim=adam": {2: 1.0, 3: 2.0, 4: 3.0}}
+    ((*_, verdict),) = contrasts(plan, values)
+    assert verdict.kind == "not judged"
+    assert "common seeds of the pilot" in contrast_sentence("a", "b", verdict, "test/acc", "max")
+
+
+@pytest.mark.parametrize(("happen", "named"), [(fail, "Deviations from the plan"), (None, None)])
+def test_the_methods_paragraph_has_the_deviations(finished, happen, named):
+    if happen:
+        happen(finished, ARMS[1], 2)
+    write_comparison(finished, for_paper=True)
+    text = (finished / "report" / "methods.md").read_text()
+    assert ("Deviations" in text) == bool(named)
+    assert "INCOMPLETE" not in text
+
+
+def test_the_methods_paragraph_of_an_incomplete_comparison_says_so(finished):
+    (finished / "evaluate" / "2-optim-adam" / "0.01-2" / "result.json").unlink()
+    write_comparison(finished, for_paper=True)
+    assert (finished / "report" / "methods.md").read_text().startswith("THE COMPARISON IS INCOMPLETE")

@@ -70,3 +70,11 @@ def test_the_frame_is_the_function_after_its_first_use(tmp_path):
     fake_run(tmp_path, "seed=0")
     litmus.runs.frame(tmp_path)
     assert len(litmus.runs.frame(tmp_path)) == 1
+
+
+def test_a_metric_with_the_name_of_an_option_keeps_both(tmp_path):
+    fake_run(tmp_path / "a", "penalty=none", metrics={"penalty": 0.0})
+    fake_run(tmp_path / "b", "penalty=l2", metrics={"penalty": 0.5})
+    found = litmus.runs.frame(tmp_path)
+    assert found["penalty"].tolist() == ["none", "l2"]
+    assert found["metric:penalty"].tolist() == [0.0, 0.5]

@@ -16,7 +16,8 @@ from litmus import compose
 from litmus.errors import ConfigError, StoppedRun
 from litmus.report.comparison_plan import write_plan
 from litmus.runs.identity import sweep_folder
-from litmus.sweeps.comparison_request import Request, check_name, make_plan
+from litmus.sweeps.comparison_checks import check_name
+from litmus.sweeps.comparison_request import Request, make_plan
 from litmus.sweeps.comparison_run import Comparison
 
 FAST = ("data=synthetic", "trainer.max_epochs=2", "accelerator=cpu", "logger=none", "callbacks=none")
@@ -101,6 +102,12 @@ def test_differences_are_in_points_of_accuracy_or_in_the_unit_of_the_metric():
         (["optim=sgd,adam", "hydra.sweep.dir=x"], {}, "hydra.sweep.dir"),
         (["optim=sgd,adam", "optim=sgd,momentum"], {}, "optim is compared twice"),
         (["data=mnist,kmnist"], {}, "data"),
+        (["data.num_classes=3,10", "data=synthetic"], {}, "data.num_classes"),
+        (["data.test_size=100,200"], {}, "data.test_size"),
+        (["loss=cross_entropy,mse", "objective=val/loss"], {}, "--metric test/acc"),
+        (["penalty=none,l2"], {"metric": "train/cost"}, "--metric test/acc"),
+        (["optim=sgd,adam", "optim=adam"], {}, "optim is given twice"),
+        (["optim=sgd,adam", "optim.lr=0.1"], {"tune": ["optim.lr"]}, "optim.lr is given twice"),
         (["optim.lr=interval(0,1)"], {}, "--tune"),
         (["optim=sgd,adam"], {"tune": ["optim.lrr"]}, "did you mean optim.lr"),
         (["optim=sgd,adam"], {"tune": ["penalty.weight"]}, "penalty.weight"),
@@ -222,5 +229,54 @@ def test_data_without_a_test_stop_a_comparison_before_it_tunes_more(tmp_path, mo
         return 0
 
     with pytest.raises(StoppedRun, match="--metric val/acc"):
+        Comparison("c", planned, train).run()
+    assert len(started) == 1
+
+
+def test_a_list_of_values_is_tried_once_each():
+    found = plan("optim=sgd,adam", tune=["optim.lr=0.1,0.2,0.3"], trials=12)
+    assert [arm.trials for arm in found.arms] == [3, 3]
+    assert "n_trials=3" in found.tuning("c", found.arms[0])
+
+
+def test_training_options_of_the_data_may_be_compared():
+    assert len(plan("data.train_size=1000,2000").arms) == 2
+
+
+def test_the_direction_of_a_metric_of_your_own_can_be_given():
+    assert plan("optim=sgd,adam", "objective_mode=min", metric="test/zorp").mode == "min"
+
+
+def test_runs_without_a_plan_are_not_taken_for_a_comparison(tmp_path, script, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fake_run(sweep_folder("c") / "evaluate" / "1-optim-sgd" / "0", "optim=sgd", "seed=0", metrics={"test/acc": 0.9})
+    before = snapshot(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        script("compare.py", "optim=sgd,adam", "--name", "c")
+    assert "--name" in capsys.readouterr().err
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("metric", "extra", "named"),
+    [
+        ("test/auc", (), "no run of optim=sgd has test/auc"),
+        ("test/acc", ("trainer.max_epochs=9",), "conf/ has changed"),
+    ],
+)
+def test_a_comparison_stops_at_runs_that_it_cannot_judge(tmp_path, monkeypatch, metric, extra, named):
+    monkeypatch.chdir(tmp_path)
+    planned = plan("optim=sgd,adam", metric=metric, seeds=2)
+    write_plan(sweep_folder("c"), planned, [], "")
+    started = []
+
+    def train(arguments):
+        started.append(arguments)
+        for seed in range(2):
+            folder = sweep_folder("c") / "evaluate" / "1-optim-sgd" / str(seed)
+            fake_run(folder, "optim=sgd", f"seed={seed}", *extra, metrics={"test/acc": 0.9})
+        return 0
+
+    with pytest.raises(StoppedRun, match=named):
         Comparison("c", planned, train).run()
     assert len(started) == 1

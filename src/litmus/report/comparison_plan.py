@@ -6,11 +6,17 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from litmus.core.atomic_files import read_json, write_json
 from litmus.errors import ConfigError, require
+from litmus.runs.identity import NOT_THE_EXPERIMENT, config_hash, resolve_environment
 
 FILE = "plan.json"
 FORMAT = 1
+COUNTS = ("trials", "tuning_seed", "seeds", "max_seeds")
+TEXTS = ("objective", "metric", "mode", "objective_mode")
+AMOUNTS = ("detect", "equivalence")
 PILOT = 5  # seeds of which the deviations decide how many more are run
 
 
@@ -18,13 +24,15 @@ PILOT = 5  # seeds of which the deviations decide how many more are run
 class Arm:
     """One of the settings that are compared.
 
-    `tuned` are those of the tuned keys that it has, and `config` is the hash of its config at their defaults.
+    `tuned` are those of the tuned keys that it has, `trials` its budget for them, and `config` the hash of its config
+    without them (see `hash_arm`).
     """
 
     name: str
     overrides: tuple[str, ...]
     tuned: tuple[str, ...]
     config: str
+    trials: int = 0
 
     def slug(self, plan: "Plan") -> str:
         """The folder of its tuning runs, below `tune`."""
@@ -43,7 +51,7 @@ class Plan:
     arms: tuple[Arm, ...]
     common: tuple[str, ...]  # overrides of all arms
     space: Mapping[str, str]  # of each tuned key, in Hydra's syntax
-    trials: int  # for each arm
+    trials: int  # for each arm; an arm with fewer combinations of listed values has as many
     search: tuple[str, ...]  # overrides that choose the sampler
     tuning_seed: int
     objective: str  # of tuning
@@ -62,7 +70,7 @@ class Plan:
     def tuning(self, name: str, arm: Arm) -> list[str]:
         """The arguments of train.py that tune an arm of the comparison `name`."""
         space = [f"{key}={self.space[key]}" for key in arm.tuned]
-        own = [*self.search, f"n_trials={self.trials}", f"seed={self.tuning_seed}"]
+        own = [*self.search, f"n_trials={arm.trials}", f"seed={self.tuning_seed}"]
         return ["-m", *self.common, *arm.overrides, *space, *own, f"sweep_name={name}/tune/{arm.slug(self)}"]
 
     def evaluation(self, name: str, arm: Arm, tuned: Sequence[str], seeds: int) -> list[str]:
@@ -78,6 +86,23 @@ class Plan:
         ]
 
 
+def hash_arm(cfg: Any, tuned: Sequence[str]) -> str:
+    """The hash of a config without the tuned keys and without what differs between the runs of an arm: the seed, the
+    test, and how and where a run is started.
+    """
+    config = OmegaConf.create(OmegaConf.to_yaml(resolve_environment(cfg)))  # as a run directory stores it
+    found: Any = OmegaConf.to_container(config, resolve=False)
+    kept = {key: value for key, value in found.items() if key not in (*NOT_THE_EXPERIMENT, "seed", "test")}
+    for key in tuned:
+        *parents, name = key.replace("/", ".").split(".")
+        node: Any = kept
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else {}
+        if isinstance(node, dict):
+            node.pop(name, None)
+    return config_hash(kept)
+
+
 def write_plan(folder: Path, plan: Plan, command: Sequence[str], time: str) -> None:
     """Writes the plan, or checks that the folder holds the same one. Raises ConfigError, naming the difference, if it
     holds another.
@@ -88,8 +113,8 @@ def write_plan(folder: Path, plan: Plan, command: Sequence[str], time: str) -> N
         different = [field.name for field in fields(Plan) if getattr(found, field.name) != getattr(plan, field.name)]
         require(
             not different,
-            f"{file} plans another comparison ({_differences(found, plan, different)}): a plan does not change once "
-            "its runs have started; use another --name, or repeat the command in it",
+            f"{file} plans another comparison ({_differences(found, plan, different)}): a plan does not change; use "
+            "another --name",
         )
         return
     write_json(file, {"format": FORMAT, "time": time, "command": shlex.join(command), **asdict(plan)})
@@ -117,15 +142,24 @@ def is_comparison(folder: Path) -> bool:
 def read_plan(folder: Path) -> Plan:
     """Raises ConfigError if the file is damaged."""
     file = folder / FILE
-    return plan_from(read_json(file, *(field.name for field in fields(Plan))), file)
+    try:
+        found = read_json(file, *(field.name for field in fields(Plan)))
+    except ConfigError:
+        raise ConfigError(f"{file} is damaged; use another --name") from None
+    return plan_from(found, file)
 
 
 def plan_from(found: Mapping[str, Any], file: Path) -> Plan:
     """The plan in the contents of `file`. Raises ConfigError if it is damaged."""
     try:
         arms = tuple(
-            Arm(str(a["name"]), tuple(a["overrides"]), tuple(a["tuned"]), str(a["config"])) for a in found["arms"]
+            Arm(str(a["name"]), tuple(a["overrides"]), tuple(a["tuned"]), str(a["config"]), int(a["trials"]))
+            for a in found["arms"]
         )
+        wrong = [name for name in COUNTS if type(found[name]) is not int]
+        wrong += [name for name in TEXTS if not isinstance(found[name], str)]
+        wrong += [name for name in AMOUNTS if not isinstance(found[name], int | float | None)]
+        require(not wrong, f"{file} is damaged ({', '.join(wrong)}); use another --name")
         contrasts = tuple((str(arm), str(reference)) for arm, reference in found["contrasts"])
         plain = {f.name: found[f.name] for f in fields(Plan) if f.name not in ("arms", "contrasts", "common", "search")}
         plan = Plan(

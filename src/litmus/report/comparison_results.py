@@ -1,12 +1,14 @@
 """The runs of a comparison: what tuning chose for each arm, the evaluation by seed, and what deviates from the plan."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from litmus.core.hydra_values import key_of
+from litmus.core.saved_config import read_config
 from litmus.errors import first_few
-from litmus.report.comparison_plan import Arm, Plan
+from litmus.report.comparison_plan import Arm, Plan, hash_arm
 from litmus.report.settings import mixes_data, value_of
 from litmus.report.statistics import LEVEL, paired_difference, rank_by_mean, seeds_for_power
 from litmus.report.verdicts import Verdict, judge
@@ -26,7 +28,7 @@ class ArmResult:
     best: Run | None
     runs: Mapping[int, Run]
     lost_runs: list[ExcludedRun]
-    unplanned: list[Path]  # evaluation runs of other settings or seeds
+    unplanned: list[Path]  # finished runs of other settings or seeds
 
     @property
     def tuned(self) -> list[str]:
@@ -37,7 +39,8 @@ class ArmResult:
         if not self.arm.tuned:
             return True
         ended = [run for run in self.lost_trials if run.status in ("failed", "pruned")]
-        return self.best is not None and len(self.trials) + len(ended) >= plan.trials
+        # Evaluation starts after tuning. A sampler may have chosen a combination twice, which is one run.
+        return self.best is not None and (len(self.trials) + len(ended) >= self.arm.trials or bool(self.runs))
 
     def by_seed(self, metric: str) -> dict[int, float]:
         return {seed: run.metrics[metric] for seed, run in self.runs.items() if metric in run.metrics}
@@ -50,20 +53,34 @@ def read_results(folder: Path, plan: Plan) -> list[ArmResult]:
 
 def _read_arm(folder: Path, plan: Plan, arm: Arm) -> ArmResult:
     trials, lost_trials = _read(folder / "tune" / arm.slug(plan)) if arm.tuned else ([], [])
-    trials = [run for run in trials if plan.objective in run.metrics and run.seed == plan.tuning_seed]
-    trials.sort(key=lambda run: (run.started, str(run.path)))
+    found, trials = trials, []
+    unplanned: list[Path] = []
+    for run in sorted(found, key=lambda run: (run.started, str(run.path))):
+        is_planned = plan.objective in run.metrics and run.seed == plan.tuning_seed and _is_of(arm, run)
+        trials.append(run) if is_planned else unplanned.append(run.path)
     best = next(iter(rank_trials(trials, plan)), None)
     runs, lost_runs = _read(folder / "evaluate" / arm.slug(plan))
     planned: dict[int, Run] = {}
-    unplanned = []
     for run in runs:
         is_chosen = best is None or all(value_of(run, key) == value_of(best, key) for key in arm.tuned)
+        is_chosen = is_chosen and _is_of(arm, run)
         seed = run.seed
         if is_chosen and isinstance(seed, int) and 0 <= seed < plan.max_seeds and seed not in planned:
             planned[seed] = run
         else:
             unplanned.append(run.path)
     return ArmResult(arm, trials, lost_trials, best, dict(sorted(planned.items())), lost_runs, unplanned)
+
+
+def _is_of(arm: Arm, run: Run) -> bool:
+    """Whether the run has the config of the arm, apart from the tuned values."""
+    file = run.path / ".hydra" / "config.yaml"
+    return _hash_file(file, file.stat().st_mtime_ns, arm.tuned) == arm.config
+
+
+@functools.cache  # a live page reads the same runs every few seconds
+def _hash_file(file: Path, changed: int, tuned: tuple[str, ...]) -> str:
+    return hash_arm(read_config(file), tuned)
 
 
 def _read(folder: Path) -> tuple[list[Run], list[ExcludedRun]]:
@@ -157,6 +174,8 @@ def _deviations_of_arm(plan: Plan, result: ArmResult, seeds: int) -> Iterator[st
     if result.unplanned:
         count = len(result.unplanned)
         yield f"{_runs(count)} of {name} with other settings or seeds, such as {result.unplanned[0]}, not counted."
+    if len(result.trials) > result.arm.trials:
+        yield f"{name} has {len(result.trials)} tuning trials, and {result.arm.trials} are planned."
     broken = [run for run in result.lost_trials if run.status not in ("failed", "pruned", "unfinished", "foreign")]
     if broken:
         yield f"{len(broken)} tuning trials of {name} are unreadable{_reasons(broken)}."

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from litmus.core.counts import format_count
 from litmus.report.comparison_plan import Plan
-from litmus.report.comparison_results import ArmResult, seeds_needed
+from litmus.report.comparison_results import ArmResult, deviations, is_complete, seeds_needed
 from litmus.report.formatting import title
 from litmus.report.settings import Comparison
 from litmus.report.statistics import POWER
@@ -64,6 +64,10 @@ def methods_of_comparison(plan: Plan, results: Sequence[ArmResult]) -> str:
         f"(Bonferroni){_equivalence(plan.metric, plan.equivalence)}.",
         _made_with([*evaluated, *trials]),
     ]
+    if not is_complete(plan, results):
+        sentences.insert(0, "THE COMPARISON IS INCOMPLETE; these numbers are preliminary.")
+    if found := deviations(plan, results):
+        sentences.append(f"Deviations from the plan: {' '.join(found)}")
     return " ".join(sentences) + "\n"
 
 

@@ -159,7 +159,8 @@ def contrast_sentence(arm: str, reference: str, verdict: Verdict, metric: str, m
     """The verdict on the planned difference `arm` − `reference`."""
     contrast, n = f"{arm} against {reference}", verdict.difference.pairs
     if verdict.kind == "not judged":
-        return f"{contrast} is not judged: it takes two common seeds or more."
+        which = "common seeds" if verdict.difference.pilot is None else "common seeds of the pilot"
+        return f"{contrast} is not judged: it takes two {which} or more."
     if verdict.kind in ("better", "worse"):
         return verdict_sentence(reference, arm, verdict, metric, mode)
     figures = (

@@ -21,7 +21,8 @@ def frame(*folders: str | Path, curves: bool = False) -> pd.DataFrame:
 
     Columns: `directory`; the options and values in which the runs differ, by their names on the command line; `seed`;
     the metrics of the best epoch and of the test, as fractions and in the units of the losses; `best_epoch`, `epochs`,
-    `seconds` of training, `stop_reason`, `diverged`. A value that a run lacks is NaN.
+    `seconds` of training, `stop_reason`, `diverged`. A value that a run lacks is NaN. A metric that has the name of one
+    of these options, as `penalty` may, is in the column `metric:penalty`.
 
     With `curves`, one row per run and epoch: `epoch` and the metrics of metrics.csv take the place of the metrics and
     what follows them.
@@ -64,8 +65,13 @@ def _identify(run: Run, keys: Sequence[str]) -> dict[str, Value | None]:
 
 
 def _row(run: Run, keys: Sequence[str]) -> dict[str, Value | None]:
-    return {**_identify(run, keys), **run.metrics, **{name: getattr(run, name) for name in FACTS}}
+    return {**_identify(run, keys), **_renamed(run.metrics, keys), **{name: getattr(run, name) for name in FACTS}}
 
 
 def _curve_rows(run: Run, keys: Sequence[str]) -> list[dict[str, Value | None]]:
-    return [{**_identify(run, keys), **row, "epoch": int(row["epoch"])} for row in run.curves()]
+    return [{**_identify(run, keys), **_renamed(row, keys), "epoch": int(row["epoch"])} for row in run.curves()]
+
+
+def _renamed(metrics: dict[str, float], keys: Sequence[str]) -> dict[str, float]:
+    """The metrics, with `metric:` before a name that is also an option, as `penalty` is."""
+    return {f"metric:{name}" if name in keys else name: value for name, value in metrics.items()}

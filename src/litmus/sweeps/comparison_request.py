@@ -2,9 +2,10 @@
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from litmus.core.hydra_values import key_of
-from litmus.core.metric_direction import mode
-from litmus.errors import ConfigError, closest, require, whole_number
-from litmus.report.comparison_plan import PILOT, Arm, Plan
+from litmus.core.metric_direction import known_mode, mode
+from litmus.errors import closest, require, whole_number
+from litmus.report.comparison_plan import PILOT, Arm, Plan, hash_arm
 from litmus.report.formatting import scaled
 from litmus.report.statistics import MOST_SEEDS
-from litmus.runs.identity import BYSTANDERS, config_hash, experiment
+from litmus.runs.identity import BYSTANDERS
+from litmus.sweeps.comparison_checks import check_same_data, check_same_unit
 from litmus.sweeps.space import Interval, Values, dimension
 
 log = logging.getLogger("litmus")
@@ -66,18 +68,25 @@ def make_plan(request: Request, compose: Compose, conf: Path) -> tuple[Plan, lis
     require(
         not (both := swept.keys() & space.keys()), f"{', '.join(both)} is both compared and tuned: choose one of them"
     )
+    repeated = [key for key in map(key_of, common) if key in swept or key in space]
+    require(not repeated, f"{', '.join(repeated)} is given twice: keep one of the two")
     configs = {arm: compose(*common, *arm) for arm in arms}
+    check_same_data(list(configs.values()))
     for key in space:
         require(
             any(_has(config, key) for config in configs.values()),
             f"--tune {key}: none of the arms has this key; choose one that python train.py --help lists",
         )
-    plan_arms = [_arm(arm, configs[arm], tuple(space)) for arm in arms]
+    plan_arms = [_arm(arm, configs[arm], space, request.trials) for arm in arms]
     first = configs[arms[0]]
     objective = str(first.objective)
     metric = request.metric or re.sub("^val/", "test/", objective)
     objective_mode = mode(objective, first.get("objective_mode"))
-    metric_mode = objective_mode if metric.partition("/")[2] == objective.partition("/")[2] else mode(metric)
+    if metric.partition("/")[2] == objective.partition("/")[2]:
+        metric_mode = objective_mode
+    else:
+        metric_mode = mode(metric, None if known_mode(metric) else first.get("objective_mode"))
+    check_same_unit(metric, list(configs.values()))
     names = [arm.name for arm in plan_arms]
     plan = Plan(
         arms=tuple(plan_arms),
@@ -157,9 +166,12 @@ def _values(line: str) -> Values | Interval:
     return list(values.listed) if isinstance(values, Interval) and values.listed else values
 
 
-def _arm(overrides: tuple[str, ...], config: DictConfig, tuned: Sequence[str]) -> Arm:
-    identity = {key: value for key, value in experiment(config).items() if key not in ("seed", "test")}
-    return Arm(" ".join(overrides), overrides, tuple(key for key in tuned if _has(config, key)), config_hash(identity))
+def _arm(overrides: tuple[str, ...], config: DictConfig, space: Mapping[str, str], trials: int) -> Arm:
+    tuned = tuple(key for key in space if _has(config, key))
+    values = [_values(f"{key}={space[key]}") for key in tuned]
+    if values and all(isinstance(one, list) for one in values):
+        trials = min(trials, prod(len(one) for one in values if isinstance(one, list)))
+    return Arm(" ".join(overrides), overrides, tuned, hash_arm(config, tuned), trials if tuned else 0)
 
 
 def _has(config: DictConfig, key: str) -> bool:
@@ -226,10 +238,3 @@ def _contrasts(names: Sequence[str], request: Request) -> tuple[tuple[str, str],
     ]
     require(len(matching) == 1, f"--baseline {baseline} is not an arm: choose one of {'; '.join(names)}")
     return tuple((name, matching[0]) for name in names if name != matching[0])
-
-
-def check_name(name: str) -> str:
-    """A folder name below outputs/sweeps. Raises ConfigError for anything else."""
-    if not re.fullmatch(r"[\w.,=+-]{1,120}", name, re.ASCII) or set(name) == {"."}:
-        raise ConfigError(f"--name {name!r} cannot be the name of a folder: use letters, digits and _.,=+-")
-    return name

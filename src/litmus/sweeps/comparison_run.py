@@ -6,7 +6,7 @@ from pathlib import Path
 
 from litmus.core.saved_config import read_config
 from litmus.errors import StoppedRun
-from litmus.report.comparison_plan import Plan
+from litmus.report.comparison_plan import Arm, Plan
 from litmus.report.comparison_results import read_results, seeds_needed
 from litmus.report.contents import command_line
 from litmus.runs.identity import sweep_folder
@@ -60,6 +60,21 @@ class Comparison:
                 raise StoppedRun(f"no tuning trial of {result.arm.name} has finished, so it cannot be evaluated")
             if not result.runs.keys() >= set(range(seeds)):
                 self._sweep(self.plan.evaluation(self.name, result.arm, result.tuned, seeds))
+                self._check_evaluated(result.arm)
+
+    def _check_evaluated(self, arm: Arm) -> None:
+        """Raises StoppedRun if the runs of an arm are not those of the plan, or lack its metric."""
+        result = next(one for one in read_results(self.folder, self.plan) if one.arm == arm)
+        if result.unplanned and not result.runs:
+            raise StoppedRun(
+                f"the runs of {arm.name} have another config than the plan, such as {result.unplanned[0]}: conf/ has "
+                "changed since; restore it, or start another comparison with --name"
+            )
+        if result.runs and not result.by_seed(self.plan.metric):
+            known = ", ".join(sorted({name for run in result.runs.values() for name in run.metrics}))
+            raise StoppedRun(
+                f"no run of {arm.name} has {self.plan.metric}; compare again with --metric, one of {known}"
+            )
 
     def _sweep(self, arguments: list[str]) -> None:
         log.info(f"\n{command_line(arguments)}")
