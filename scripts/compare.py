@@ -55,7 +55,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--max-seeds": {"type": int, "default": 50, "help": "the most seeds for --detect (default: 50)"},
     "--baseline": {"metavar": "ARM", "help": "the arm that the others are compared with (default: the first)"},
     "--all-pairs": {"action": "store_true", "help": "compare every arm with every other one instead"},
-    "--metric": {"help": "what is judged (default: the objective, on the test set)"},
+    "--metric": {"help": "what is judged (default: the objective; one of validation is measured on the test set)"},
     "--equivalence": {
         "type": float,
         "metavar": "DELTA",

@@ -82,7 +82,7 @@ def _blocks(folder: Path, plan: Plan, results: Sequence[ArmResult], out: Path | 
     judged = contrasts(plan, {result.arm.name: result.by_seed(plan.metric) for result in results})
     blocks: list[Block] = [Heading("Verdicts")]
     blocks += [Lead(line) for line in verdict_lines(plan, results)] or [Paragraph("Nothing can be judged yet.")]
-    blocks.append(Paragraph(status_line(plan, results)))
+    blocks += [Paragraph(status_line(plan, results))] if out else []  # a running page says that it runs
     blocks += [Paragraph(sentence) for sentence in deviations(plan, results)]
     blocks += [Heading("Arms"), Paragraph(_about_arms(plan)), _arms_table(plan, results, losses)]
     if judged:
