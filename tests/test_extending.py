@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 FILES = {
-    "mine.py": """
+    "parts_under_test.py": """
         import pytorch_lightning as pl
         import torch
         from torch import nn
@@ -39,9 +39,9 @@ FILES = {
             def on_train_end(self, trainer, pl_module):
                 print("farewell")
         """,
-    "conf/model/maxout.yaml": "_target_: mine.Maxout\npieces: 3\n",
-    "conf/penalty/smooth_l1.yaml": "_target_: mine.SmoothL1\nweight: 1e-4\n",
-    "conf/loss/hinge.yaml": "_target_: mine.Hinge\n",
+    "conf/model/maxout.yaml": "_target_: parts_under_test.Maxout\npieces: 3\n",
+    "conf/penalty/smooth_l1.yaml": "_target_: parts_under_test.SmoothL1\nweight: 1e-4\n",
+    "conf/loss/hinge.yaml": "_target_: parts_under_test.Hinge\n",
     "conf/optim/radam.yaml": "_target_: torch.optim.RAdam\n_partial_: true\nlr: 1e-3\n",
     "conf/scheduler/polynomial.yaml": """
         interval: step
@@ -51,18 +51,18 @@ FILES = {
           total_iters: null
           power: 2.0
         """,
-    "conf/callbacks/polite.yaml": "defaults: [default]\nfarewell:\n  _target_: mine.Farewell\n",
+    "conf/callbacks/polite.yaml": "defaults: [default]\nfarewell:\n  _target_: parts_under_test.Farewell\n",
     "conf/data/qmnist.yaml": """
         defaults: [/in_memory@_here_]
         _target_: litmus.data.InMemory
         name: qmnist
         source:
-          _target_: mine_data.Tiny
+          _target_: parts_under_test_data.Tiny
           _partial_: true
         num_classes: 3
         image_shape: [3, 8, 8]
         """,
-    "mine_data.py": """
+    "parts_under_test_data.py": """
         import torch
 
 
@@ -98,7 +98,8 @@ def test_one_file_each_adds_a_part_of_every_kind(project):
     assert done.returncode == 0, done.stderr
     assert "Maxout with" in done.stdout
     assert "farewell" in done.stdout
-    load = "import litmus; m = litmus.load('run', trust=['mine']); print(type(m.model).__name__, m.class_names)"
+    load = "import litmus; m = litmus.load('run', trust=['parts_under_test'])"
+    load += "; print(type(m.model).__name__, m.class_names)"
     loaded = subprocess.run(
         [sys.executable, "-c", load], cwd=project, env=_with_path(project), capture_output=True, text=True
     )

@@ -139,7 +139,7 @@ def test_the_interval_is_that_of_a_paired_t_test(finished):
         (lambda c: fail(c, ARMS[1], 2), "no result for seed 2"),
         (lambda c: evaluate(c, ARMS[0], 0, 0.99, lr="0.1"), "1 run of optim=sgd with other settings or seeds"),
         (lambda c: evaluate(c, ARMS[0], 7, 0.99), "1 run of optim=sgd with other settings or seeds"),
-        (lambda c: record(c / "evaluate" / "2-optim-adam" / "0.01-1", threads=2), "threads was 1, 2"),
+        (lambda c: record(c / "evaluate" / "2-optim-adam" / "0.01-1", threads=2), "same number of threads"),
         (lambda c: [record(r.path, code={"x.py": str(r.seed)}) for r in runs(c)], "same code: x.py"),
     ],
 )

@@ -103,3 +103,13 @@ def test_a_planned_comparison_has_both_too(tmp_path):
     for part in ("tuned for each of them with 3 trials", "seed 1000", "3 seeds 0 to 2", "1 planned contrast"):
         assert part in text, part
     assert (out / "pairs-contrasts.pdf").exists()
+
+
+def test_the_files_for_a_paper_are_rewritten_with_the_report(tmp_path):
+    for seed in range(2):
+        fake_run(tmp_path / f"a{seed}", "optim=sgd", f"seed={seed}", accuracy=0.9)
+        fake_run(tmp_path / f"b{seed}", "optim=adam", f"seed={seed}", accuracy=0.95)
+    out = write_report([tmp_path], for_paper=True).parent
+    fake_run(tmp_path / "a2", "optim=sgd", "seed=2", accuracy=0.9)
+    write_report([tmp_path])
+    assert "(0, 1, 2)" in (out / "methods.md").read_text()

@@ -78,3 +78,13 @@ def test_a_metric_with_the_name_of_an_option_keeps_both(tmp_path):
     found = litmus.runs.frame(tmp_path)
     assert found["penalty"].tolist() == ["none", "l2"]
     assert found["metric:penalty"].tolist() == [0.0, 0.5]
+
+
+def test_runs_of_other_code_or_another_stage_are_kept_apart(tmp_path):
+    (tmp_path / "plan.json").write_text("{}")
+    fake_run(tmp_path / "tune" / "1" / "a", "seed=0", code={"x.py": "1"})
+    fake_run(tmp_path / "evaluate" / "1" / "b", "seed=0", code={"x.py": "2"})
+    found = litmus.runs.frame(tmp_path)
+    assert found["stage"].tolist() == ["evaluate", "tune"]
+    assert found["code"].nunique() == 2
+    assert "data_fingerprint" not in found

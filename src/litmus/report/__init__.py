@@ -49,6 +49,7 @@ def write_report(
     )
     folders = [Path(folder) for folder in folders]
     out = Path(out) if out else folders[0] / "report"
+    for_paper = for_paper or (out / "table.tex").exists()  # which would no longer fit the page
     runs, left_out = read_runs(folders)
     comparison, besides = compare(runs)
     left_out += besides

@@ -154,7 +154,10 @@ def deviations(plan: Plan, results: Sequence[ArmResult]) -> list[str]:
         sentences.append("The runs were not made with the same data.")
     if mixed := sum(run.is_mixed for run in runs):
         sentences.append(f"{_runs(mixed)} resumed after code or data had changed.")
-    for name in ("machine", "gpu", "threads", "python"):
+    # Litmus chooses the number of threads by the model, so the arms may differ in it.
+    if any(len({run.circumstances.get("threads") for run in result.runs.values()}) > 1 for result in results):
+        sentences.append("The runs of an arm were not made with the same number of threads.")
+    for name in ("machine", "gpu", "python"):
         values = sorted({run.circumstances.get(name, "unknown") for run in runs})
         if len(values) > 1:
             sentences.append(f"The runs were not made alike: {name} was {first_few(values)}.")

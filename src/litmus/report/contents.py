@@ -32,7 +32,8 @@ def summary(comparison: Comparison | None, left_out: Sequence[ExcludedRun], delt
     metric, best = comparison.metric, comparison.best
     values = best.all(metric)
     mean = f"{format_metric(metric, best.mean(metric))}{_plus_minus(metric, spread(values))}"
-    measured_in = " %" if is_percentage(metric) else f" ({unit(metric, comparison.losses)})"
+    of_metric = unit(metric, comparison.losses)
+    measured_in = " %" if is_percentage(metric) else f" ({of_metric})" if of_metric else ""
     ties = comparison.ties
     counted = (
         f"{format_count(len(comparison.runs), 'finished run')} of {format_count(len(comparison.settings), 'setting')}"

@@ -20,9 +20,13 @@ def title(metric: str) -> str:
 
 
 def unit(metric: str, losses: set[str]) -> str:
-    """The unit of a metric. `losses` are the options of group `loss` among the runs, on which the unit depends."""
+    """The unit of a metric, empty if it has none. `losses` are the options of group `loss` among the runs, on which the
+    unit of a loss depends.
+    """
     if is_percentage(metric):
         return "percentage points" if metric.startswith("gap/") else "%"
+    if not metric.endswith(("/loss", "/cost")):
+        return ""
     if len(losses) != 1:
         return "of unlike losses"
     loss = next(iter(losses))
@@ -30,7 +34,8 @@ def unit(metric: str, losses: set[str]) -> str:
 
 
 def axis(metric: str, losses: set[str]) -> str:
-    return f"{title(metric)} ({unit(metric, losses)})"
+    found = unit(metric, losses)
+    return f"{title(metric)} ({found})" if found else title(metric)
 
 
 def format_metric(metric: str, value: float | None, sign: bool = False) -> str:

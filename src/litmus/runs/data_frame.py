@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litmus.errors import ConfigError, require
+from litmus.runs.code_version import SHOWN_DIGITS, code_labels
 from litmus.runs.reading import Run, Value, is_compared, read_runs
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def frame(*folders: str | Path, curves: bool = False) -> pd.DataFrame:
     Columns: `directory`; the options and values in which the runs differ, by their names on the command line; `seed`;
     the metrics of the best epoch and of the test, as fractions and in the units of the losses; `best_epoch`, `epochs`,
     `seconds` of training, `stop_reason`, `diverged`. A value that a run lacks is NaN. A metric that has the name of one
-    of these options, as `penalty` may, is in the column `metric:penalty`.
+    of these options, as `penalty` may, is in the column `metric:penalty`. Runs of different code or data have a column
+    `code` or `data_fingerprint`, and runs of a comparison a column `stage`: tune or evaluate.
 
     With `curves`, one row per run and epoch: `epoch` and the metrics of metrics.csv take the place of the metrics and
     what follows them.
@@ -40,8 +42,29 @@ def frame(*folders: str | Path, curves: bool = False) -> pd.DataFrame:
         reasons = "; ".join(dict.fromkeys(run.why for run in left_out[:3])) or "there is none"
         raise ConfigError(f"no run has finished in {', '.join(map(str, paths))} ({reasons})")
     keys = differing_keys(runs)
+    _label(runs, keys)
     rows = [row for run in runs for row in (_curve_rows(run, keys) if curves else [_row(run, keys)])]
     return pd.DataFrame(rows)
+
+
+def _label(runs: Sequence[Run], keys: list[str]) -> None:
+    """Adds keys that keep runs apart which must not be averaged: of other code or data, and those that tuned an arm."""
+    labels = {
+        "code": code_labels([run.code for run in runs]),
+        "data_fingerprint": [run.data[:SHOWN_DIGITS] if run.data else "unknown" for run in runs],
+        "stage": [_stage(run.path) for run in runs],
+    }
+    for key, values in labels.items():
+        if _differs(values):
+            keys.append(key)
+            for run, value in zip(runs, values, strict=True):
+                run.config[key] = value
+
+
+def _stage(run: Path) -> str:
+    """`tune` or `evaluate` for a run of a comparison."""
+    stage = run.parent.parent
+    return stage.name if stage.name in ("tune", "evaluate") and (stage.parent / "plan.json").exists() else "–"
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
