@@ -1,10 +1,11 @@
 """A checkpoint gives the model that was trained, or the run says that it does not."""
 
+import functools
 import json
 
 import pytest
 import torch
-from conftest import composed
+from conftest import CONF, composed, parts
 from torch import nn
 
 import litmus
@@ -205,6 +206,8 @@ class SavesIt(HoldsAnother):
 
 
 class SharesIt(HoldsAnother):
+    """Loading its state_dict gives it a state of its own, and leaves that of `base` empty."""
+
     def __init__(self, params, lr=0.1):
         super().__init__(params, lr)
         self.state = self.base.state
@@ -219,6 +222,63 @@ def test_an_optimizer_that_loses_state_is_not_resumed(caplog):
     with pytest.raises(ConfigError, match="define state_dict and load_state_dict in HoldsAnother"):
         check_optimizer(model, resumes=True)
     caplog.clear()
-    for complete in (SavesIt, SharesIt, torch.optim.AdamW):
+    for complete in (SavesIt, torch.optim.AdamW):
         check_optimizer(Classifier(network, 3, optim=complete), resumes=True)
+    assert not caplog.text
+
+
+class Counts(torch.optim.SGD):
+    """Halves its step every third time, by a counter that its state_dict lacks."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        self.steps = 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        for group in self.param_groups:
+            group["lr"] *= 0.5 if self.steps % 3 == 0 else 1.0
+        return super().step(closure)
+
+
+class SlowWeights(torch.optim.SGD):
+    """Lookahead (Zhang et al. 2019), whose state_dict lacks the slow weights."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        self.slow = [parameter.detach().clone() for group in self.param_groups for parameter in group["params"]]
+        self.steps = 0
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.steps += 1
+        if self.steps % 5 == 0:
+            for group in self.param_groups:
+                for parameter, slow in zip(group["params"], self.slow, strict=True):
+                    slow += 0.5 * (parameter.detach() - slow)
+                    parameter.data.copy_(slow)
+        return loss
+
+
+@pytest.mark.trust
+@pytest.mark.parametrize("kind", [Counts, SlowWeights, SharesIt])
+def test_an_optimizer_with_state_in_attributes_is_not_resumed(caplog, kind):
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 3, optim=kind)
+    check_optimizer(model, resumes=False)
+    assert f"{kind.__name__} keeps state that its state_dict lacks" in caplog.text
+    with pytest.raises(ConfigError, match=f"define state_dict and load_state_dict in {kind.__name__}"):
+        check_optimizer(model, resumes=True)
+
+
+@pytest.mark.parametrize("option", [path.stem for path in sorted((CONF / "optim").glob("*.yaml"))])
+def test_every_optimizer_of_conf_keeps_its_state(caplog, option):
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 3, **parts(optim=option))
+    check_optimizer(model, resumes=True)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("kind", ["LBFGS", "NAdam", "RAdam", "ASGD", "Adamax", "Adadelta", "Rprop"])
+def test_optimizers_of_torch_keep_their_state(caplog, kind):
+    optim = functools.partial(getattr(torch.optim, kind), lr=0.01)
+    check_optimizer(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), 3, optim=optim), resumes=True)
     assert not caplog.text

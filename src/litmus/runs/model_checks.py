@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -25,6 +25,7 @@ from litmus.runs.model_building import build_model, model_name, shape_error
 log = logging.getLogger("litmus")
 
 IMAGES = 4  # random images to compare two models on
+STEPS = 7  # of an optimizer, before and after its state is restored: more than the five of Lookahead
 TOLERANCE = 1e-3  # relative to the largest logit: kernels may round differently
 FIX = (
     "keep all state in parameters, persistent buffers (register_buffer) and nn.ModuleList, not in plain attributes or "
@@ -104,20 +105,55 @@ def check_rebuilt(file: Path, model: Classifier, image_shape: Sequence[int]) -> 
 
 
 def check_optimizer(model: Classifier, resumes: bool) -> None:
-    """Checks that the state_dict of the optimizer includes the state of an optimizer that it holds, as SAM does.
+    """Checks that the state_dict of the optimizer is complete. Many own implementations lack a part: the state of an
+    optimizer that they hold, as SAM does, or the slow weights and the step count of Lookahead.
 
-    Many implementations lack it. Logs a warning, or raises ConfigError if the run `resumes`.
+    Logs a warning, or raises ConfigError if the run `resumes`.
     """
     optimizer = model.optim([{"params": [nn.Parameter(torch.zeros(1))]}])
     inner = [name for name, value in vars(optimizer).items() if isinstance(value, torch.optim.Optimizer)]
     lost = [name for name in inner if getattr(optimizer, name).state is not optimizer.state]
-    if not lost or is_overridden(optimizer, "state_dict", torch.optim.Optimizer):
-        return
     kind = type(optimizer).__name__
-    sentence = f"the state_dict of {kind} lacks the state of its {lost[0]}"
+    if lost and not is_overridden(optimizer, "state_dict", torch.optim.Optimizer):
+        sentence = f"the state_dict of {kind} lacks the state of its {lost[0]}"
+    elif _loses_state(model.optim):
+        sentence = f"{kind} keeps state that its state_dict lacks"
+    else:
+        return
     fix = f"define state_dict and load_state_dict in {kind}"
     require(not resumes, f"{sentence}, so the run cannot resume where it stopped; {fix}, and start it again")
     log.warning(f"{sentence}, so this run cannot be resumed if it is interrupted; {fix}")
+
+
+def _loses_state(build: Callable[..., torch.optim.Optimizer]) -> bool:
+    """Whether an optimizer takes other steps than a new one that has its state_dict. False if that cannot be tried."""
+
+    def start(values: Tensor) -> tuple[nn.Parameter, torch.optim.Optimizer]:
+        parameter = nn.Parameter(values.clone())
+        return parameter, build([{"params": [parameter]}])
+
+    def step(parameter: nn.Parameter, optimizer: torch.optim.Optimizer, target: Tensor) -> None:
+        def closure() -> Tensor:  # of half the squared distance to the target
+            parameter.grad = (parameter - target).detach()
+            return 0.5 * parameter.grad.square().sum()
+
+        closure()  # for an optimizer that does not call it
+        optimizer.step(closure)  # type: ignore[arg-type]
+
+    try:
+        with _seeded(seed=3):
+            targets = torch.randn(2 * STEPS, 2, 3)
+            parameter, optimizer = start(torch.zeros(2, 3))
+            for target in targets[:STEPS]:
+                step(parameter, optimizer, target)
+            other, restored = start(parameter.detach())
+            restored.load_state_dict(deepcopy(optimizer.state_dict()))
+            for target in targets[STEPS:]:
+                step(parameter, optimizer, target)
+                step(other, restored, target)
+            return not torch.allclose(parameter, other, equal_nan=True)
+    except Exception:  # it may need more than a parameter of its own
+        return False
 
 
 def outside_state_dict(network: nn.Module) -> list[str]:
